@@ -1,0 +1,1 @@
+"""Accounts, aliases and logins."""

@@ -1,0 +1,1 @@
+"""The relay authorisation that ships with mailframe."""

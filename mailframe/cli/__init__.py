@@ -1,0 +1,1 @@
+"""The ``mailframe`` command."""

@@ -1,0 +1,1 @@
+"""Handing messages over: into a mailbox here, or to the next server."""

@@ -1,0 +1,133 @@
+"""A queued message as a value: what is kept of it, its history, and one step of its life."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from mailframe.address import Address
+from mailframe.envelope import Envelope
+from mailframe.reply import Reply
+
+RecipientState: TypeAlias = Literal["pending", "delivered", "relayed", "failed", "redirected"]
+EventKind: TypeAlias = Literal[
+    "accepted",
+    "authorised",
+    "routed",
+    "delivered",
+    "relayed",
+    "postponed",
+    "refused",
+    "redirected",
+    "expired",
+    "warned",
+    "bounced",
+    "dropped",
+    "held",
+    "released",
+    "retried",
+    "removed",
+]
+
+
+@attrs.frozen(kw_only=True)
+class QueuedRecipient:
+    """Where one recipient of a queued message stands.
+
+    :ivar address: whom the message is for
+    :ivar state: ``pending`` until it is settled for good
+    :ivar attempts: how often delivery was tried
+    :ivar last_reply: what was said at the last attempt, or ``None`` before the first
+    :ivar where: the host or mailbox of the last attempt, or ``""``
+    :ivar parent: the index of the recipient that was redirected to this one, or ``None``
+    """
+
+    address: Address
+    state: RecipientState = "pending"
+    attempts: int = 0
+    last_reply: Reply | None = None
+    where: str = ""
+    parent: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """One line of a message's history.
+
+    :ivar at: POSIX seconds UTC
+    :ivar kind: what happened
+    :ivar recipient: whom it concerns, or ``None`` when it concerns the whole message
+    :ivar reason: the decision's reason or a remark, one clause
+    :ivar rule: the rule that decided, or ``""``
+    :ivar plugin: the plugin that decided, or ``""``
+    :ivar where: the host or mailbox, or ``""``
+    :ivar reply: the reply, or ``None``
+    :ivar next_attempt: when it is tried again, or ``None``
+    """
+
+    at: float
+    kind: EventKind
+    recipient: Address | None = None
+    reason: str = ""
+    rule: str = ""
+    plugin: str = ""
+    where: str = ""
+    reply: Reply | None = None
+    next_attempt: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """A message in the queue, without its content.
+
+    :ivar id: the queue id: 1 to 32 characters of ``a-z0-9``
+    :ivar envelope: as it was accepted
+    :ivar size: octets of the content, trace header included
+    :ivar recipients: those of the envelope, in order, then those that redirects added
+    :ivar next_attempt: POSIX seconds UTC
+    :ivar held: an operator stopped it; it is not claimed until it is released
+    :ivar warned: the delay warning has been sent
+    """
+
+    id: str
+    envelope: Envelope
+    size: int
+    recipients: tuple[QueuedRecipient, ...]
+    next_attempt: float
+    held: bool = False
+    warned: bool = False
+
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """The indices of the recipients that still wait."""
+        return tuple(i for i, r in enumerate(self.recipients) if r.state == "pending")
+
+
+@attrs.frozen(kw_only=True)
+class Notice:
+    """A delivery status notification to be queued, as a small message of our own.
+
+    :ivar envelope: its sender is always the null reverse-path
+    :ivar content: the whole message with CRLF line ends; bounded, for it carries headers only
+    """
+
+    envelope: Envelope
+    content: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """What one attempt changes: recorded whole or not at all.
+
+    :ivar recipients: the recipients after the step
+    :ivar next_attempt: POSIX seconds UTC, or ``None`` when every recipient is settled and the
+        message leaves the queue
+    :ivar warned: whether the delay warning has been sent, this step included
+    :ivar events: what to add to the history
+    """
+
+    recipients: tuple[QueuedRecipient, ...]
+    next_attempt: float | None
+    warned: bool
+    events: tuple[Event, ...]

@@ -1,0 +1,135 @@
+"""Decisions as values: where mail goes, whether a client may send it, what became of an attempt.
+
+Each carries its reason, the rule that decided and the plugin that holds the rule. Log, trace
+header, ``explain``, ``trace``, console and bounce all print the same value.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from mailframe.address import Address
+from mailframe.reply import Reply
+
+Protocol: TypeAlias = Literal["smtp", "lmtp"]
+TlsPolicy: TypeAlias = Literal["none", "opportunistic", "require", "verify"]
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """What every decision tells of itself.
+
+    :ivar reason: one clause a person can act on, without a final dot
+    :ivar rule: the name of the rule that decided, or ``""`` where there is no table of rules
+    :ivar plugin: the name of the plugin that decided, as it stands in the configuration
+    """
+
+    reason: str
+    rule: str = ""
+    plugin: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class NextHop:
+    """A server to hand mail to.
+
+    :ivar where: a Twisted client endpoint string (``tcp:127.0.0.1:2600``), or ``mx:`` and a domain
+        whose mail exchangers are to be looked up at the time of the attempt
+    :ivar protocol: ``smtp`` or ``lmtp``
+    :ivar tls: ``none``, ``opportunistic`` (STARTTLS when offered), ``require`` (STARTTLS or no
+        mail) or ``verify`` (as ``require``, and the certificate must be good for the host's name)
+    :ivar login: the user name for a smarthost that wants AUTH, or ``None``
+    :ivar password_file: the file that holds its password, read at each attempt, or ``None``
+    """
+
+    where: str
+    protocol: Protocol = "smtp"
+    tls: TlsPolicy = "opportunistic"
+    login: str | None = None
+    password_file: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Local(Decision):
+    """Into a mailbox here. ``mailbox`` is the account's own address."""
+
+    mailbox: Address
+
+
+@attrs.frozen(kw_only=True)
+class Relay(Decision):
+    """To another server: ``hops`` in the order in which they are to be tried, at least one."""
+
+    hops: tuple[NextHop, ...] = attrs.field(validator=attrs.validators.min_len(1))
+
+
+@attrs.frozen(kw_only=True)
+class Redirect(Decision):
+    """To other addresses instead, each to be routed by itself; at least one."""
+
+    addresses: tuple[Address, ...] = attrs.field(validator=attrs.validators.min_len(1))
+
+
+@attrs.frozen(kw_only=True)
+class Unroutable(Decision):
+    """Nowhere: ``reply`` is 5yz when that is final and 4yz when it may change."""
+
+    reply: Reply
+
+
+Route: TypeAlias = Local | Relay | Redirect | Unroutable
+
+
+@attrs.frozen(kw_only=True)
+class Permit(Decision):
+    """The client may. ``provider`` is whose customer it was recognised as, or ``None``."""
+
+    provider: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Deny(Decision):
+    """The client may not: ``reply`` says why in words a person can act on."""
+
+    reply: Reply
+    provider: str | None = None
+
+
+Verdict: TypeAlias = Permit | Deny
+
+
+@attrs.frozen(kw_only=True)
+class Delivered:
+    """The recipient's copy is safely with the next one responsible for it.
+
+    :ivar where: the mailbox, or the host that took it: ``"mx.example [192.0.2.1]:25"``
+    :ivar reply: what the remote server said, or our own words for a local delivery
+    """
+
+    where: str
+    reply: Reply
+
+
+@attrs.frozen(kw_only=True)
+class Postponed:
+    """Not now: a 4yz reply, a network fault or a fault of ours. To be tried again.
+
+    :ivar where: the host or mailbox concerned, or ``""`` when none was reached
+    :ivar reply: the remote reply, or a reply of our own that describes the fault
+    """
+
+    where: str
+    reply: Reply
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """Never: a 5yz reply, from the remote server or our own."""
+
+    where: str
+    reply: Reply
+
+
+Outcome: TypeAlias = Delivered | Postponed | Refused

@@ -1,0 +1,1 @@
+"""The Twisted side of the servers: listeners, time limits, TLS, admission, login."""

@@ -1,0 +1,62 @@
+"""The types that settings classes use for values with a unit, and how they are written.
+
+A plugin's settings class annotates its fields with these; `mailframe.settings` reads them from TOML.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+Seconds = NewType("Seconds", float)  # written "15m", "4h", "5d", "30s", or a number of seconds
+Octets = NewType("Octets", int)  # written "25MB", "64KB", or a number of octets
+FilePath = NewType("FilePath", str)  # absolute once read; written relative to the file it stands in
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)")
+_OCTETS = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+
+
+def parse_duration(value: object) -> Seconds:
+    """Read a duration.
+
+    :param value: text such as ``"15m"`` or a number of seconds
+    :raises ValueError: it is neither, or negative; the message says what is allowed
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return Seconds(float(value))
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError('a duration such as "30s", "15m", "4h" or "5d"')
+    return Seconds(float(match[1]) * _SECONDS[match[2]])
+
+
+def parse_size(value: object) -> Octets:
+    """Read a size.
+
+    :param value: text such as ``"25MB"`` or a number of octets
+    :raises ValueError: it is neither, or negative; the message says what is allowed
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Octets(value)
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError('a size such as "64KB", "25MB" or "1GB"')
+    return Octets(int(float(match[1]) * _OCTETS[match[2]]))
+
+
+def duration_text(seconds: float) -> str:
+    """The duration in the largest unit that shows it exactly: ``"15m"``."""
+    for unit in ("w", "d", "h", "m"):
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"
