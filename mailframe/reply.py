@@ -7,6 +7,7 @@ everyone who shows it: client, log, queue, trace and bounce.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import attrs
@@ -14,6 +15,11 @@ import attrs
 MAX_LINE = 512  # octets of a reply line with CRLF, RFC 5321 §4.5.3.1.5
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+
+
+def _printable_lines(text: str | Iterable[str]) -> tuple[str, ...]:
+    lines = (text,) if isinstance(text, str) else text
+    return tuple(_UNPRINTABLE.sub("?", line) for line in lines) or ("",)
 
 
 @attrs.frozen
@@ -29,14 +35,7 @@ class Reply:
 
     code: int = attrs.field()
     status: str | None = attrs.field()
-    text: tuple[str, ...] = attrs.field(
-        converter=lambda lines: (
-            tuple(
-                _UNPRINTABLE.sub("?", line) for line in ((lines,) if type(lines) is str else lines)
-            )
-            or ("",)
-        )
-    )
+    text: tuple[str, ...] = attrs.field(converter=_printable_lines)
 
     @code.validator
     def _code_in_range(self, _attribute: object, value: int) -> None:

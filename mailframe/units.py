@@ -1,6 +1,6 @@
 """The types that settings classes use for values with a unit, and how they are written.
 
-A plugin's settings class annotates its fields with these; `mailframe.settings` reads them from TOML.
+A plugin annotates the fields of its settings class with these; `mailframe.settings` reads them.
 """
 
 from __future__ import annotations
