@@ -1,0 +1,60 @@
+"""Queue ids: 63 bits, the milliseconds of arrival before randomness, as 13 characters.
+
+Ids made later are greater, as numbers and as text, so that storage appends and a listing is in
+order of arrival. The random part keeps apart the processes that share one queue.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+LENGTH = 13
+_RANDOM_BITS = 21
+
+
+class QueueIds:
+    """Makes ids that only ever grow within this process."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._last = 0
+
+    def make(self, now: float) -> int:
+        """The next id, as a number.
+
+        :param now: POSIX seconds
+        """
+        key = first_key(now) | self._random.getrandbits(_RANDOM_BITS)
+        self._last = key = max(key, self._last + 1)
+        return key
+
+
+def first_key(at: float) -> int:
+    """The smallest id that can be made at or after a time, as a number.
+
+    :param at: POSIX seconds
+    """
+    return max(int(at * 1000), 0) << _RANDOM_BITS
+
+
+def id_text(key: int) -> str:
+    """The id as users see it."""
+    digits = []
+    for _ in range(LENGTH):
+        digits.append(_DIGITS[key & 31])
+        key >>= 5
+    return "".join(reversed(digits))
+
+
+def id_key(text: str) -> int | None:
+    """The number of an id as users write it, or ``None`` when it can't be one."""
+    key = 0
+    if len(text) != LENGTH:
+        return None
+    for digit in text.lower():
+        if digit not in _VALUES:
+            return None
+        key = key << 5 | _VALUES[digit]
+    return key if key < 1 << 63 else None

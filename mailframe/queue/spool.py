@@ -1,0 +1,121 @@
+"""Files of the queue: large contents, one file each, and the locks that show who is alive.
+
+A content is written to ``incoming/``, synced, renamed to ``large/`` and both directories are
+synced, all before the row that names it is committed. So a row never names a file that isn't whole;
+a file without a row is what a crash left behind, and `Spool.orphans` finds it.
+
+Blocking; to be called in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from mailframe.queue.ids import id_key, id_text
+
+
+class Spool:
+    """The folders below one root, created when missing.
+
+    :param root: an absolute path; the folder is readable by its owner alone
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._incoming = os.path.join(root, "incoming")
+        self._large = os.path.join(root, "large")
+        self._owners = os.path.join(root, "owners")
+        for folder in (root, self._incoming, self._large, self._owners):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    # --- large contents --------------------------------------------------------------------------
+
+    def create(self, key: int) -> BinaryIO:
+        """A file to write a content to. It has no meaning before `publish`."""
+        path = os.path.join(self._incoming, id_text(key))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+
+    def publish(self, key: int, file: BinaryIO) -> None:
+        """Make the written file survive a power cut under its final name, and close it.
+
+        :raises OSError: it could not be kept; the file is gone and must be written anew, for a
+            failed sync can't be repaired by another one
+        """
+        name = id_text(key)
+        try:
+            with file:
+                os.fsync(file.fileno())
+            os.rename(os.path.join(self._incoming, name), os.path.join(self._large, name))
+            sync_folder(self._large)
+            sync_folder(self._incoming)
+        except OSError:
+            self.discard(key)
+            raise
+
+    def discard(self, key: int) -> None:
+        """Delete a content, wherever it has got to. Deleting what isn't there is fine."""
+        for folder in (self._incoming, self._large):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, id_text(key)))
+
+    def open(self, key: int) -> BinaryIO:
+        """Open a published content. :raises OSError: it isn't there"""
+        path = os.path.join(self._large, id_text(key))
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0)
+
+    def orphans(self, older_than: float) -> Iterator[int]:
+        """The keys of files that were last written before a time; the caller knows which have rows.
+
+        :param older_than: POSIX seconds
+        """
+        for folder in (self._incoming, self._large):
+            with os.scandir(folder) as files:
+                for file in files:
+                    key = id_key(file.name)
+                    if key is not None and file.stat(follow_symlinks=False).st_mtime < older_than:
+                        yield key
+
+    # --- who is alive ----------------------------------------------------------------------------
+
+    def show_alive(self, owner: str) -> int:
+        """Hold a lock that ends with this process; returns its descriptor."""
+        path = os.path.join(self._owners, owner)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+
+    def dead_owners(self) -> list[str]:
+        """The owners on this machine whose process has ended without saying goodbye."""
+        return [owner for owner in os.listdir(self._owners) if self._is_dead(owner)]
+
+    def _is_dead(self, owner: str) -> bool:
+        try:
+            descriptor = os.open(os.path.join(self._owners, owner), os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def bury(self, owner: str) -> None:
+        """Forget an owner whose leases have been ended."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._owners, owner))
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

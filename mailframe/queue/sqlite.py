@@ -1,0 +1,418 @@
+"""The default queue: a SQLite database in WAL mode, with large contents in files beside it.
+
+Small messages lie whole in the database, so that accepting one costs a share of one sync. A content
+that grows beyond ``inline`` octets while it arrives goes to a file instead
+(`mailframe.queue.spool`), and memory stays bounded whatever its size. The database is touched by
+one thread only (`mailframe.queue.committer`); other processes, the ``mailframe`` command among
+them, may use the same queue at the same time.
+
+A message that was just accepted is remembered for a while, so that its first delivery reads nothing
+back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from operator import methodcaller
+from random import Random
+from typing import Any, BinaryIO
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailframe.entry import Entry, Event, Notice, Step
+from mailframe.envelope import Envelope
+from mailframe.interfaces import (
+    IContent,
+    IMessageSink,
+    IQueueStorage,
+    Site,
+    StorageFault,
+    StorageFull,
+    UnknownMessage,
+)
+from mailframe.queue.committer import Committer, ThreadedCommitter
+from mailframe.queue.content import BytesContent, FileContent
+from mailframe.queue.ids import QueueIds, id_key, id_text
+from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.spool import Spool, sync_folder
+from mailframe.units import FilePath, Octets, Seconds
+
+log = Logger()
+
+HOUSEKEEPING = 60.0  # seconds between looking for dead owners, orphans and old histories
+ORPHAN_AGE = 3600.0  # seconds; a content is written and published in less
+WRITE_AT = 262_144  # octets gathered before a thread writes them to a file
+REMEMBERED = 16 * 2**20  # octets of just accepted contents kept in memory
+
+
+@attrs.frozen(kw_only=True)
+class SqliteSettings:
+    """``[queue] plugin = "sqlite"``.
+
+    :ivar path: the folder of the queue; ``queue`` in ``state_dir`` unless told otherwise
+    :ivar inline: contents up to this size lie in the database, larger ones in files
+    :ivar history: how long the history of a message is kept, from its arrival
+    """
+
+    path: FilePath | None = None
+    inline: Octets = Octets(65_536)
+    history: Seconds = Seconds(14 * 86400.0)
+
+
+@implementer(IQueueStorage)
+class SqliteStorage:
+    """The queue in a folder.
+
+    :param spool: the folder
+    :param committer: makes a committer from a function that opens the ledger and one that is to be
+        called when another process changed the queue
+    :param clock: tells the time for ids and housekeeping
+    :param random: makes the ids
+    :param in_thread: runs blocking work elsewhere
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        committer: Callable[[Callable[[], Ledger], Callable[[], None]], Committer],
+        clock: IReactorTime,
+        random: Random,
+        in_thread: Callable[..., Deferred[Any]],
+        settings: SqliteSettings,
+    ) -> None:
+        self.spool = spool
+        self.settings = settings
+        self.in_thread = in_thread
+        self._clock = clock
+        self._ids = QueueIds(random)
+        self._watchers: list[Callable[[], None]] = []
+        self._notify_waits = False
+        self._recent: OrderedDict[int, bytes] = OrderedDict()
+        self._recent_octets = 0
+        self._alive: dict[str, int] = {}
+        self._next_housekeeping = 0.0
+        database = os.path.join(spool.root, "queue.db")
+        self.committer = committer(lambda: Ledger(database), self._notify)
+        sync_folder(spool.root)
+
+    # --- arrivals --------------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope) -> IMessageSink:
+        """Begin to keep a message."""
+        return _Sink(self, self._ids.make(self._clock.seconds()), envelope)
+
+    def kept(self, arrival: Arrival) -> None:
+        """A message was committed: remember it for its first delivery, and tell who watches."""
+        if arrival.content is not None:
+            self._recent[arrival.key] = arrival.content
+            self._recent_octets += len(arrival.content)
+            while self._recent_octets > REMEMBERED:
+                _, forgotten = self._recent.popitem(last=False)
+                self._recent_octets -= len(forgotten)
+        self._notify()
+
+    def _forget(self, key: int) -> None:
+        self._recent_octets -= len(self._recent.pop(key, b""))
+
+    # --- the runner ------------------------------------------------------------------------------
+
+    async def claim(self, owner: str, now: float, limit: int, until: float) -> Sequence[Entry]:
+        """Lease what is due."""
+        if owner not in self._alive:
+            self._alive[owner] = self.spool.show_alive(owner)
+        if now >= self._next_housekeeping:
+            self._next_housekeeping = now + HOUSEKEEPING
+            await self._housekeep(now)
+        entries: list[Entry] = await self.committer.write(
+            lambda ledger: ledger.claim(owner, now, limit, until)
+        )
+        return entries
+
+    async def renew(self, owner: str, ids: Sequence[str], until: float) -> None:
+        """Prolong leases."""
+        keys = [key for id in ids if (key := id_key(id)) is not None]
+        await self.committer.write(lambda ledger: ledger.renew(owner, keys, until))
+
+    async def next_due(self) -> float | None:
+        """When something is due next."""
+        due: float | None = await self.committer.read(lambda ledger: ledger.next_due())
+        return due
+
+    async def open(self, id: str) -> IContent:
+        """Open a message's content."""
+        key = _key(id)
+        recent = self._recent.get(key)
+        if recent is not None:
+            return BytesContent(recent)
+        octets: bytes | None = await self.committer.read(lambda ledger: ledger.content(key))
+        if octets is not None:
+            return BytesContent(octets)
+        try:
+            return FileContent(await self.in_thread(self.spool.open, key), self.in_thread)
+        except OSError as error:
+            raise StorageFault(f"the content of {id} can't be read: {error.strerror}") from error
+
+    async def settle(self, id: str, owner: str, step: Step, notices: Sequence[Notice]) -> None:
+        """Record a step."""
+        key = _key(id)
+        now = self._clock.seconds()
+        arrivals = [
+            Arrival(
+                key=self._ids.make(now),
+                envelope=notice.envelope,
+                size=len(notice.content),
+                content=notice.content,
+            )
+            for notice in notices
+        ]
+        await self.committer.write(lambda ledger: ledger.settle(key, owner, step, arrivals))
+        if step.next_attempt is None:
+            self._left(key)
+        if arrivals or step.next_attempt is not None:
+            self._notify()
+
+    def _left(self, key: int) -> None:
+        """A message has left the queue: its content goes after its row, never before."""
+        if key in self._recent:
+            self._forget(key)
+        else:
+            self.in_thread(self.spool.discard, key).addErrback(
+                lambda failure: log.failure("discarding a content", failure=failure)
+            )
+
+    # --- the operator ----------------------------------------------------------------------------
+
+    async def find(self, id: str) -> Entry | None:
+        """One message."""
+        key = id_key(id)
+        if key is None:
+            return None
+        now = self._clock.seconds()
+        entry: Entry | None = await self.committer.read(lambda ledger: ledger.find(key, now))
+        return entry
+
+    async def messages(self, after: str | None, limit: int) -> Sequence[Entry]:
+        """A page of the queue."""
+        key = -1 if after is None else _key(after)
+        now = self._clock.seconds()
+        entries: list[Entry] = await self.committer.read(
+            lambda ledger: ledger.messages(key, limit, now)
+        )
+        return entries
+
+    async def hold(self, id: str, now: float) -> None:
+        """Stop attempts."""
+        key = _key(id)
+        await self.committer.write(lambda ledger: ledger.hold(key, now))
+
+    async def release(self, id: str, now: float) -> None:
+        """End a hold."""
+        key = _key(id)
+        await self.committer.write(lambda ledger: ledger.release(key, now))
+        self._notify()
+
+    async def retry(self, id: str, now: float) -> None:
+        """Make a message due now."""
+        key = _key(id)
+        await self.committer.write(lambda ledger: ledger.retry(key, now))
+        self._notify()
+
+    async def remove(self, id: str, now: float) -> None:
+        """Take a message out."""
+        key = _key(id)
+        await self.committer.write(lambda ledger: ledger.remove(key, now))
+        self._left(key)
+
+    async def history(self, id: str) -> Sequence[Event]:
+        """What happened to a message."""
+        key = id_key(id)
+        if key is None:
+            return ()
+        events: list[Event] = await self.committer.read(lambda ledger: ledger.history(key))
+        return events
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when something may be due sooner."""
+        self._watchers.append(callback)
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        await self.committer.close()
+        for owner, descriptor in self._alive.items():
+            os.close(descriptor)
+            self.spool.bury(owner)
+        self._alive.clear()
+
+    # --- within ----------------------------------------------------------------------------------
+
+    def _notify(self) -> None:
+        # A batch of commits comes back in one go: one call serves all of them.
+        if not self._notify_waits:
+            self._notify_waits = True
+            self._clock.callLater(0, self._notify_now)
+
+    def _notify_now(self) -> None:
+        self._notify_waits = False
+        for callback in self._watchers:
+            callback()
+
+    async def _housekeep(self, now: float) -> None:
+        for owner in await self.in_thread(self.spool.dead_owners):
+            if owner not in self._alive:
+                ended = await self.committer.write(methodcaller("abandon", owner))
+                log.info(
+                    "took over {count} messages from {owner}, which has ended",
+                    count=ended,
+                    owner=owner,
+                )
+                await self.in_thread(self.spool.bury, owner)
+        for key in await self.in_thread(lambda: list(self.spool.orphans(now - ORPHAN_AGE))):
+            if await self.committer.read(methodcaller("find", key, now)) is None:
+                await self.in_thread(self.spool.discard, key)
+        before = now - self.settings.history
+        await self.committer.write(lambda ledger: ledger.forget_history(before, 5000))
+
+
+@implementer(IMessageSink)
+class _Sink:
+    """One message on its way in: gathered in memory while it is small, in a file once it isn't."""
+
+    def __init__(self, storage: SqliteStorage, key: int, envelope: Envelope) -> None:
+        self.id = id_text(key)
+        self._storage = storage
+        self._key = key
+        self._envelope = envelope
+        self._size = 0
+        self._pieces: list[bytes] = []
+        self._gathered = 0
+        self._file: BinaryIO | None = None
+        self._writing: Deferred[None] | None = None
+        self._fault: Exception | None = None
+        self._ended = False
+
+    def write(self, octets: bytes) -> Deferred[None] | None:
+        self._size += len(octets)
+        if self._fault is not None:
+            return None  # commit() tells; what is still coming goes nowhere
+        self._pieces.append(octets)
+        self._gathered += len(octets)
+        if self._size <= self._storage.settings.inline:
+            return None
+        if self._writing is None and (self._gathered >= WRITE_AT or self._file is None):
+            self._flush()
+        if self._writing is not None and self._gathered >= WRITE_AT:
+            room: Deferred[None] = Deferred()
+            self._writing.chainDeferred(room)
+            return room
+        return None
+
+    def _flush(self) -> Deferred[None]:
+        """Have a thread write what was gathered; fires when it is done, with or without success."""
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        writing: Deferred[None] = self._storage.in_thread(self._write_pieces, pieces)
+        self._writing = writing
+
+        def done(result: Any) -> None:
+            self._writing = None
+            if result is not None:
+                self._fault = result.value
+                self._pieces.clear()
+            if self._ended:
+                self._discard()
+
+        writing.addBoth(done)
+        return writing
+
+    def _write_pieces(self, pieces: list[bytes]) -> None:
+        if self._file is None:
+            self._file = self._storage.spool.create(self._key)
+        octets = memoryview(b"".join(pieces))
+        while octets:
+            octets = octets[self._file.write(octets) :]
+
+    async def commit(self) -> None:
+        if self._size <= self._storage.settings.inline:
+            arrival = self._arrival(b"".join(self._pieces))
+        else:
+            await self._publish()
+            arrival = self._arrival(None)
+        self._ended = True
+        try:
+            await self._storage.committer.write(lambda ledger: ledger.insert((arrival,)))
+        except StorageFault:
+            self._discard()
+            raise
+        self._storage.kept(arrival)
+
+    def _arrival(self, content: bytes | None) -> Arrival:
+        return Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)
+
+    async def _publish(self) -> None:
+        try:
+            if self._writing is not None:
+                waited: Deferred[None] = Deferred()
+                self._writing.chainDeferred(waited)
+                await waited
+            if self._fault is None:
+                await self._flush()
+            if self._fault is not None:
+                raise self._fault
+            await self._storage.in_thread(self._storage.spool.publish, self._key, self._file)
+        except OSError as error:
+            self._ended = True
+            self._discard()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("no room left for the content of a message") from error
+            raise StorageFault(f"{type(error).__name__}: {error.strerror}") from error
+
+    def abort(self) -> None:
+        self._ended = True
+        self._pieces.clear()
+        if self._writing is None:
+            self._discard()
+
+    def _discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._storage.in_thread(self._storage.spool.discard, self._key).addErrback(
+                lambda failure: log.failure("discarding a content", failure=failure)
+            )
+
+
+def _key(id: str) -> int:
+    key = id_key(id)
+    if key is None:
+        raise UnknownMessage(id)
+    return key
+
+
+def build(settings: SqliteSettings, site: Site) -> SqliteStorage:
+    """Build the part for ``[queue] plugin = "sqlite"``.
+
+    :raises OSError: the folder can't be made
+    :raises sqlite3.Error: the database can't be opened
+    """
+    spool = Spool(settings.path or os.path.join(site.state_dir, "queue"))
+
+    def committer(
+        open_ledger: Callable[[], Ledger], on_foreign_commit: Callable[[], None]
+    ) -> Committer:
+        return ThreadedCommitter(open_ledger, site.reactor.callFromThread, on_foreign_commit)
+
+    return SqliteStorage(
+        spool=spool,
+        committer=committer,
+        clock=site.reactor,
+        random=site.random,
+        in_thread=site.in_thread,
+        settings=settings,
+    )
