@@ -36,6 +36,7 @@ async def ask(
     clock: IReactorTime,
     seconds: float,
     call: Callable[[], Awaitable[T]],
+    answers: tuple[type[Exception], ...] = (),
 ) -> T:
     """Call into a plugin and wait for its answer, but not for ever.
 
@@ -44,6 +45,7 @@ async def ask(
     :param clock: what measures the time
     :param seconds: how long it may take
     :param call: makes the awaitable
+    :param answers: the exceptions that the interface promises; they pass through as they are
     :raises PluginFault: it raised, took too long or answered with another type; logged already
     """
     try:
@@ -51,6 +53,8 @@ async def ask(
         if not deferred.called:
             deferred.addTimeout(seconds, clock)
         answer = await deferred
+    except answers:
+        raise
     except CancelledError:
         raise fault(plugin, f"did not answer within {seconds:g} s") from None
     except Exception as error:

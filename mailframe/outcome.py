@@ -133,3 +133,17 @@ class Refused:
 
 
 Outcome: TypeAlias = Delivered | Postponed | Refused
+
+
+@attrs.frozen(kw_only=True)
+class Tried:
+    """What became of one recipient in one attempt.
+
+    :ivar index: its place in the entry's recipients
+    :ivar route: the decision that was followed
+    :ivar outcome: what the delivery agent answered; ``None`` for a `Redirect`, which needs no agent
+    """
+
+    index: int
+    route: Route
+    outcome: Outcome | None

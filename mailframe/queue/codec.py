@@ -46,8 +46,8 @@ def dump_envelope(envelope: Envelope) -> str:
 
 def load_envelope(text: str) -> Envelope:
     """Read an envelope back. :raises DamagedEntry: it isn't one"""
-    return _load(text, Envelope)  # type: ignore[no-any-return]  # cattrs returns what it is asked
-    for
+    envelope: Envelope = _load(text, Envelope)
+    return envelope
 
 
 def dump_recipients(recipients: Iterable[QueuedRecipient]) -> str:
@@ -67,7 +67,8 @@ def dump_events(events: Iterable[Event]) -> str:
 
 def load_events(text: str) -> list[Event]:
     """Read a part of a message's history back. :raises DamagedEntry: it can't be read"""
-    return _load(text, list[Event])  # type: ignore[no-any-return]  # as above
+    events: list[Event] = _load(text, list[Event])
+    return events
 
 
 def _load(text: str, kind: Any) -> Any:

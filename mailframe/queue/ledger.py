@@ -66,7 +66,7 @@ _Row: TypeAlias = tuple[int, str, int, str, float, int, int]
 
 @attrs.frozen(kw_only=True)
 class Arrival:
-    """A message to be kept. ``content`` is ``None`` when it lies in a file that is synced already."""
+    """A message to be kept; ``content`` is ``None`` when it lies in a synced file already."""
 
     key: int
     envelope: Envelope
@@ -161,8 +161,8 @@ class Ledger:
     def claim(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
         """Lease what is due; what can't be read is set aside and reported."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE due <= ? ORDER BY due LIMIT ?",  # noqa: S608  #
-            a constant (now, limit),
+            f"SELECT {_COLUMNS} FROM message WHERE due <= ? ORDER BY due LIMIT ?",  # noqa: S608  # constant
+            (now, limit),
         ).fetchall()
         leased = [(row[0], entry) for row in rows if (entry := self._entry(row, now)) is not None]
         self.connection.executemany(
@@ -240,7 +240,7 @@ class Ledger:
     def find(self, key: int, now: float) -> Entry | None:
         """One message."""
         row = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE key = ?",  # noqa: S608  # a constant
+            f"SELECT {_COLUMNS} FROM message WHERE key = ?",  # noqa: S608  # constant
             (key,),
         ).fetchone()
         return self._entry(row, now) if row else None
@@ -248,8 +248,8 @@ class Ledger:
     def messages(self, after: int, limit: int, now: float) -> list[Entry]:
         """A page of the queue."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE key > ? ORDER BY key LIMIT ?",  # noqa: S608  # a
-            constant (after, limit),
+            f"SELECT {_COLUMNS} FROM message WHERE key > ? ORDER BY key LIMIT ?",  # noqa: S608  # constant
+            (after, limit),
         ).fetchall()
         entries = (self._entry(row, now) for row in rows)
         return [entry for entry in entries if entry is not None]

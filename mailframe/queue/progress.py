@@ -19,27 +19,13 @@ import attrs
 
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, Step
-from mailframe.outcome import Delivered, Local, Outcome, Redirect, Refused, Route
+from mailframe.outcome import Delivered, Local, Outcome, Redirect, Refused, Route, Tried
 from mailframe.queue.schedule import Schedule
 from mailframe.reply import Reply
 
 MAX_EXPANSION = 10_000  # recipients of one message, redirects included
 LOOP = Reply(554, "5.4.6", "the address leads back to itself through redirects")
 TOO_MANY = Reply(554, "5.4.6", "redirects lead to too many recipients")
-
-
-@attrs.frozen(kw_only=True)
-class Attempted:
-    """What became of one recipient.
-
-    :ivar index: its place in ``entry.recipients``
-    :ivar route: the decision that was followed
-    :ivar outcome: what the delivery agent answered; ``None`` for a `Redirect`, which needs no agent
-    """
-
-    index: int
-    route: Route
-    outcome: Outcome | None
 
 
 @attrs.frozen(kw_only=True)
@@ -55,12 +41,10 @@ class Progress:
     delayed: tuple[QueuedRecipient, ...]
 
 
-def advance(
-    entry: Entry, attempted: Sequence[Attempted], now: float, schedule: Schedule
-) -> Progress:
+def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule) -> Progress:
     """Work out what an attempt that ended at ``now`` changes.
 
-    :param attempted: at most one for each pending recipient; those not named stay as they are
+    :param tried: at most one for each pending recipient; those not named stay as they are
     """
     recipients = list(entry.recipients)
     events: list[Event] = []
@@ -68,9 +52,9 @@ def advance(
     postponed: list[int] = []
     waiting: list[int] = []  # the events that tell when the next attempt is
     arrived = entry.envelope.arrived
-    redirecting = {a.index for a in attempted if isinstance(a.route, Redirect)}
+    redirecting = {a.index for a in tried if isinstance(a.route, Redirect)}
     added = False
-    for result in attempted:
+    for result in tried:
         index, route = result.index, result.route
         before = recipients[index]
         if before.attempts == 0 and not isinstance(route, Redirect):

@@ -1,0 +1,168 @@
+"""One attempt at one message: route its pending recipients anew, and hand it to delivery agents.
+
+The route is asked at every attempt, so that a changed policy moves queued mail. Recipients that go
+the same way share one `Job`, so that a message crosses a link once. An attempt that finds a
+redirect records just that and delivers nothing: the targets join the message as recipients of
+their own, and the next attempt, which follows at once, delivers to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mailframe.address import Address
+from mailframe.entry import Entry
+from mailframe.envelope import Client
+from mailframe.guard import PluginFault, as_deferred, ask, fault
+from mailframe.interfaces import IContent, IDeliveryAgent, Job
+from mailframe.outcome import (
+    Delivered,
+    Local,
+    Outcome,
+    Postponed,
+    Redirect,
+    Refused,
+    Relay,
+    Route,
+    Tried,
+    Unroutable,
+)
+from mailframe.reply import temporary_fault
+
+log = Logger()
+
+
+class Routes(Protocol):
+    """Answers where mail goes, and never fails: `mailframe.routing.resolution.Router`."""
+
+    async def route(
+        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+    ) -> Route:
+        """Where does this recipient's mail go now?"""
+
+
+@attrs.frozen(kw_only=True)
+class Agent:
+    """A delivery agent under its name.
+
+    :ivar seconds: how long one delivery may take
+    """
+
+    name: str
+    part: IDeliveryAgent
+    seconds: float
+
+
+class Dispatch:
+    """Makes attempts.
+
+    :param router: asked for every pending recipient
+    :param local: delivers into mailboxes here
+    :param relay: delivers to other servers
+    :param clock: measures how long an agent takes
+    """
+
+    def __init__(self, *, router: Routes, local: Agent, relay: Agent, clock: IReactorTime) -> None:
+        self.router = router
+        self.local = local
+        self.relay = relay
+        self._clock = clock
+
+    async def attempt(
+        self, entry: Entry, open_content: Callable[[], Awaitable[IContent]]
+    ) -> Sequence[Tried]:
+        """Try every pending recipient of a message once.
+
+        :returns: one result for each pending recipient; or, when some are redirected, for those
+        """
+        envelope, now = entry.envelope, self._clock.seconds()
+        routed = [
+            (
+                index,
+                await self.router.route(
+                    envelope.sender, entry.recipients[index].address, envelope.client, now
+                ),
+            )
+            for index in entry.pending
+        ]
+        redirected = [(i, route) for i, route in routed if isinstance(route, Redirect)]
+        if redirected:
+            return [Tried(index=i, route=route, outcome=None) for i, route in redirected]
+        settled = [
+            Tried(index=i, route=route, outcome=_unroutable(route))
+            for i, route in routed
+            if isinstance(route, Unroutable)
+        ]
+        ways: dict[object, list[tuple[int, Route]]] = {}
+        for index, route in routed:
+            if isinstance(route, Local):
+                ways.setdefault("local", []).append((index, route))
+            elif isinstance(route, Relay):
+                ways.setdefault(route.hops, []).append((index, route))
+        deliveries = [self._deliver(entry, way, open_content) for way in ways.values()]
+        if len(deliveries) == 1:
+            settled.extend(await deliveries[0])
+        elif deliveries:
+            # _deliver turns whatever goes wrong into outcomes, so that none of these can fail.
+            for tried in await gatherResults([as_deferred(d) for d in deliveries]):
+                settled.extend(tried)
+        return settled
+
+    async def _deliver(
+        self,
+        entry: Entry,
+        way: Sequence[tuple[int, Route]],
+        open_content: Callable[[], Awaitable[IContent]],
+    ) -> Sequence[Tried]:
+        recipients = [entry.recipients[index] for index, _ in way]
+        job = Job(
+            id=entry.id,
+            sender=entry.envelope.sender,
+            recipients=tuple(recipient.address for recipient in recipients),
+            routes=tuple(route for _, route in way),
+            body=entry.envelope.body,
+            size=entry.size,
+            arrived=entry.envelope.arrived,
+            attempt=max(recipient.attempts for recipient in recipients),
+            open=open_content,
+        )
+        agent = self.local if isinstance(way[0][1], Local) else self.relay
+        try:
+            outcomes = await self._ask(agent, job)
+        except PluginFault:
+            postponed = Postponed(where="", reply=temporary_fault())
+            outcomes = [postponed] * len(way)
+        return [
+            Tried(index=index, route=route, outcome=outcome)
+            for (index, route), outcome in zip(way, outcomes, strict=True)
+        ]
+
+    async def _ask(self, agent: Agent, job: Job) -> Sequence[Outcome]:
+        outcomes = await ask(
+            agent.name,
+            (Sequence,),
+            self._clock,
+            agent.seconds,
+            lambda: agent.part.deliver(job=job),
+        )
+        if len(outcomes) != len(job.recipients):
+            raise fault(
+                agent.name,
+                f"answered with {len(outcomes)} outcomes for {len(job.recipients)} recipients",
+            )
+        for outcome in outcomes:
+            if not isinstance(outcome, Delivered | Postponed | Refused):
+                raise fault(agent.name, f"answered with a {type(outcome).__name__}")
+        return outcomes
+
+
+def _unroutable(route: Unroutable) -> Outcome:
+    if route.reply.is_permanent:
+        return Refused(where="", reply=route.reply)
+    return Postponed(where="", reply=route.reply)

@@ -1,0 +1,357 @@
+"""The runner: claims what is due, has it tried, and records what came of it.
+
+The runner sleeps until the storage says that something may be due sooner, or until the next message
+is due. Then it leases as many messages as it has room for and starts an attempt at each. An
+attempt's end is one step: outcomes, the next attempt, and any notices to the sender are settled
+together (`mailframe.queue.progress`), so that a crash leaves either the old state or all of the
+later one.
+
+While attempts last, their leases are renewed. When a step can't be recorded because the storage
+fails, recording is tried again for as long as the lease can be kept: what was delivered must not be
+delivered once more because a disk was full for a minute.
+
+Bounded: at most ``concurrency`` messages are being tried at a time. What more is due waits in the
+storage, not in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from mailframe.entry import Entry, Event, Notice, QueuedRecipient, Step
+from mailframe.guard import PluginFault, as_deferred, ask
+from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
+from mailframe.outcome import Postponed, Tried, Unroutable
+from mailframe.queue.progress import Progress, advance
+from mailframe.queue.schedule import Schedule
+from mailframe.reply import temporary_fault
+
+log = Logger()
+
+LEASE = 300.0  # seconds
+LOOK_AFTER = 60.0  # seconds; how long to sleep at the most, or after the storage failed
+RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried again
+MAX_HEADERS = 65_536  # octets of a message's beginning that a notice may quote from
+
+
+class Attempts(Protocol):
+    """Tries a message once: `mailframe.delivery.dispatch.Dispatch`."""
+
+    async def attempt(
+        self, entry: Entry, open_content: Callable[[], Awaitable[IContent]]
+    ) -> Sequence[Tried]:
+        """Try every pending recipient once."""
+
+
+class Notices(Protocol):
+    """Writes notices: `mailframe.queue.notices.NoticeWriter`."""
+
+    def failure(
+        self, entry: Entry, recipients: Sequence[QueuedRecipient], headers: bytes, now: float
+    ) -> Notice | None:
+        """A failure notice, or ``None`` for a null reverse-path."""
+
+    def warning(
+        self, entry: Entry, recipients: Sequence[QueuedRecipient], headers: bytes, now: float
+    ) -> Notice | None:
+        """A delay warning, or ``None`` for a null reverse-path."""
+
+
+class QueueRunner(Service):
+    """Moves the queue.
+
+    :param storage: where the messages are
+    :param storage_name: its plugin's name
+    :param dispatch: makes the attempts
+    :param schedule: when to try again, warn and give up; may be replaced while running
+    :param notices: writes the notices
+    :param clock: the time; also sleeps
+    :param owner: names this runner's leases, unique among all that share the queue
+    :param concurrency: how many messages may be tried at a time
+    :param storage_time: how long one call into the storage may take, in seconds
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: IQueueStorage,
+        storage_name: str,
+        dispatch: Attempts,
+        schedule: Schedule,
+        notices: Notices,
+        clock: IReactorTime,
+        owner: str,
+        concurrency: int = 200,
+        storage_time: float = 30.0,
+    ) -> None:
+        self.storage = storage
+        self.dispatch = dispatch
+        self.schedule = schedule
+        self.notices = notices
+        self.owner = owner
+        self.concurrency = concurrency
+        self._storage_name = storage_name
+        self._storage_time = storage_time
+        self._clock = clock
+        self._in_flight: set[str] = set()
+        self._turning = False
+        self._turn_again = False
+        self._more_due = False
+        self._alarm: IDelayedCall | None = None
+        self._renewal: LoopingCall | None = None
+        self._stopped: Deferred[None] | None = None
+        self._observers: list[Callable[[Entry, Step], None]] = []
+        self._watching = False
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin to claim."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
+        self._stopped = None
+        if not self._watching:
+            self._watching = True
+            self.storage.watch(self.wake)
+        self._renewal = LoopingCall(self._renew)
+        self._renewal.clock = self._clock
+        self._renewal.start(LEASE / 3, now=False)
+        self.wake()
+
+    def stopService(self) -> Deferred[None]:
+        """Claim nothing more; fires when every attempt that is under way has been recorded."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        self._check_stopped()
+        return stopped
+
+    def _check_stopped(self) -> None:
+        if self._stopped is None or self._in_flight or self._turning or self._stopped.called:
+            return
+        if self._renewal is not None and self._renewal.running:
+            self._renewal.stop()
+        self._stopped.callback(None)
+
+    def observe(self, callback: Callable[[Entry, Step], None]) -> None:
+        """Have ``callback(entry, step)`` called after each recorded step; it decides nothing."""
+        self._observers.append(callback)
+
+    # --- turns -----------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something may be due."""
+        if self._turning:
+            self._turn_again = True
+        elif self.running and len(self._in_flight) < self.concurrency:
+            self._turning = True
+            Deferred.fromCoroutine(self._turn()).addErrback(self._turn_failed)
+
+    async def _turn(self) -> None:
+        sleep_until = self._clock.seconds() + LOOK_AFTER
+        try:
+            while self.running:
+                self._turn_again = False
+                room = self.concurrency - len(self._in_flight)
+                if room <= 0:
+                    break  # the end of an attempt wakes us
+                entries = await self._claim(room)
+                self._more_due = len(entries) == room
+                for entry in entries:
+                    self._begin(entry)
+                if not (self._more_due or self._turn_again):
+                    due = await self._ask(self.storage.next_due, float, int, type(None))
+                    if due is not None:
+                        sleep_until = min(sleep_until, max(due, self._clock.seconds()))
+                    break
+        except PluginFault:
+            self._more_due = False
+            log.error("the queue can't be read now; looking again in {s:g} s", s=LOOK_AFTER)
+        finally:
+            self._turning = False
+        self._check_stopped()
+        if self._turn_again:
+            self.wake()
+        elif self.running and not self._more_due:
+            self._sleep_until(sleep_until)
+
+    async def _claim(self, room: int) -> Sequence[Entry]:
+        now = self._clock.seconds()
+        entries: Sequence[Entry] = await self._ask(
+            lambda: self.storage.claim(owner=self.owner, now=now, limit=room, until=now + LEASE),
+            Sequence,
+        )
+        return entries
+
+    def _turn_failed(self, failure: Any) -> None:
+        log.failure("a turn of the queue runner failed", failure=failure)
+        if self.running:
+            self._sleep_until(self._clock.seconds() + LOOK_AFTER)
+
+    def _sleep_until(self, due: float) -> None:
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        # Something that is due now but could not be claimed must not make us spin.
+        delay = max(due - self._clock.seconds(), 0.05)
+        self._alarm = self._clock.callLater(delay, self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm = None
+        self.wake()
+
+    async def _renew(self) -> None:
+        if not self._in_flight:
+            return
+        ids = tuple(self._in_flight)
+        until = self._clock.seconds() + LEASE
+        try:
+            await self._ask(
+                lambda: self.storage.renew(owner=self.owner, ids=ids, until=until), type(None)
+            )
+        except PluginFault:
+            log.error("the leases of {count} messages could not be renewed", count=len(ids))
+
+    # --- one attempt -----------------------------------------------------------------------------
+
+    def _begin(self, entry: Entry) -> None:
+        self._in_flight.add(entry.id)
+        attempt = Deferred.fromCoroutine(self._attempt(entry))
+        attempt.addErrback(
+            lambda failure: log.failure("attempt at {id} failed", failure=failure, id=entry.id)
+        )
+        attempt.addBoth(lambda _: self._ended(entry))
+
+    def _ended(self, entry: Entry) -> None:
+        self._in_flight.discard(entry.id)
+        self._check_stopped()
+        if not (self._more_due and self.running):
+            return
+        # Claim in groups: a claim for each single place that falls free costs as much as for ten.
+        if self.concurrency - len(self._in_flight) >= self.concurrency // 4:
+            self.wake()
+        elif self._alarm is None:
+            self._sleep_until(self._clock.seconds())
+
+    async def _attempt(self, entry: Entry) -> None:
+        try:
+            tried = await self.dispatch.attempt(entry, lambda: self.storage.open(id=entry.id))
+        except Exception:
+            log.failure("attempt at {id} failed; it is postponed", id=entry.id)
+            tried = _all_postponed(entry)
+        now = self._clock.seconds()
+        progress = advance(entry, tried, now, self.schedule)
+        step, notices = await self._with_notices(entry, progress, now)
+        for event in step.events:
+            log.info(
+                "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
+                id=entry.id,
+                kind=event.kind,
+                recipient=str(event.recipient or ""),
+                where=event.where,
+                reply=str(event.reply or ""),
+                reason=event.reason,
+                rule=event.rule,
+                plugin=event.plugin,
+            )
+        await self._record(entry, step, notices)
+
+    async def _record(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
+        while True:
+            try:
+                await self._ask(
+                    lambda: self.storage.settle(
+                        id=entry.id, owner=self.owner, step=step, notices=notices
+                    ),
+                    type(None),
+                )
+                break
+            except LeaseLost:
+                log.error("the lease of {id} was lost; its step is not recorded", id=entry.id)
+                return
+            except PluginFault:
+                if not self.running:
+                    return  # the lease runs out, and the message is tried once more
+                await deferLater(self._clock, RECORD_AGAIN)
+        for observer in self._observers:
+            try:
+                observer(entry, step)
+            except Exception:
+                log.failure("an observer of the queue failed")
+
+    async def _with_notices(
+        self, entry: Entry, progress: Progress, now: float
+    ) -> tuple[Step, Sequence[Notice]]:
+        """The step with the events that tell of its notices, and the notices."""
+        if not (progress.failed or progress.delayed):
+            return progress.step, ()
+        notices: list[Notice] = []
+        events: list[Event] = []
+        headers = await self._headers(entry) if entry.envelope.sender is not None else b""
+        if progress.failed:
+            notice = self.notices.failure(entry, progress.failed, headers, now)
+            events.extend(_told(entry, progress.failed, notice, "bounced", now))
+            notices.extend([notice] if notice else [])
+        if progress.delayed:
+            notice = self.notices.warning(entry, progress.delayed, headers, now)
+            if notice:
+                events.extend(_told(entry, progress.delayed, notice, "warned", now))
+                notices.append(notice)
+        step = attrs.evolve(progress.step, events=(*progress.step.events, *events))
+        return step, notices
+
+    async def _headers(self, entry: Entry) -> bytes:
+        """The beginning of the message, as far as its header section may go."""
+        octets = b""
+        try:
+            content = await as_deferred(self.storage.open(id=entry.id))
+            try:
+                while len(octets) < MAX_HEADERS and b"\r\n\r\n" not in octets:
+                    piece = await as_deferred(content.read())
+                    if not piece:
+                        break
+                    octets += piece
+            finally:
+                content.close()
+        except Exception:
+            # A notice without the headers is better than none.
+            log.failure("the headers of {id} can't be read for a notice", id=entry.id)
+        return octets[:MAX_HEADERS]
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]], *expected: type) -> Any:
+        return await ask(
+            self._storage_name, expected, self._clock, self._storage_time, call, (LeaseLost,)
+        )
+
+
+def _all_postponed(entry: Entry) -> Sequence[Tried]:
+    reply = temporary_fault()
+    route = Unroutable(reason="the attempt failed for a fault of ours", reply=reply)
+    outcome = Postponed(where="", reply=reply)
+    return [Tried(index=index, route=route, outcome=outcome) for index in entry.pending]
+
+
+def _told(
+    entry: Entry,
+    recipients: Sequence[QueuedRecipient],
+    notice: Notice | None,
+    kind: Any,
+    now: float,
+) -> list[Event]:
+    if notice is None:
+        kind, reason = "dropped", "the reverse-path is null, so nobody is told"
+    else:
+        reason = f"a notice goes to {notice.envelope.recipients[0].address}"
+    return [
+        Event(at=now, kind=kind, recipient=recipient.address, reason=reason)
+        for recipient in recipients
+    ]
