@@ -1,0 +1,111 @@
+"""``mailframe plugins``: what is installed, which options it has, and what does not load."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, get_type_hints
+
+import attrs
+import click
+
+from mailframe.cli.options import json_option
+from mailframe.cli.output import print_json, print_table
+from mailframe.documents import Document
+from mailframe.plugin import Installed, Part, PluginError, find_parts, load_settings_class
+
+
+@click.command()
+@json_option
+def plugins(as_json: bool) -> None:
+    """List every installed plugin with its options, and those that fail to load."""
+    document = plugins_document(find_parts())
+    if as_json:
+        print_json(document)
+        return
+    rows = []
+    for part in document["plugins"]:
+        rows.append((part["seam"], part["name"], "", part["help"]))
+        rows += [
+            ("", "", option["name"], f"{option['type']}{_default_text(option)}")
+            for option in part["options"]
+        ]
+    print_table(("seam", "plugin", "option", "what it is"), rows)
+    for problem in document["problems"]:
+        click.echo(f"failed: {problem['module']} ({problem['file']}): {problem['reason']}", err=True)
+
+
+def _default_text(option: Document) -> str:
+    return ", required" if option["required"] else f", default {option['default']}"
+
+
+def plugins_document(installed: Installed) -> Document:
+    """The installed parts with their options, and the problems."""
+    parts = []
+    problems = [
+        {
+            "seam": problem.seam,
+            "name": problem.name,
+            "module": problem.module,
+            "file": problem.file,
+            "reason": problem.reason,
+        }
+        for problem in installed.problems
+    ]
+    for named in installed.parts.values():
+        for part in named.values():
+            try:
+                options = _options(part)
+            except PluginError as error:
+                reason = str(error)
+                module = part.settings.partition(":")[0]
+                problems.append(
+                    {
+                        "seam": part.seam,
+                        "name": part.name,
+                        "module": module,
+                        "file": "",
+                        "reason": reason,
+                    }
+                )
+            else:
+                parts.append(
+                    {
+                        "seam": part.seam,
+                        "name": part.name,
+                        "help": part.help,
+                        "options": options,
+                    }
+                )
+    return {"plugins": parts, "problems": problems}
+
+
+def _options(part: Part) -> list[Document]:
+    settings = load_settings_class(part)
+    hints = get_type_hints(settings)
+    return [
+        {
+            "name": field.name,
+            "type": _type_text(hints.get(field.name, field.type)),
+            "required": field.default is attrs.NOTHING,
+            "default": _default(field.default),
+        }
+        for field in attrs.fields(settings)
+    ]
+
+
+def _type_text(hint: Any) -> str:
+    name = getattr(hint, "__name__", None)
+    # A generic type such as tuple[str, ...] has the bare name of its origin; its text says more.
+    return name if name and not getattr(hint, "__args__", None) else str(hint).replace("typing.", "")
+
+
+def _default(value: Any) -> object:
+    if value is attrs.NOTHING:
+        return None
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]  # the stub calls it a function
+        return _default(value.factory()) if not value.takes_self else "computed"
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, tuple | list | set | frozenset):
+        return [str(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,185 @@
+"""``mailframe queue``: look at the queue and act on its messages, with the server up or down.
+
+The storage is opened directly, as a further process beside the server's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import click
+
+from mailframe.cli.options import Misuse, Refusal, config_option, json_option
+from mailframe.cli.output import print_fields, print_json, print_table
+from mailframe.cli.parts import read_settings, with_storage
+from mailframe.documents import entry_details, queue_document
+from mailframe.entry import Entry
+from mailframe.interfaces import IQueueStorage, UnknownMessage
+
+_PAGE = 500  # messages fetched at once
+
+
+@click.group()
+def queue() -> None:
+    """Look at the queue and act on its messages."""
+
+
+@queue.command("list")
+@config_option
+@json_option
+def list_messages(config: str, as_json: bool) -> None:
+    """List the messages in the queue."""
+    document = queue_document(with_storage(read_settings(config), _all_messages))
+    if as_json:
+        print_json(document)
+        return
+    print_table(
+        ("id", "from", "to", "size", "state", "attempts", "next attempt", "last reply"),
+        [
+            (
+                message["id"],
+                message["sender"] or "<>",
+                recipient["address"],
+                message["size"],
+                "held" if message["held"] and recipient["next_attempt"] else recipient["state"],
+                recipient["attempts"],
+                recipient["next_attempt"],
+                recipient["last_reply"],
+            )
+            for message in document["messages"]
+            for recipient in message["recipients"]
+        ],
+    )
+
+
+async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
+    entries: list[Entry] = []
+    after = None
+    while page := await storage.messages(after, _PAGE):
+        entries += page
+        after = page[-1].id
+    return entries
+
+
+@queue.command()
+@config_option
+@json_option
+@click.argument("id")
+def show(config: str, as_json: bool, id: str) -> None:
+    """Show all that the queue knows of a message."""
+    entry = with_storage(read_settings(config), lambda storage: storage.find(id))
+    if entry is None:
+        raise unknown(id)
+    document = entry_details(entry)
+    if as_json:
+        print_json(document)
+        return
+    client = document["client"]
+    print_fields(
+        [
+            ("id", document["id"]),
+            ("from", document["sender"] or "<>"),
+            ("size", f"{document['size']} octets, {document['body']}"),
+            ("arrived", document["arrived"]),
+            ("client", f"{client['address']} at {client['server']}" if client else "ourselves"),
+            ("login", client["login"] if client else None),
+            ("held", "yes" if document["held"] else "no"),
+            ("warned", "yes" if document["warned"] else "no"),
+        ]
+    )
+    for recipient in document["recipients"]:
+        click.echo()
+        evidence = recipient.get("evidence", {})
+        print_fields(
+            [
+                ("to", recipient["address"]),
+                ("state", recipient["state"]),
+                ("attempts", recipient["attempts"]),
+                ("last reply", recipient["last_reply"]),
+                ("where", recipient["where"]),
+                ("next attempt", recipient["next_attempt"]),
+                ("let in", evidence.get("reason", "")),
+                ("redirected from", recipient["redirected_from"]),
+            ]
+        )
+
+
+@queue.command()
+@config_option
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def hold(config: str, ids: Sequence[str]) -> None:
+    """Stop attempts until the messages are released."""
+    _act(config, ids, lambda storage, id: storage.hold(id, time.time()), "held")
+
+
+@queue.command()
+@config_option
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def release(config: str, ids: Sequence[str]) -> None:
+    """End a hold; the messages are due at once."""
+    _act(config, ids, lambda storage, id: storage.release(id, time.time()), "released")
+
+
+@queue.command()
+@config_option
+@click.option("--all", "every", is_flag=True, help="All messages that are not held.")
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+def retry(config: str, every: bool, ids: Sequence[str]) -> None:
+    """Make messages due at once."""
+    if every == bool(ids):
+        raise Misuse("queue retry takes either --all or the ids of messages")
+    if every:
+        retried = with_storage(read_settings(config), _retry_all)
+        click.echo(f"{retried} message{'' if retried == 1 else 's'} due now")
+    else:
+        _act(config, ids, lambda storage, id: storage.retry(id, time.time()), "due now")
+
+
+async def _retry_all(storage: IQueueStorage) -> int:
+    retried = 0
+    for entry in await _all_messages(storage):
+        if entry.held:
+            continue
+        try:
+            await storage.retry(entry.id, time.time())
+        except UnknownMessage:
+            continue  # it left the queue since it was listed
+        retried += 1
+    return retried
+
+
+@queue.command()
+@config_option
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def remove(config: str, ids: Sequence[str]) -> None:
+    """Take messages out of the queue; nobody is told."""
+    _act(config, ids, lambda storage, id: storage.remove(id, time.time()), "removed")
+
+
+def unknown(id: str) -> Refusal:
+    """What a user is told of an id that is not in the queue."""
+    return Refusal(f"no message {ascii(id)} is in the queue")
+
+
+def _act(
+    config: str,
+    ids: Sequence[str],
+    act: Callable[[IQueueStorage, str], Awaitable[None]],
+    done: str,
+) -> None:
+    """Do something to each message; those that are unknown don't keep the others from it."""
+
+    async def each(storage: IQueueStorage) -> list[str]:
+        missing = []
+        for id in dict.fromkeys(ids):
+            try:
+                await act(storage, id)
+                click.echo(f"{id} {done}")
+            except UnknownMessage:
+                missing.append(id)
+        return missing
+
+    missing = with_storage(read_settings(config), each)
+    if missing:
+        raise Refusal("\n".join(unknown(id).message for id in missing))

@@ -1,0 +1,50 @@
+"""The group of all commands: their names and one line of help each, imported when chosen."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+# name: (module below mailframe.cli, one line of help). The object has the name of its command.
+COMMANDS = {
+    "init": ("init", "Write a commented configuration into a directory."),
+    "check": ("check", "Examine configuration, accounts, certificates, DNS and permissions."),
+    "account": ("account", "Add, list and change accounts and aliases."),
+    "plugins": ("plugins", "List every installed plugin with its options."),
+    "explain": ("explain", "Show which decisions the server would take for a message."),
+    "queue": ("queue", "Look at the queue and act on its messages."),
+    "trace": ("trace", "Show what has happened to a message so far."),
+    "send": ("send", "Put a message from standard input into the queue."),
+}
+
+
+class CommandList(click.Group):
+    """A group that knows its commands by name and help, and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"mailframe.cli.{COMMANDS[cmd_name][0]}")
+        found = getattr(module, cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=CommandList, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mailframe")
+def command() -> None:
+    """A pluggable mail server: its configuration, accounts, queue and decisions.
+
+    Exit status: 0 done, 1 the answer is no, 2 wrong usage or configuration.
+    """

@@ -1,0 +1,136 @@
+"""JSON documents with stable keys: what ``--json`` and the web console show of a value.
+
+Times are RFC 3339 in UTC with whole seconds, replies one line of text, addresses as on the wire;
+the null reverse-path, a time that won't come and a reply that wasn't given are ``null``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from mailframe.address import Address
+from mailframe.entry import Entry, Event, QueuedRecipient
+from mailframe.envelope import Client
+from mailframe.outcome import Decision, Permit
+from mailframe.reply import Reply
+
+Document: TypeAlias = dict[str, Any]
+
+
+def time_text(at: float) -> str:
+    """A time as RFC 3339 §5.6 writes it.
+
+    :param at: POSIX seconds UTC
+    :returns: ``2026-03-01T12:00:00Z``
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def address_text(address: Address | None) -> str | None:
+    """The address as it stands on the wire, ``None`` for the null reverse-path."""
+    return None if address is None else str(address)
+
+
+def reply_text(reply: Reply | None) -> str | None:
+    """The reply on one line."""
+    return None if reply is None else str(reply)
+
+
+def decision_document(decision: Decision) -> Document:
+    """What every decision tells of itself."""
+    return {"reason": decision.reason, "rule": decision.rule, "plugin": decision.plugin}
+
+
+def entry_document(entry: Entry) -> Document:
+    """One message of the queue, as in ``mailframe queue list``."""
+    return {
+        "id": entry.id,
+        "sender": address_text(entry.envelope.sender),
+        "size": entry.size,
+        "arrived": time_text(entry.envelope.arrived),
+        "held": entry.held,
+        "recipients": [_recipient_document(entry, each) for each in entry.recipients],
+    }
+
+
+def _recipient_document(entry: Entry, recipient: QueuedRecipient) -> Document:
+    waiting = recipient.state == "pending"
+    return {
+        "address": str(recipient.address),
+        "state": recipient.state,
+        "attempts": recipient.attempts,
+        "next_attempt": time_text(entry.next_attempt) if waiting else None,
+        "last_reply": reply_text(recipient.last_reply),
+    }
+
+
+def queue_document(entries: Iterable[Entry]) -> Document:
+    """The queue, or a page of it."""
+    return {"messages": [entry_document(entry) for entry in entries]}
+
+
+def entry_details(entry: Entry) -> Document:
+    """Everything that the queue knows of a message, its history apart."""
+    document = entry_document(entry)
+    for shown, recipient in zip(document["recipients"], entry.recipients, strict=True):
+        shown["where"] = recipient.where
+        shown["redirected_from"] = (
+            None if recipient.parent is None else str(entry.recipients[recipient.parent].address)
+        )
+    evidence = [each.evidence for each in entry.envelope.recipients]
+    for shown, permit in zip(document["recipients"], evidence, strict=False):
+        shown["evidence"] = _permit_document(permit)
+    document["body"] = entry.envelope.body
+    document["warned"] = entry.warned
+    document["client"] = client_document(entry.envelope.client)
+    return document
+
+
+def _permit_document(permit: Permit) -> Document:
+    return {**decision_document(permit), "provider": permit.provider}
+
+
+def client_document(client: Client | None) -> Document | None:
+    """Who handed a message over; ``None`` for a notice of our own."""
+    if client is None:
+        return None
+    return {
+        "server": client.server,
+        "protocol": client.protocol,
+        "address": client.address,
+        "helo": client.helo,
+        "login": client.login,
+        "tls": client.tls,
+    }
+
+
+def event_document(event: Event) -> Document:
+    """One line of a message's history."""
+    return {
+        "at": time_text(event.at),
+        "event": event.kind,
+        "recipient": address_text(event.recipient),
+        "reason": event.reason,
+        "rule": event.rule,
+        "plugin": event.plugin,
+        "where": event.where,
+        "reply": reply_text(event.reply),
+        "next_attempt": None if event.next_attempt is None else time_text(event.next_attempt),
+    }
+
+
+def trace_document(id: str, entry: Entry | None, events: Sequence[Event]) -> Document:
+    """One message's life so far.
+
+    :param id: the queue id
+    :param entry: the message, or ``None`` when it has left the queue
+    :param events: its history, oldest first
+    """
+    return {
+        "id": id,
+        "queued": entry is not None,
+        "message": None if entry is None else entry_details(entry),
+        "events": [event_document(event) for event in events],
+    }
