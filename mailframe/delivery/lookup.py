@@ -1,0 +1,255 @@
+"""Asks DNS for the mail exchangers of a domain and their addresses.
+
+Whatever comes back, the answer is one of three: records, the certainty that the name does not exist,
+or a `LookupFault`. Only records that belong to the question count: those whose owner is the name
+asked for, or one that a chain of CNAMEs in the same answer leads to. Answers are kept for as long as
+their TTL says, within bounds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from random import Random
+from typing import Any, TypeVar, cast
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.names import dns
+from twisted.names.error import (
+    AuthoritativeDomainError,
+    DNSFormatError,
+    DNSNameError,
+    DNSNotImplementedError,
+    DNSQueryRefusedError,
+    DNSServerError,
+)
+from twisted.names.error import DNSQueryTimeoutError as QueryTimeout
+
+from mailframe.address import literal_address
+from mailframe.delivery.exchanges import (
+    MAX_LOOKUPS,
+    NO_SUCH_NAME,
+    Addresses,
+    Exchange,
+    Exchanges,
+    Host,
+    LookupFault,
+    NoSuchName,
+    exchanges_in_order,
+    hosts_in_order,
+)
+from mailframe.reply import Reply
+
+log = Logger()
+T = TypeVar("T")
+
+MAX_CNAMES = 8  # links of a chain within one answer
+LONGEST_KEPT = 3600.0  # seconds
+KEPT_WITHOUT_RECORDS = 60.0  # seconds that "no such name" and "no such record" are kept
+MAX_KEPT = 4096  # answers
+
+_Answer = tuple[T, ...] | NoSuchName | LookupFault
+
+
+class Lookup:
+    """Finds the hosts that take mail for a domain.
+
+    :param resolver: a `twisted.internet.interfaces.IResolver`
+    :param clock: measures how long answers are kept and questions may take
+    :param seconds: how long one question may take
+    :param hostname: our own name
+    :param own_addresses: addresses at which we would talk to ourselves, in normal form
+    :param prohibited: says of an IP address that it must not be connected to
+    :param random: shuffles exchangers of equal preference
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: Any,
+        clock: IReactorTime,
+        seconds: float,
+        hostname: str,
+        own_addresses: Collection[str],
+        prohibited: Callable[[str], bool],
+        random: Random,
+    ) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._seconds = seconds
+        self._hostname = hostname.lower()
+        self._own_addresses = frozenset(own_addresses)
+        self._prohibited = prohibited
+        self._random = random
+        self._kept: OrderedDict[tuple[int, str], tuple[float, Any]] = OrderedDict()
+
+    async def hosts(self, domain: str) -> tuple[Host, ...] | Reply:
+        """The hosts to try for a domain, in order, or the reply that says why there is none.
+
+        :param domain: a domain or an address literal in normal form
+        """
+        literal = literal_address(domain)
+        if literal is not None:
+            return self._literal_host(domain, literal)
+        answer = await self.exchanges(domain)
+        exchanges = exchanges_in_order(domain, answer, hostname=self._hostname, random=self._random)
+        if isinstance(exchanges, Reply):
+            return exchanges
+        names = list(dict.fromkeys(exchange.name for exchange in exchanges))[:MAX_LOOKUPS]
+        questions = [Deferred.fromCoroutine(self.addresses(name)) for name in names]
+        try:
+            addresses = {
+                name: await question for name, question in zip(names, questions, strict=True)
+            }
+        except CancelledError:
+            for question in questions:
+                question.addErrback(lambda failure: None)
+                question.cancel()
+            raise
+        return hosts_in_order(
+            domain,
+            exchanges,
+            addresses,
+            own_addresses=self._own_addresses,
+            prohibited=self._prohibited,
+        )
+
+    def _literal_host(self, domain: str, address: str) -> tuple[Host, ...] | Reply:
+        if address in self._own_addresses:
+            return Reply(554, "5.4.6", f"{domain} is this server, but not one of its domains")
+        if self._prohibited(address):
+            return Reply(550, "5.4.4", f"{domain} is a private, loopback or reserved address")
+        return (Host(domain, address),)
+
+    async def exchanges(self, domain: str) -> Exchanges:
+        """The MX records of a domain; an empty tuple when it has none."""
+        return await self._ask(domain, dns.MX, self._resolver.lookupMailExchange, _exchange)
+
+    async def addresses(self, name: str) -> Addresses:
+        """The addresses of a host, IPv4 before IPv6; an empty tuple when it has none."""
+        v4_question = Deferred.fromCoroutine(
+            self._ask(name, dns.A, self._resolver.lookupAddress, _ipv4)
+        )
+        v6_question = Deferred.fromCoroutine(
+            self._ask(name, dns.AAAA, self._resolver.lookupIPV6Address, _ipv6)
+        )
+        try:
+            v4, v6 = await v4_question, await v6_question
+        except CancelledError:
+            v6_question.addErrback(lambda failure: None)
+            v6_question.cancel()
+            raise
+        found = tuple(a for answer in (v4, v6) if isinstance(answer, tuple) for a in answer)
+        if found:
+            return found
+        for answer in (v4, v6):
+            if isinstance(answer, LookupFault):
+                return answer
+        return NO_SUCH_NAME if v4 is NO_SUCH_NAME else ()
+
+    async def _ask(
+        self,
+        name: str,
+        kind: int,
+        question: Callable[[str], Deferred[Any]],
+        read: Callable[[Any], T | None],
+    ) -> _Answer[T]:
+        now = self._clock.seconds()
+        kept = self._kept.get((kind, name))
+        if kept and now < kept[0]:
+            return cast(_Answer[T], kept[1])
+        answer: _Answer[T]
+        try:
+            waiting = maybeDeferred(question, name)
+            if not waiting.called:
+                waiting.addTimeout(self._seconds, self._clock)
+            sections = await waiting
+            answer, seconds = _records(name, kind, sections[0], read)
+        except (DNSNameError, AuthoritativeDomainError):
+            answer, seconds = NO_SUCH_NAME, KEPT_WITHOUT_RECORDS
+        except CancelledError:
+            raise
+        except Exception as error:
+            # Servers that fail, time out or refuse, and whatever a malformed answer brings about.
+            reason = _reason(error)
+            log.info(
+                "DNS gave no answer for {kind} {name}: {reason}",
+                kind=dns.QUERY_TYPES.get(kind, kind),
+                name=name,
+                reason=reason,
+                error=repr(error),
+            )
+            return LookupFault(f"DNS {reason} for {name}")
+        self._keep((kind, name), now + min(seconds, LONGEST_KEPT), answer)
+        return answer
+
+    def _keep(self, key: tuple[int, str], until: float, answer: object) -> None:
+        self._kept[key] = (until, answer)
+        self._kept.move_to_end(key)
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+
+
+def _records(
+    name: str, kind: int, answers: Any, read: Callable[[Any], T | None]
+) -> tuple[tuple[T, ...], float]:
+    """The records that answer the question, and for how many seconds they hold."""
+    owner = name.lower()
+    aliases: dict[str, tuple[str, int]] = {}
+    records: dict[str, list[tuple[T, int]]] = {}
+    for header in answers:
+        if header.cls != dns.IN:
+            continue
+        said_of = _text(header.name)
+        if header.type == dns.CNAME:
+            aliases.setdefault(said_of, (_text(header.payload.name), int(header.ttl or 0)))
+        elif header.type == kind:
+            value = read(header.payload)
+            if value is not None:
+                records.setdefault(said_of, []).append((value, int(header.ttl or 0)))
+    seconds = LONGEST_KEPT
+    for _ in range(MAX_CNAMES):
+        if owner in records or owner not in aliases:
+            break
+        owner, ttl = aliases[owner]
+        seconds = min(seconds, ttl)
+    found = records.get(owner, [])
+    if not found:
+        return (), min(seconds, KEPT_WITHOUT_RECORDS)
+    return (
+        tuple(dict.fromkeys(value for value, _ in found)),
+        max(0.0, min(seconds, *(float(ttl) for _, ttl in found))),
+    )
+
+
+def _text(name: dns.Name) -> str:
+    return name.name.decode("ascii", "replace").lower().removesuffix(".")
+
+
+def _exchange(payload: Any) -> Exchange | None:
+    return Exchange(int(payload.preference), _text(payload.name))
+
+
+def _ipv4(payload: Any) -> str | None:
+    return socket.inet_ntop(socket.AF_INET, payload.address)
+
+
+def _ipv6(payload: Any) -> str | None:
+    return str(ipaddress.IPv6Address(payload.address))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, QueryTimeout | DeferredTimeout):
+        return "did not answer in time"
+    if isinstance(error, DNSServerError):
+        return "failed (SERVFAIL)"
+    if isinstance(error, DNSQueryRefusedError | DNSNotImplementedError):
+        return "refused to answer"
+    if isinstance(error, DNSFormatError):
+        return "did not understand the question"
+    return "gave no usable answer"

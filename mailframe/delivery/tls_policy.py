@@ -1,0 +1,83 @@
+"""What a route's TLS policy asks of the handshake.
+
+- ``none``: TLS is not used.
+- ``opportunistic``: any certificate will do, for the alternative is no encryption at all (RFC 7435).
+- ``require``: the same, but nothing is sent in clear.
+- ``verify``: the certificate must be good for the host's name (RFC 9525) and lead to a trusted root.
+
+TLS 1.2 is the least that is spoken (RFC 8996).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
+from zope.interface import implementer
+
+from mailframe.outcome import TlsPolicy
+
+_MOST_NAMES = 256  # hosts whose verifying contexts are kept
+
+
+class TlsPolicies:
+    """Makes what a transport's ``startTLS`` takes.
+
+    :param trust_root: whom ``verify`` trusts: a `twisted.internet.ssl.IOpenSSLTrustRoot`, or
+        ``None`` for the platform's certificate authorities
+    """
+
+    def __init__(self, trust_root: Any = None) -> None:
+        self._trust_root = trust_root
+        self._unverified: SSL.Context | None = None
+        self._verified: dict[str, IOpenSSLClientConnectionCreator] = {}
+
+    def creator(self, policy: TlsPolicy, host: str) -> IOpenSSLClientConnectionCreator | None:
+        """What begins TLS with a host under a policy, or ``None`` when the policy is ``none``.
+
+        :param host: the name the certificate must be good for, or an IP address
+        """
+        if policy == "none":
+            return None
+        if policy == "verify":
+            return self._verifying(host)
+        if self._unverified is None:  # one context for all, so that sessions are cheap
+            options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
+            self._unverified = options.getContext()
+        return _Unverified(self._unverified, host)
+
+    def _verifying(self, host: str) -> IOpenSSLClientConnectionCreator:
+        creator = self._verified.get(host)
+        if creator is None:
+            if len(self._verified) >= _MOST_NAMES:
+                self._verified.clear()
+            creator = self._verified[host] = optionsForClientTLS(host, trustRoot=self._trust_root)
+        return creator
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Unverified:
+    """TLS with whoever answers."""
+
+    def __init__(self, context: SSL.Context, host: str) -> None:
+        self._context = context
+        self._host = host
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """Called by Twisted: the connection in its state before the handshake."""
+        connection = SSL.Connection(self._context, None)
+        if not _is_address(self._host):  # RFC 6066 §3: only names are sent as the server's name
+            connection.set_tlsext_host_name(self._host.encode("ascii", "ignore"))
+        connection.set_connect_state()
+        return connection
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
