@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -55,7 +56,7 @@ async def ask(
         answer = await deferred
     except answers:
         raise
-    except CancelledError:
+    except (CancelledError, DeferredTimeout):
         raise fault(plugin, f"did not answer within {seconds:g} s") from None
     except Exception as error:
         log.failure("plugin {plugin} failed", plugin=plugin)
