@@ -1,0 +1,313 @@
+"""Covers mailframe.queue.runner."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.address import Address
+from mailframe.entry import Entry, Step
+from mailframe.guard import as_deferred
+from mailframe.interfaces import IContent, LeaseLost, StorageFault
+from mailframe.outcome import Delivered, Outcome, Postponed, Refused, Tried
+from mailframe.queue.memory import MemoryStorage
+from mailframe.queue.notices import NoticeWriter
+from mailframe.queue.runner import LEASE, LOOK_AFTER, RECORD_AGAIN, QueueRunner
+from mailframe.queue.schedule import Schedule
+from tests.queue.samples import ANGELO, JSMITH, LATER, NEVER, OK, RELAY, envelope, write
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class FakeDispatch:
+    """Answers with what it was told for each domain; can raise, and can keep one waiting."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.attempts: list[str] = []
+        self.error: Exception | None = None
+        self.wait_for: Deferred[None] | None = None
+        self.running = self.most_running = 0
+
+    async def attempt(
+        self, entry: Entry, open_content: Callable[[], Awaitable[IContent]]
+    ) -> Sequence[Tried]:
+        self.attempts.append(entry.id)
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        try:
+            if self.error:
+                raise self.error
+            if self.wait_for is not None:
+                waited: Deferred[None] = Deferred()
+                self.wait_for.chainDeferred(waited)
+                await waited
+        finally:
+            self.running -= 1
+        return [
+            Tried(
+                index=index,
+                route=RELAY,
+                outcome=self.outcomes.get(
+                    entry.recipients[index].address.domain, Delivered(where="mx", reply=OK)
+                ),
+            )
+            for index in entry.pending
+        ]
+
+
+class RunnerCase(SynchronousTestCase):
+    """A runner over a memory queue under virtual time."""
+
+    concurrency = 200
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.storage = MemoryStorage(clock=self.clock, random=Random(1))
+        self.dispatch = FakeDispatch()
+        schedule = Schedule()
+        self.runner = QueueRunner(
+            storage=self.storage,
+            storage_name="memory",
+            dispatch=self.dispatch,
+            schedule=schedule,
+            notices=NoticeWriter(hostname="mx.demo.example", random=Random(2), schedule=schedule),
+            clock=self.clock,
+            owner="one",
+            concurrency=self.concurrency,
+        )
+        self.runner.startService()
+
+    def tearDown(self) -> None:
+        if self.runner.running:
+            self.runner.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def accept(self, *recipients: Address, sender: Address | None = ANGELO) -> str:
+        sink = self.storage.receive(
+            envelope(*recipients, sender=sender, arrived=self.clock.seconds())
+        )
+        write(sink, b"Subject: hello\r\nX-Note: kept\r\n\r\nbody\r\n")
+        self.successResultOf(as_deferred(sink.commit()))
+        return sink.id
+
+    def queued(self) -> list[Entry]:
+        return list(self.successResultOf(as_deferred(self.storage.messages(None, 1000))))
+
+    def kinds(self, id: str) -> list[str]:
+        return [e.kind for e in self.successResultOf(as_deferred(self.storage.history(id)))]
+
+    def pass_time(self, seconds: float, step: float = 60.0) -> None:
+        self.clock.pump([step] * int(seconds / step))
+
+
+class AttemptTests(RunnerCase):
+    """What becomes of a message."""
+
+    def test_a_message_is_tried_when_it_arrives(self) -> None:
+        """Nobody should have to wait for a timer."""
+        id = self.accept()
+        self.assertEqual(self.dispatch.attempts, [id])
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.kinds(id), ["accepted", "authorised", "routed", "relayed"])
+
+    def test_what_was_queued_before_the_start(self) -> None:
+        """After a restart the queue must move by itself."""
+        self.runner.stopService()
+        id = self.accept()
+        self.assertEqual(self.dispatch.attempts, [])
+        self.runner.startService()
+        self.assertEqual(self.dispatch.attempts, [id])
+
+    def test_five_days(self) -> None:
+        """The whole life of a message to a host that is down, in virtual time."""
+        self.dispatch.outcomes["mindspring.com"] = Postponed(where="mx", reply=LATER)
+        id = self.accept()
+        self.pass_time(6 * DAY)
+        self.assertEqual(self.dispatch.attempts.count(id), 481)
+        self.assertEqual(self.queued(), [])
+        kinds = self.kinds(id)
+        self.assertEqual(kinds.count("warned"), 1)
+        self.assertEqual(kinds[-2:], ["expired", "bounced"])
+        notices = [other for other in dict.fromkeys(self.dispatch.attempts) if other != id]
+        self.assertEqual(len(notices), 2)
+
+    def test_the_bounce_quotes_the_headers(self) -> None:
+        """The sender must recognise which message came back."""
+        self.dispatch.outcomes["mindspring.com"] = Refused(where="mx [192.0.2.1]", reply=NEVER)
+        self.dispatch.outcomes["demo.example"] = Postponed(where="", reply=LATER)
+        self.accept()
+        (bounce,) = self.queued()
+        self.assertIsNone(bounce.envelope.sender)
+        self.assertEqual([r.address for r in bounce.recipients], [ANGELO])
+        content = self.successResultOf(as_deferred(self.storage.open(bounce.id)))
+        text = self.successResultOf(as_deferred(content.read()))
+        self.assertIn(b"X-Note: kept\r\n", text)
+        self.assertIn(b"5.1.1", text)
+
+    def test_no_notice_about_a_notice(self) -> None:
+        """Two servers would bounce each other's bounces for ever."""
+        self.dispatch.outcomes["mindspring.com"] = Refused(where="mx", reply=NEVER)
+        id = self.accept(sender=None)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.kinds(id)[-2:], ["refused", "dropped"])
+
+    def test_no_warning_for_a_null_reverse_path(self) -> None:
+        """There is nobody to warn."""
+        self.dispatch.outcomes["mindspring.com"] = Postponed(where="mx", reply=LATER)
+        id = self.accept(sender=None)
+        self.pass_time(5 * HOUR)
+        self.assertNotIn("warned", self.kinds(id))
+        self.assertEqual(len(self.queued()), 1)
+
+    def test_a_fault_of_ours_postpones(self) -> None:
+        """A bug must cost a delay, never the message."""
+        self.dispatch.error = RuntimeError("a bug")
+        id = self.accept()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        (entry,) = self.queued()
+        self.assertEqual(entry.next_attempt, 900.0)
+        self.dispatch.error = None
+        self.pass_time(901)
+        self.assertEqual(self.kinds(id)[-1], "relayed")
+
+    def test_observers_see_steps_and_decide_nothing(self) -> None:
+        """A program that embeds the server learns the outcome; its faults harm nobody."""
+        seen: list[tuple[str, Step]] = []
+
+        def broken(entry: Entry, step: Step) -> None:
+            raise ValueError("not my day")
+
+        self.runner.observe(broken)
+        self.runner.observe(lambda entry, step: seen.append((entry.id, step)))
+        id = self.accept()
+        self.assertEqual(seen[0][0], id)
+        self.assertEqual(seen[0][1].recipients[0].state, "relayed")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class BoundTests(RunnerCase):
+    """What is under way at a time."""
+
+    concurrency = 8
+
+    def test_bounded_and_all_done(self) -> None:
+        """A thousand due messages must not all be opened at once, and none be forgotten."""
+        self.dispatch.wait_for = gate = Deferred()
+        ids = [self.accept() for _ in range(50)]
+        self.assertEqual(len(self.dispatch.attempts), 8)
+        self.dispatch.wait_for = None
+        gate.callback(None)
+        self.pass_time(2, 0.05)
+        self.assertEqual(sorted(self.dispatch.attempts), sorted(ids))
+        self.assertEqual(self.queued(), [])
+        self.assertLessEqual(self.dispatch.most_running, 8)
+
+    def test_slow_ones_leave_room(self) -> None:
+        """Most places taken by slow deliveries must not stop the rest."""
+        self.dispatch.wait_for = gate = Deferred()
+        for _ in range(7):
+            self.accept()
+        self.dispatch.wait_for = None
+        for _ in range(20):
+            self.accept()
+        self.pass_time(5, 0.05)
+        self.assertEqual(len(self.queued()), 7)
+        gate.callback(None)
+        self.assertEqual(self.queued(), [])
+
+    def test_stopping_waits_for_what_is_under_way(self) -> None:
+        """A delivery that was cut off would be made twice."""
+        self.dispatch.wait_for = gate = Deferred()
+        self.accept()
+        stopped = self.runner.stopService()
+        self.assertNoResult(stopped)
+        gate.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.queued(), [])
+
+    def test_leases_are_renewed(self) -> None:
+        """A long delivery must not be begun a second time by somebody else."""
+        self.dispatch.wait_for = gate = Deferred()
+        id = self.accept()
+        self.pass_time(3 * LEASE, 10.0)
+        now = self.clock.seconds()
+        claimed = self.successResultOf(as_deferred(self.storage.claim("two", now, 9, now + 9)))
+        self.assertEqual(list(claimed), [])
+        gate.callback(None)
+        self.assertEqual(self.dispatch.attempts, [id])
+
+
+class StorageFaultTests(RunnerCase):
+    """The storage fails."""
+
+    def failing(self, name: str, error: Exception) -> Callable[[], None]:
+        def broken(*args: object, **kwargs: object) -> Deferred[None]:
+            return fail(error)
+
+        real = getattr(self.storage, name)
+        setattr(self.storage, name, broken)
+        return lambda: setattr(self.storage, name, real)
+
+    def test_claim_fails_for_a_while(self) -> None:
+        """The queue must move again by itself when the disk is back."""
+        mend = self.failing("claim", StorageFault("disk"))
+        id = self.accept()
+        self.assertEqual(self.dispatch.attempts, [])
+        mend()
+        self.pass_time(LOOK_AFTER + 1, 1.0)
+        self.assertEqual(self.dispatch.attempts, [id])
+        self.assertTrue(self.flushLoggedErrors(StorageFault))
+
+    def test_an_outcome_is_recorded_when_the_disk_is_back(self) -> None:
+        """A delivered message must not be delivered again because a disk was full for a minute."""
+        mend = self.failing("settle", StorageFault("full"))
+        id = self.accept()
+        self.pass_time(3 * RECORD_AGAIN, 1.0)
+        self.assertEqual(len(self.queued()), 1)
+        mend()
+        self.pass_time(RECORD_AGAIN, 1.0)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.dispatch.attempts, [id])
+        self.assertTrue(self.flushLoggedErrors(StorageFault))
+
+    def test_a_lost_lease_is_left_to_its_owner(self) -> None:
+        """What another one has by now is not settled twice."""
+        self.failing("settle", LeaseLost("gone"))
+        self.accept()
+        self.assertEqual(len(self.queued()), 1)
+        self.assertEqual(self.flushLoggedErrors(LeaseLost), [])
+
+    def test_renewal_fails(self) -> None:
+        """A failed renewal is told and tried again, and harms no attempt."""
+        self.dispatch.wait_for = gate = Deferred()
+        self.accept()
+        self.failing("renew", StorageFault("disk"))
+        self.pass_time(LEASE / 2, 10.0)
+        self.assertTrue(self.flushLoggedErrors(StorageFault))
+        gate.callback(None)
+        self.assertEqual(self.queued(), [])
+
+    def test_a_notice_without_headers(self) -> None:
+        """When the content can't be read any more the sender is told all the same."""
+        self.failing("open", StorageFault("unreadable"))
+        self.dispatch.outcomes["mindspring.com"] = Refused(where="mx", reply=NEVER)
+        self.dispatch.outcomes["demo.example"] = Postponed(where="", reply=LATER)
+        self.accept(JSMITH)
+        (bounce,) = self.queued()
+        self.assertIsNone(bounce.envelope.sender)
+        self.assertTrue(self.flushLoggedErrors(StorageFault))
+
+    def test_stopping_while_the_storage_fails(self) -> None:
+        """The server must be able to stop with a broken disk."""
+        self.failing("settle", StorageFault("disk"))
+        self.accept()
+        stopped = self.runner.stopService()
+        self.pass_time(2 * RECORD_AGAIN, 1.0)
+        self.successResultOf(stopped)
+        self.assertTrue(self.flushLoggedErrors(StorageFault))
