@@ -1,9 +1,10 @@
 """What a drop-in module offers, and how the parts of the server are found by seam and name.
 
-`find_parts` walks over the same modules as `twisted.plugin.getPlugins`, but that function leaves out
-in silence what does not load, what lacks an attribute and what exists twice. Here each of those is a
-`Problem`, to be shown by ``mailframe plugins``, logged at start-up and told to whoever chose the
-part. No ``dropin.cache`` is read or written, so a folder that is not writable makes no difference.
+`find_parts` walks over the same modules as `twisted.plugin.getPlugins`, but that function leaves
+out in silence what does not load, what lacks an attribute and what exists twice. Here each of those
+is a `Problem`, to be shown by ``mailframe plugins``, logged at start-up and told to whoever chose
+the part. No ``dropin.cache`` is read or written, so a folder that is not writable makes no
+difference.
 """
 
 from __future__ import annotations

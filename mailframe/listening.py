@@ -1,0 +1,125 @@
+"""Listening sockets: ``listen = "tcp:25"`` examined beforehand, and opened."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    ILoggingContext,
+    IProtocol,
+    IProtocolFactory,
+    IStreamServerEndpointStringParser,
+)
+from twisted.plugin import getPlugins
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailframe.config_errors import nearest, shown
+
+# Parsing these has no side effects and needs nothing of a reactor, so that a dummy will do.
+_PURE = ("tcp", "tcp6", "unix")
+_BUILT_IN = (*_PURE, "ssl")
+_PORT = re.compile(r"(?:^tcp6?:|:)(?:port=)?(\d+)(?::|$)")
+_WANTED = 'a Twisted server endpoint string such as "tcp:25" or "tcp:25:interface=127.0.0.1"'
+
+
+def check_endpoint(listen: str) -> str:
+    """Why this is not a Twisted server endpoint string, or ``""``."""
+    kind, colon, _ = listen.partition(":")
+    if kind in _PURE:
+        return "" if _parses(listen) else f"{shown(listen)} is not {_WANTED}"
+    known = {*_BUILT_IN, *(p.prefix for p in getPlugins(IStreamServerEndpointStringParser))}
+    if kind in known and colon:
+        return ""
+    guess = nearest(kind, known)
+    hint = f"; did you mean {guess!r}?" if guess and guess != kind else ""
+    return f"{shown(listen)} is not {_WANTED}{hint}"
+
+
+def _endpoint(reactor: Any, listen: str) -> Any:
+    # twisted.internet.endpoints has no annotations here
+    return serverFromString(reactor, listen)  # type: ignore[no-untyped-call]
+
+
+def _parses(listen: str) -> bool:
+    try:
+        _endpoint(object(), listen)
+    except (ValueError, TypeError, LookupError):  # what its parsers raise for a wrong argument
+        return False
+    port = _PORT.search(listen)
+    return port is None or int(port[1]) <= 65535
+
+
+@implementer(IProtocolFactory, ILoggingContext)
+class Door:
+    """What a listening socket is opened with: it hands each client to the factory of the moment.
+
+    So sockets can be opened before privileges are dropped and before there is anything that could
+    serve a client, and whoever serves can be exchanged without closing them.
+
+    :param name: the ``name`` of the ``[[server]]``
+    """
+
+    noisy = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._factory: IProtocolFactory | None = None
+        self._ports = 0
+
+    def logPrefix(self) -> str:
+        """How the server is called in log lines of its ports."""
+        return self.name
+
+    def lead_to(self, factory: IProtocolFactory | None) -> None:
+        """Have this factory serve who comes from now on; ``None``: nobody is let in."""
+        previous, self._factory = self._factory, factory
+        if self._ports:
+            if factory is not None:
+                factory.doStart()
+            if previous is not None:
+                previous.doStop()
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """Let a client in."""
+        return None if self._factory is None else self._factory.buildProtocol(addr)
+
+    def doStart(self) -> None:
+        """A port was opened."""
+        self._ports += 1
+        if self._ports == 1 and self._factory is not None:
+            self._factory.doStart()
+
+    def doStop(self) -> None:
+        """A port was closed."""
+        self._ports -= 1
+        if not self._ports and self._factory is not None:
+            self._factory.doStop()
+
+
+class CannotListen(Exception):
+    """A listening socket can't be opened. ``str(error)`` names the server, its endpoint and why."""
+
+
+def open_endpoint(reactor: Any, listen: str, door: Door) -> Deferred[IListeningPort]:
+    """Open one listening socket.
+
+    :returns: the port; fails with `CannotListen`
+    """
+
+    def failed(failure: Failure) -> NoReturn:
+        error = failure.value
+        reason = getattr(error, "socketError", error)
+        reason = getattr(reason, "strerror", None) or reason
+        raise CannotListen(f'[[server]] "{door.name}" can\'t listen on "{listen}": {reason}')
+
+    def listening() -> Deferred[IListeningPort]:
+        opened: Deferred[IListeningPort] = _endpoint(reactor, listen).listen(door)
+        return opened
+
+    return maybeDeferred(listening).addErrback(failed)

@@ -1,0 +1,253 @@
+"""The configuration file: read, checked as far as that is possible without side effects, frozen.
+
+`load` gives a `Settings` or raises one `SettingsError` with everything that is wrong. The tables of
+replaceable parts are read by the settings classes of the chosen plugins, which are imported for
+that; nothing else of a plugin is.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from mailframe.config_errors import Mistake, SettingsError
+from mailframe.delivery.relay import RelaySettings
+from mailframe.plugin import (
+    SEAMS,
+    Installed,
+    Part,
+    PluginError,
+    Problem,
+    find_parts,
+    load_settings_class,
+)
+from mailframe.queue.schedule import Schedule
+from mailframe.server.limits import Limits
+from mailframe.settings_checks import check_dns, check_providers, check_servers
+from mailframe.settings_converter import DomainName
+from mailframe.settings_reader import found_instead, read_table
+from mailframe.units import FilePath
+
+DEFAULT_PLUGINS: Mapping[str, str] = {
+    "accounts": "file",
+    "authorisation": "providers",
+    "routing": "table",
+    "queue": "sqlite",
+    "delivery": "maildir",
+}
+Protocol: TypeAlias = Literal["smtp", "submission", "lmtp", "pop3", "console"]
+Tls: TypeAlias = Literal["none", "starttls", "implicit"]
+_SCHEDULE_KEYS = tuple(field.name for field in attrs.fields(Schedule))
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """One ``[[server]]``.
+
+    :ivar name: how decisions, logs and providers refer to it
+    :ivar protocol: what it speaks
+    :ivar listen: Twisted server endpoint strings, at least one
+    :ivar tls: ``None`` stands for the default, which `load` fills in
+    """
+
+    name: str
+    protocol: Protocol
+    listen: tuple[str, ...]
+    tls: Tls | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TlsSettings:
+    """``[tls]``: PEM files, the certificate with its chain."""
+
+    certificate: FilePath
+    private_key: FilePath
+
+
+@attrs.frozen(kw_only=True)
+class DnsSettings:
+    """``[dns]``: ``servers`` as ``address:port``; empty means the system's resolvers."""
+
+    servers: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Chosen:
+    """A plugin with its settings."""
+
+    part: Part
+    settings: Any  # an instance of the part's own settings class
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """A configuration without mistakes.
+
+    :ivar path: the absolute path of its file
+    :ivar hostname: in normal form
+    :ivar state_dir: absolute
+    :ivar local_domains: in normal form, in the order of the file
+    :ivar chosen: the plugin of each seam (`mailframe.plugin.SEAMS`)
+    :ivar problems: the drop-ins that can't be used; none of them was chosen
+    """
+
+    path: str
+    hostname: str
+    state_dir: str
+    local_domains: tuple[str, ...] = ()
+    processes: int = 1
+    servers: tuple[ServerSettings, ...] = ()
+    tls: TlsSettings | None = None
+    schedule: Schedule = attrs.Factory(Schedule)
+    limits: Limits = attrs.Factory(Limits)
+    relay: RelaySettings = attrs.Factory(RelaySettings)
+    dns: DnsSettings = attrs.Factory(DnsSettings)
+    chosen: Mapping[str, Chosen]
+    problems: tuple[Problem, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class _File:
+    """The file's top, with the tables of plugins left as they are."""
+
+    hostname: DomainName
+    state_dir: FilePath = FilePath("state")
+    local_domains: tuple[DomainName, ...] = ()
+    processes: int = 1
+    server: tuple[ServerSettings, ...] = ()
+    tls: TlsSettings | None = None
+    limits: Limits = attrs.Factory(Limits)
+    relay: RelaySettings = attrs.Factory(RelaySettings)
+    dns: DnsSettings = attrs.Factory(DnsSettings)
+    accounts: Mapping[str, Any] = attrs.Factory(dict)
+    authorisation: Mapping[str, Any] = attrs.Factory(dict)
+    routing: Mapping[str, Any] = attrs.Factory(dict)
+    queue: Mapping[str, Any] = attrs.Factory(dict)
+    delivery: Mapping[str, Any] = attrs.Factory(dict)
+
+
+def load(path: str, installed: Installed | None = None) -> Settings:
+    """Read a configuration file.
+
+    :param path: the file
+    :param installed: the parts to choose from; those that are installed unless a test brings others
+    :raises SettingsError: it can't be read or used; ``str(error)`` is the message for the user
+    """
+    path = os.path.abspath(path)
+    document = _read_toml(path)
+    return from_document(document, path, installed or find_parts())
+
+
+def from_document(document: Mapping[str, Any], path: str, installed: Installed) -> Settings:
+    """Check what a configuration file holds.
+
+    :param document: its content
+    :param path: its absolute path, to which paths in it are relative
+    :raises SettingsError: it can't be used
+    """
+    folder = os.path.dirname(path)
+    top, mistakes = read_table(_File, document, (), folder, document)
+    chosen: dict[str, Chosen] = {}
+    for seam in SEAMS:
+        table = document.get(seam, {})
+        if isinstance(table, dict):
+            choice, more = choose(seam, table, installed, folder, document, other_keys(seam))
+            mistakes += more
+            if choice is not None:
+                chosen[seam] = choice
+    schedule, more = _schedule(document, folder)
+    mistakes += more
+    if top is not None:
+        if top.processes != 1:
+            allowed = "1, for this version runs in one process"
+            mistakes.append(found_instead(document, ("processes",), allowed))
+        mistakes += check_servers(top.server, document, top.tls is not None)
+        mistakes += check_dns(top.dns.servers, document)
+        if "authorisation" in chosen:
+            names = [server.name for server in top.server]
+            mistakes += check_providers(chosen["authorisation"].settings, document, names)
+    if mistakes or top is None or schedule is None:
+        raise SettingsError(path, mistakes)
+    default_tls: Tls = "starttls" if top.tls else "none"
+    return Settings(
+        path=path,
+        hostname=top.hostname,
+        state_dir=top.state_dir,
+        local_domains=tuple(dict.fromkeys(top.local_domains)),
+        processes=top.processes,
+        servers=tuple(with_default_tls(server, default_tls) for server in top.server),
+        tls=top.tls,
+        schedule=schedule,
+        limits=top.limits,
+        relay=top.relay,
+        dns=top.dns,
+        chosen=chosen,
+        problems=installed.problems,
+    )
+
+
+def with_default_tls(server: ServerSettings, default: Tls) -> ServerSettings:
+    """The server with its ``tls`` filled in; a console has none unless it is asked for."""
+    if server.tls is not None:
+        return server
+    return attrs.evolve(server, tls="none" if server.protocol == "console" else default)
+
+
+def other_keys(seam: str) -> tuple[str, ...]:
+    """The keys of a seam's table that are not its plugin's."""
+    return ("plugin", *_SCHEDULE_KEYS) if seam == "queue" else ("plugin",)
+
+
+def choose(
+    seam: str,
+    table: Mapping[str, Any],
+    installed: Installed,
+    folder: str,
+    document: Mapping[str, Any],
+    not_for_plugin: Sequence[str] = ("plugin",),
+) -> tuple[Chosen | None, list[Mistake]]:
+    """Find the plugin of a table and have its settings class read the table's other keys.
+
+    :param folder: what paths are relative to
+    :param document: the file's content, to name the place of a mistake
+    :returns: the choice, or ``None`` with the mistakes that prevented it
+    """
+    name = table.get("plugin", DEFAULT_PLUGINS[seam])
+    if not isinstance(name, str):
+        return None, [found_instead(document, (seam, "plugin"), "a plugin's name, in quotes")]
+    try:
+        part = installed.find(seam, name)
+        settings_class = load_settings_class(part)
+    except PluginError as error:
+        return None, [Mistake(table=f"[{seam}]", key="plugin", problem=str(error))]
+    values = {key: value for key, value in table.items() if key not in not_for_plugin}
+    settings, mistakes = read_table(
+        settings_class, document, (seam,), folder, values, not_for_plugin
+    )
+    return (None if mistakes else Chosen(part=part, settings=settings)), mistakes
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        problem = f"can't be read: {error.strerror or error}"
+        if isinstance(error, FileNotFoundError):
+            problem += "; `mailframe init` writes one"
+        raise SettingsError(path, [Mistake(problem=problem)]) from None
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 (octet {error.start})"
+        raise SettingsError(path, [Mistake(problem=problem)]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(path, [Mistake(problem=f"is not TOML: {error}")]) from None
+
+
+def _schedule(document: Mapping[str, Any], folder: str) -> tuple[Schedule | None, list[Mistake]]:
+    table = document.get("queue", {})
+    values = {key: table[key] for key in _SCHEDULE_KEYS if key in table}
+    return read_table(Schedule, document, ("queue",), folder, values)

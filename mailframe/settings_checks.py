@@ -1,0 +1,99 @@
+"""What can only be seen by looking at several keys of a configuration at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mailframe.config_errors import Mistake, nearest
+from mailframe.delivery.resolver import parse_server
+from mailframe.listening import check_endpoint
+from mailframe.settings_reader import found_instead, mistake_at, table_name
+
+if TYPE_CHECKING:
+    from mailframe.settings import ServerSettings
+
+_AVAILABLE = ("smtp", "submission", "pop3", "console")
+
+
+def check_servers(
+    servers: Sequence[ServerSettings], document: Mapping[str, Any], has_tls: bool
+) -> list[Mistake]:
+    """Every ``[[server]]`` by itself and beside the others."""
+    mistakes: list[Mistake] = []
+    seen: dict[str, str] = {}
+    for index, server in enumerate(servers):
+        mistakes += _check_server(server, document, index, has_tls, seen)
+    return mistakes
+
+
+def check_dns(servers: Sequence[str], document: Mapping[str, Any]) -> list[Mistake]:
+    """``[dns] servers``: addresses, for a name could not be looked up."""
+    mistakes: list[Mistake] = []
+    for index, server in enumerate(servers):
+        try:
+            parse_server(server)
+        except ValueError:
+            allowed = 'an IP address and a port, such as "127.0.0.1:53" or "[::1]:53"'
+            mistakes.append(found_instead(document, ("dns", "servers", index), allowed))
+    return mistakes
+
+
+def check_providers(
+    settings: Any, document: Mapping[str, Any], names: Sequence[str]
+) -> list[Mistake]:
+    """Every server that a provider names must exist, or its customers would use nothing."""
+    mistakes: list[Mistake] = []
+    for index, provider in enumerate(getattr(settings, "provider", ())):
+        for name in getattr(provider, "servers", None) or ():
+            if name not in names:
+                mistakes.append(
+                    mistake_at(
+                        document,
+                        ("authorisation", "provider", index, "servers"),
+                        f'there is no [[server]] named "{name}"',
+                        ", ".join(f'"{each}"' for each in names),
+                        nearest(name, names),
+                    )
+                )
+    return mistakes
+
+
+def _check_server(
+    server: ServerSettings,
+    document: Mapping[str, Any],
+    index: int,
+    has_tls: bool,
+    seen: dict[str, str],
+) -> list[Mistake]:
+    mistakes: list[Mistake] = []
+    place = ("server", index)
+    if not server.name.strip() or server.name == "local" or not server.name.isprintable():
+        allowed = 'a name of its own; "local" stands for programs on this machine'
+        mistakes.append(found_instead(document, (*place, "name"), allowed))
+    name_key = f"name {server.name}"
+    if name_key in seen:
+        problem = f"is also the name of {seen[name_key]}"
+        mistakes.append(mistake_at(document, (*place, "name"), problem))
+    seen.setdefault(name_key, table_name(document, place))
+    if server.protocol not in _AVAILABLE:
+        problem = f'"{server.protocol}" is not available in this version'
+        allowed = ", ".join(f'"{each}"' for each in _AVAILABLE)
+        mistakes.append(mistake_at(document, (*place, "protocol"), problem, allowed))
+    if server.tls in ("starttls", "implicit") and not has_tls:
+        problem = f'"{server.tls}" needs a certificate, and there is no table [tls]'
+        mistakes.append(mistake_at(document, (*place, "tls"), problem))
+    if server.protocol == "console" and server.tls == "starttls":
+        allowed = '"none", "implicit"'
+        mistakes.append(found_instead(document, (*place, "tls"), allowed))
+    if not server.listen:
+        allowed = 'at least one Twisted endpoint string, such as "tcp:25"'
+        mistakes.append(found_instead(document, (*place, "listen"), allowed))
+    for listen in server.listen:
+        problem = check_endpoint(listen)
+        if not problem and listen in seen:
+            problem = f'"{listen}" is also used by {seen[listen]}'
+        if problem:
+            mistakes.append(mistake_at(document, (*place, "listen"), problem))
+        seen.setdefault(listen, table_name(document, place))
+    return mistakes
