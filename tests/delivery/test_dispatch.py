@@ -1,0 +1,176 @@
+"""Covers mailframe.delivery.dispatch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from mailframe.address import Address
+from mailframe.delivery.dispatch import Agent, Dispatch
+from mailframe.envelope import Client
+from mailframe.interfaces import IContent, IDeliveryAgent, Job
+from mailframe.outcome import (
+    Delivered,
+    Local,
+    NextHop,
+    Postponed,
+    Redirect,
+    Refused,
+    Relay,
+    Route,
+    Tried,
+    Unroutable,
+)
+from mailframe.queue.content import BytesContent
+from mailframe.reply import Reply
+from tests.queue.samples import ANGELO, JSMITH, LATER, LOCAL, MARY, NEVER, OK, RELAY, entry
+
+OTHER = Address("kim", "other.example")
+OTHER_RELAY = Relay(hops=(NextHop(where="mx:other.example"),), reason="not ours")
+
+
+class FakeRouter:
+    def __init__(self, routes: dict[Address, Route]) -> None:
+        self.routes = routes
+        self.asked: list[tuple[Address | None, Address, Client | None, float]] = []
+
+    async def route(
+        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+    ) -> Route:
+        self.asked.append((sender, recipient, client, now))
+        return self.routes[recipient]
+
+
+@implementer(IDeliveryAgent)
+class FakeAgent:
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.answer: Any = None
+
+    def deliver(self, job: Job) -> Any:
+        self.jobs.append(job)
+        if self.answer is not None:
+            return self.answer
+        return self._deliver(job)
+
+    async def _deliver(self, job: Job) -> Sequence[Delivered]:
+        return [Delivered(where=str(r), reply=OK) for r in job.recipients]
+
+
+async def content() -> IContent:
+    return BytesContent(b"hello\r\n")
+
+
+class DispatchTests(SynchronousTestCase):
+    """One attempt at one message."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.router = FakeRouter({MARY: LOCAL, ANGELO: LOCAL, JSMITH: RELAY, OTHER: OTHER_RELAY})
+        self.local, self.relay = FakeAgent(), FakeAgent()
+        self.dispatch = Dispatch(
+            router=self.router,
+            local=Agent(name="maildir", part=self.local, seconds=60.0),
+            relay=Agent(name="smtp", part=self.relay, seconds=60.0),
+            clock=self.clock,
+        )
+
+    def begin(self, *recipients: Address) -> Deferred[Sequence[Tried]]:
+        return Deferred.fromCoroutine(self.dispatch.attempt(entry(*recipients), content))
+
+    def attempt(self, *recipients: Address) -> dict[int, Tried]:
+        tried = self.successResultOf(self.begin(*recipients))
+        self.assertEqual(len({t.index for t in tried}), len(tried))
+        return {t.index: t for t in tried}
+
+    def test_local_and_remote(self) -> None:
+        """Each recipient must go to the agent that its route names."""
+        tried = self.attempt(MARY, JSMITH)
+        self.assertEqual(self.local.jobs[0].recipients, (MARY,))
+        self.assertEqual(self.relay.jobs[0].recipients, (JSMITH,))
+        self.assertEqual(tried[0].outcome, Delivered(where=str(MARY), reply=OK))
+        self.assertIs(tried[1].route, RELAY)
+
+    def test_one_job_for_each_way(self) -> None:
+        """A message with three recipients at one host must cross the network once."""
+        second = Address("second", "mindspring.com")
+        self.router.routes[second] = RELAY
+        self.attempt(JSMITH, OTHER, second)
+        self.assertEqual([job.recipients for job in self.relay.jobs], [(JSMITH, second), (OTHER,)])
+
+    def test_the_route_is_asked_with_what_is_known(self) -> None:
+        """A policy that looks at the client or the time must get them at each attempt."""
+        self.clock.advance(77)
+        self.attempt(MARY)
+        self.assertEqual(self.router.asked, [(ANGELO, MARY, entry().envelope.client, 77.0)])
+
+    def test_redirects_come_first_and_alone(self) -> None:
+        """An alias beside a normal recipient must cause no second copy."""
+        redirect = Redirect(addresses=(MARY,), reason="an alias", rule="alias")
+        self.router.routes[ANGELO] = redirect
+        tried = self.attempt(ANGELO, JSMITH)
+        self.assertEqual(list(tried.values()), [Tried(index=0, route=redirect, outcome=None)])
+        self.assertEqual(self.relay.jobs, [])
+
+    def test_unroutable(self) -> None:
+        """A refusal is final, a passing fault is not."""
+        self.router.routes[MARY] = Unroutable(reason="gone", reply=NEVER)
+        self.router.routes[JSMITH] = Unroutable(reason="table unreadable", reply=LATER)
+        tried = self.attempt(MARY, JSMITH)
+        self.assertEqual(tried[0].outcome, Refused(where="", reply=NEVER))
+        self.assertEqual(tried[1].outcome, Postponed(where="", reply=LATER))
+
+    def test_an_agent_that_raises_costs_its_recipients_a_delay(self) -> None:
+        """A broken agent must not touch the recipients of the other."""
+        self.local.deliver = lambda job: 1 / 0  # type: ignore[method-assign, assignment]  # broken on purpose
+        tried = self.attempt(MARY, JSMITH)
+        self.assertIsInstance(tried[0].outcome, Postponed)
+        self.assertIsInstance(tried[1].outcome, Delivered)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_an_agent_that_hangs(self) -> None:
+        """An agent that never answers must not keep a message for ever."""
+        self.relay.answer = Deferred()
+        waiting = self.begin(JSMITH)
+        self.assertNoResult(waiting)
+        self.clock.advance(61)
+        (tried,) = self.successResultOf(waiting)
+        self.assertIsInstance(tried.outcome, Postponed)
+
+    def test_nonsense_answers(self) -> None:
+        """An answer of the wrong shape is a fault of the agent, never a delivery."""
+        for nonsense in (
+            None,
+            "ok",
+            [],
+            [None],
+            [Delivered(where="", reply=OK)] * 2,
+            [Reply(250, None, "ok")],
+        ):
+            answer: Deferred[object] = Deferred()
+            answer.callback(nonsense)
+            self.relay.answer = answer
+            tried = self.attempt(JSMITH)
+            self.assertIsInstance(tried[0].outcome, Postponed, repr(nonsense))
+
+    def test_the_job(self) -> None:
+        """An agent needs the envelope and a content that it can open."""
+        self.attempt(JSMITH)
+        (job,) = self.relay.jobs
+        self.assertEqual((job.id, job.sender, job.size), (entry().id, ANGELO, 100))
+        self.assertEqual((job.attempt, job.arrived, job.body), (0, 0.0, "7BIT"))
+        self.assertIsInstance(
+            self.successResultOf(Deferred.fromCoroutine(job.open())), BytesContent
+        )
+
+    def test_local_routes_name_their_mailboxes(self) -> None:
+        """The agent is told the mailbox of each recipient."""
+        self.attempt(MARY, ANGELO)
+        routes = self.local.jobs[0].routes
+        self.assertTrue(all(isinstance(route, Local) for route in routes))
+        self.assertEqual(len(routes), 2)
