@@ -16,7 +16,7 @@ from mailframe.address import Address, AddressError
 MAX_HEADER = 1024 * 1024  # octets of a header section
 
 # RFC 5322 §2.2: a name of printable ASCII without colon, then anything, over folded lines (§2.2.3).
-_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(?:[^\r]|\r\n[ \t])*\r\n")
+_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(?:[^\r]|\r\n[ \t])*+\r\n(?![ \t])")
 # What matters in an address list (§3.4): quoted strings, literals, comments' and lists' marks.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[[^\[\]]*\]|[<>,:;]|[^"\[<>,:;]+|.', re.DOTALL)
 _COMMENT_MARK = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[()]|[^\\"()]+|.', re.DOTALL)
@@ -78,25 +78,25 @@ def addresses(value: str) -> Iterator[Address]:
     text: list[str] = []  # the element so far, outside its angle brackets
     inside: list[str] | None = None  # what stands in the angle brackets
     is_open = False
-    for token in _TOKEN.findall(_without_comments(value) + ","):
-        if token == "<" and inside is None:
+    for mark in _TOKEN.findall(_without_comments(value) + ","):
+        if mark == "<" and inside is None:
             inside, is_open = [], True
-        elif token == ">" and is_open:
+        elif mark == ">" and is_open:
             is_open = False
         elif is_open:
             assert inside is not None
-            inside.append(token)
-        elif token == ":":
+            inside.append(mark)
+        elif mark == ":":
             text.clear()  # what came before was a group's name
-        elif token in ",;":
+        elif mark in ",;":
             found = "".join(text if inside is None else inside).strip()
             if found or inside is not None:
                 yield _parse(found)
             text, inside = [], None
-        elif inside is not None and token.strip():
-            raise AddressError(f"a comma is missing before {ascii(token.strip())}")
+        elif inside is not None and mark.strip():
+            raise AddressError(f"a comma is missing before {mark.strip()!a}")
         else:
-            text.append(token)
+            text.append(mark)
     if is_open:
         raise AddressError("an angle bracket is not closed")
 
@@ -105,17 +105,17 @@ def _parse(text: str) -> Address:
     try:
         return Address.parse(text)
     except AddressError as error:
-        raise AddressError(f"{ascii(text)}: {error}") from None
+        raise AddressError(f"{text!a}: {error}") from None
 
 
 def _without_comments(value: str) -> str:
     kept: list[str] = []
     depth = 0
-    for token in _COMMENT_MARK.findall(value):
-        if token == "(":
+    for mark in _COMMENT_MARK.findall(value):
+        if mark == "(":
             depth += 1
-        elif token == ")" and depth:
+        elif mark == ")" and depth:
             depth -= 1
         elif not depth:
-            kept.append(token)
+            kept.append(mark)
     return "".join(kept)

@@ -31,7 +31,9 @@ def plugins(as_json: bool) -> None:
         ]
     print_table(("seam", "plugin", "option", "what it is"), rows)
     for problem in document["problems"]:
-        click.echo(f"failed: {problem['module']} ({problem['file']}): {problem['reason']}", err=True)
+        click.echo(
+            f"failed: {problem['module']} ({problem['file']}): {problem['reason']}", err=True
+        )
 
 
 def _default_text(option: Document) -> str:
@@ -96,7 +98,9 @@ def _options(part: Part) -> list[Document]:
 def _type_text(hint: Any) -> str:
     name = getattr(hint, "__name__", None)
     # A generic type such as tuple[str, ...] has the bare name of its origin; its text says more.
-    return name if name and not getattr(hint, "__args__", None) else str(hint).replace("typing.", "")
+    return (
+        name if name and not getattr(hint, "__args__", None) else str(hint).replace("typing.", "")
+    )
 
 
 def _default(value: Any) -> object:

@@ -159,7 +159,7 @@ def remove(config: str, ids: Sequence[str]) -> None:
 
 def unknown(id: str) -> Refusal:
     """What a user is told of an id that is not in the queue."""
-    return Refusal(f"no message {ascii(id)} is in the queue")
+    return Refusal(f"no message {id!a} is in the queue")
 
 
 def _act(

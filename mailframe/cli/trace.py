@@ -26,7 +26,7 @@ def trace(config: str, as_json: bool, id: str) -> None:
 
     entry, events = with_storage(read_settings(config), read)
     if entry is None and not events:
-        raise Refusal(f"no message {ascii(id)} is known")
+        raise Refusal(f"no message {id!a} is known")
     document = trace_document(id, entry, events)
     if as_json:
         print_json(document)
