@@ -1,0 +1,217 @@
+"""Covers mailframe.queue.committer."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
+from mailframe.queue.committer import Batches, InlineCommitter, Operation, ThreadedCommitter
+from mailframe.queue.ledger import Ledger
+
+
+def database_error(code: int) -> sqlite3.Error:
+    error = sqlite3.OperationalError("made for the test")
+    error.sqlite_errorcode = code
+    return error
+
+
+class FakeLedger:
+    """Counts transactions; fails where it is told to."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+        self.version = 1
+        self.commit_errors: list[Exception] = []
+
+    def begin(self) -> None:
+        self.log.append("begin")
+
+    def commit(self) -> None:
+        if self.commit_errors:
+            self.log.append("failed commit")
+            raise self.commit_errors.pop()
+        self.log.append("commit")
+
+    def rollback(self) -> None:
+        self.log.append("rollback")
+
+    def data_version(self) -> int:
+        return self.version
+
+    def close(self) -> None:
+        self.log.append("close")
+
+
+def add(log: list[str], word: str) -> Operation:
+    def operation(ledger: Ledger) -> str:
+        log.append(word)
+        return word.upper()
+
+    return operation
+
+
+def raising(error: Exception) -> Operation:
+    def operation(ledger: Ledger) -> None:
+        raise error
+
+    return operation
+
+
+class BatchTests(SynchronousTestCase):
+    """How a batch is applied."""
+
+    def setUp(self) -> None:
+        self.log: list[str] = []
+        self.ledgers: list[FakeLedger] = []
+        self.batches = Batches(self.open)
+
+    def open(self) -> Any:
+        self.ledgers.append(FakeLedger(self.log))
+        return self.ledgers[-1]
+
+    def test_one_transaction_for_all(self) -> None:
+        """A sync for each message would cost most of the speed."""
+        results = self.batches.apply([add(self.log, "a"), add(self.log, "b")], writes=True)
+        self.assertEqual(results, ["A", "B"])
+        self.assertEqual(self.log, ["begin", "a", "b", "commit"])
+
+    def test_reading_takes_no_transaction(self) -> None:
+        """Reading must not wait for a lock."""
+        self.batches.apply([add(self.log, "a")], writes=False)
+        self.assertEqual(self.log, ["a"])
+
+    def test_an_answer_harms_nobody(self) -> None:
+        """An unknown id in a batch is that caller's answer, and no reason to roll back."""
+        results = self.batches.apply(
+            [add(self.log, "a"), raising(UnknownMessage("x")), raising(LeaseLost("y"))], writes=True
+        )
+        self.assertEqual(results[0], "A")
+        self.assertIsInstance(results[1].value, UnknownMessage)
+        self.assertIsInstance(results[2].value, LeaseLost)
+        self.assertEqual(self.log, ["begin", "a", "commit"])
+
+    def test_a_bad_operation_fails_alone(self) -> None:
+        """One bad message must not take those with it that shared its batch."""
+        results = self.batches.apply(
+            [add(self.log, "a"), raising(ValueError("bad")), add(self.log, "b")], writes=True
+        )
+        self.assertEqual((results[0], results[2]), ("A", "B"))
+        self.assertIsInstance(results[1].value, StorageFault)
+        self.assertEqual(
+            self.log,
+            "begin a rollback begin a commit begin rollback begin b commit".split(),
+        )
+
+    def test_a_failed_sync_is_not_tried_again_on_the_same_connection(self) -> None:
+        """A second sync on the same descriptor can succeed although the data are lost."""
+        self.ledgers[0].commit_errors = [database_error(sqlite3.SQLITE_IOERR)]
+        results = self.batches.apply([add(self.log, "a")], writes=True)
+        self.assertIsInstance(results[0].value, StorageFault)
+        self.assertEqual(self.log, ["begin", "a", "failed commit", "rollback", "close"])
+        self.assertEqual(self.batches.apply([add(self.log, "b")], writes=True), ["B"])
+        self.assertEqual(len(self.ledgers), 2)
+
+    def test_a_full_disk_is_told_as_such(self) -> None:
+        """The client is answered 452, and the connection stays usable."""
+        self.ledgers[0].commit_errors = [database_error(sqlite3.SQLITE_FULL)]
+        (failure,) = self.batches.apply([add(self.log, "a")], writes=True)
+        self.assertIsInstance(failure.value, StorageFull)
+        self.assertNotIn("close", self.log)
+
+    def test_the_database_cannot_be_opened_again(self) -> None:
+        """Every operation fails with a fault until the disk is back."""
+        self.ledgers[0].commit_errors = [database_error(sqlite3.SQLITE_IOERR)]
+        self.batches.apply([add(self.log, "a")], writes=True)
+        opening, self.batches._open = self.batches._open, raising(database_error(14))  # type: ignore[assignment]  # broken on purpose
+        (failure,) = self.batches.apply([add(self.log, "b")], writes=True)
+        self.assertIsInstance(failure.value, StorageFault)
+        self.assertIsNone(self.batches.data_version())
+        self.batches._open = opening
+        self.assertEqual(self.batches.apply([add(self.log, "c")], writes=True), ["C"])
+
+
+class InlineTests(SynchronousTestCase):
+    """The committer of the command."""
+
+    def test_at_once(self) -> None:
+        """The command has no thread to wait for."""
+        log: list[str] = []
+        committer = InlineCommitter(lambda: FakeLedger(log))  # type: ignore[arg-type, return-value]  # a fake
+        self.assertEqual(self.successResultOf(committer.write(add(log, "a"))), "A")
+        self.assertEqual(self.successResultOf(committer.read(add(log, "b"))), "B")
+        self.failureResultOf(committer.read(raising(ValueError("x"))), StorageFault)
+        self.successResultOf(committer.close())
+        self.assertEqual(log, ["begin", "a", "commit", "b", "rollback", "close"])
+
+
+class ThreadedTests(SynchronousTestCase):
+    """The committer of the server; calls into the reactor thread go through a plain queue here."""
+
+    def setUp(self) -> None:
+        self.log: list[str] = []
+        self.calls: queue.Queue[Callable[[], object]] = queue.Queue()
+        self.foreign: list[int] = []
+        self.ledger = FakeLedger(self.log)
+        self.committer = ThreadedCommitter(
+            lambda: self.ledger,  # type: ignore[arg-type, return-value]  # a fake
+            lambda function, *args: self.calls.put(lambda: function(*args)),
+            lambda: self.foreign.append(1),
+            look_every=0.01,
+        )
+        self.addCleanup(self.close)
+
+    def close(self) -> None:
+        self.wait(self.committer.close())
+
+    def wait(self, deferred: Deferred[Any]) -> None:
+        """Play the reactor until a deferred has fired."""
+        while not deferred.called:
+            self.calls.get(timeout=10)()
+
+    def test_what_gathers_shares_a_transaction(self) -> None:
+        """Group commit is what makes durability nearly free."""
+        started: queue.Queue[None] = queue.Queue()
+        go: queue.Queue[None] = queue.Queue()
+
+        def slow(ledger: Ledger) -> str:
+            started.put(None)
+            go.get(timeout=10)
+            return "SLOW"
+
+        first = self.committer.write(slow)
+        started.get(timeout=10)
+        others = [self.committer.write(add(self.log, word)) for word in "abc"]
+        go.put(None)
+        self.wait(others[-1])
+        self.assertEqual(self.successResultOf(first), "SLOW")
+        self.assertEqual([self.successResultOf(d) for d in others], ["A", "B", "C"])
+        self.assertEqual(self.log, ["begin", "commit", "begin", "a", "b", "c", "commit"])
+
+    def test_nothing_is_told_before_the_commit(self) -> None:
+        """250 must come from the commit and from nowhere else."""
+        self.ledger.commit_errors = [database_error(sqlite3.SQLITE_FULL)]
+        deferred = self.committer.write(add(self.log, "a"))
+        self.assertNoResult(deferred)
+        self.wait(deferred)
+        self.failureResultOf(deferred, StorageFull)
+
+    def test_foreign_commits_are_noticed(self) -> None:
+        """Mail that the command put into the queue must go out without a restart."""
+        self.wait(self.committer.read(add(self.log, "a")))
+        self.ledger.version += 1
+        self.calls.get(timeout=10)()
+        self.assertEqual(self.foreign, [1])
+
+    def test_closing_finishes_what_was_handed_in(self) -> None:
+        """Stopping the server must not lose the last batch."""
+        deferred = self.committer.write(add(self.log, "a"))
+        self.wait(self.committer.close())
+        self.assertEqual(self.successResultOf(deferred), "A")
+        self.assertEqual(self.log, ["begin", "a", "commit", "close"])
+        self.failureResultOf(self.committer.write(add(self.log, "b")), StorageFault)

@@ -1,0 +1,99 @@
+"""Covers mailframe.queue.spool."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.queue import spool as module
+from mailframe.queue.spool import Spool
+
+
+class SpoolTests(SynchronousTestCase):
+    """Large contents as files, and who is alive."""
+
+    def setUp(self) -> None:
+        self.root = os.path.abspath(self.mktemp())
+        self.spool = Spool(self.root)
+
+    def files(self) -> list[str]:
+        return [f for folder in ("incoming", "large") for f in os.listdir(f"{self.root}/{folder}")]
+
+    def test_write_publish_open(self) -> None:
+        """What was published is read back octet for octet."""
+        file = self.spool.create(7)
+        file.write(b"hello\r\n")
+        self.spool.publish(7, file)
+        self.assertTrue(file.closed)
+        with self.spool.open(7) as content:
+            self.assertEqual(content.read(), b"hello\r\n")
+        self.spool.discard(7)
+        self.spool.discard(7)
+        self.assertEqual(self.files(), [])
+
+    def test_the_order_of_syncs(self) -> None:
+        """Data, then the name, then both folders: any other order loses mail in a power cut."""
+        calls: list[str] = []
+        fsync, rename = os.fsync, os.rename
+
+        def noted_fsync(descriptor: int) -> None:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            calls.append(f"sync {os.path.relpath(path, self.root)}")
+            fsync(descriptor)
+
+        def noted_rename(old: str, new: str) -> None:
+            calls.append("rename")
+            rename(old, new)
+
+        self.patch(module.os, "fsync", noted_fsync)
+        self.patch(module.os, "rename", noted_rename)
+        file = self.spool.create(7)
+        self.spool.publish(7, file)
+        self.assertEqual(
+            calls, ["sync incoming/0000000000007", "rename", "sync large", "sync incoming"]
+        )
+
+    def test_a_failed_sync_leaves_nothing(self) -> None:
+        """A file whose sync failed must be written anew, never synced again."""
+
+        def broken(descriptor: int) -> None:
+            raise OSError(5, "made for the test")
+
+        self.patch(module.os, "fsync", broken)
+        file = self.spool.create(7)
+        self.assertRaises(OSError, self.spool.publish, 7, file)
+        self.assertTrue(file.closed)
+        self.assertEqual(self.files(), [])
+
+    def test_private(self) -> None:
+        """Other users of the machine must not read mail."""
+        file = self.spool.create(7)
+        self.assertEqual(stat.S_IMODE(os.fstat(file.fileno()).st_mode), 0o600)
+        file.close()
+        self.assertEqual(stat.S_IMODE(os.stat(self.root).st_mode), 0o700)
+
+    def test_never_through_a_link(self) -> None:
+        """A link that somebody planted must not be written through."""
+        os.symlink("/tmp/elsewhere", f"{self.root}/incoming/0000000000007")
+        self.assertRaises(OSError, self.spool.create, 7)
+
+    def test_orphans(self) -> None:
+        """Only files of ours that are old enough are found for cleaning up."""
+        self.spool.create(7).close()
+        os.utime(f"{self.root}/incoming/0000000000007", (100.0, 100.0))
+        with open(f"{self.root}/large/README", "w"):
+            os.utime(f"{self.root}/large/README", (100.0, 100.0))
+        self.assertEqual(list(self.spool.orphans(100.0)), [])
+        self.assertEqual(list(self.spool.orphans(101.0)), [7])
+
+    def test_alive_and_dead(self) -> None:
+        """The leases of a crashed process are taken over at once; those of a live one never."""
+        descriptor = self.spool.show_alive("one")
+        self.assertEqual(self.spool.dead_owners(), [])
+        os.close(descriptor)
+        self.assertEqual(self.spool.dead_owners(), ["one"])
+        self.spool.bury("one")
+        self.spool.bury("one")
+        self.assertEqual(self.spool.dead_owners(), [])
