@@ -105,7 +105,19 @@ class BatchTests(SynchronousTestCase):
         self.assertIsInstance(results[1].value, StorageFault)
         self.assertEqual(
             self.log,
-            "begin a rollback begin a commit begin rollback begin b commit".split(),
+            [
+                "begin",
+                "a",
+                "rollback",
+                "begin",
+                "a",
+                "commit",
+                "begin",
+                "rollback",
+                "begin",
+                "b",
+                "commit",
+            ],
         )
 
     def test_a_failed_sync_is_not_tried_again_on_the_same_connection(self) -> None:
