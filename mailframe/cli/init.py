@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from mailframe.accounts.store import AccountStore
+from mailframe.accounts.store import AccountsError, AccountStore
 from mailframe.address import AddressError, normal_domain
 from mailframe.cli.options import Misuse, Refusal
 from mailframe.cli.template import configuration, system_hostname, write_file
@@ -49,6 +49,8 @@ def init(hostname: str | None, domains: Sequence[str], directory: str) -> None:
         provider = local[0].partition(".")[0]
         text = configuration(hostname=name, domains=local, file=file, provider=provider)
         write_file(file, text)
+    except AccountsError as error:
+        raise Misuse(f"init: {error}") from None
     except OSError as error:
         raise Misuse(f"init: {error.filename}: {error.strerror}") from None
     quoted = shlex.quote(file)

@@ -21,7 +21,7 @@ from mailframe.envelope import Body
 _CHUNK = 65_536  # octets read or written at once
 _IN_MEMORY = 1024 * 1024  # octets kept in memory before a file is used
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
+_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*(?::|\Z)")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
 
 # RFC 5322 §3.6.3: whom a blind copy goes to is not for the other recipients to see.

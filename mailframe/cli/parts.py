@@ -1,0 +1,74 @@
+"""The configuration and the server's parts, as commands use them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from mailframe.assembly import PartError, Parts, open_parts
+from mailframe.cli.options import Misuse, Refusal
+from mailframe.cli.running import run
+from mailframe.config_errors import SettingsError
+from mailframe.guard import as_deferred
+from mailframe.interfaces import IQueueStorage, StorageFault
+from mailframe.settings import Settings, load
+
+T = TypeVar("T")
+
+
+def read_settings(config: str) -> Settings:
+    """Read the configuration file.
+
+    :raises Misuse: it can't be used; with the message that says what to mend
+    """
+    try:
+        return load(config)
+    except SettingsError as error:
+        raise Misuse(str(error)) from None
+
+
+def with_parts(settings: Settings, seams: Sequence[str], act: Callable[[Parts], Awaitable[T]]) -> T:
+    """Build parts, start those that are services, act, and let go of them again.
+
+    :param seams: which parts are needed
+    :param act: what to do with them; what it gives is given back
+    :raises Misuse: a part can't be built, or the queue can be seen from the server alone
+    :raises Refusal: the queue's storage has a fault
+    """
+    queue = settings.chosen["queue"].part.name
+    if "queue" in seams and queue == "memory":
+        raise Misuse(
+            'a queue with plugin = "memory" exists in the running server only; '
+            "look at it over the console"
+        )
+
+    async def main(reactor: Any) -> T:
+        parts = open_parts(settings, reactor, seams=seams)
+        try:
+            for service in parts.services:
+                service.startService()
+            try:
+                return await as_deferred(act(parts))
+            finally:
+                for service in parts.services:
+                    await as_deferred_or_none(service.stopService())
+        finally:
+            await parts.close()
+
+    try:
+        return run(main)
+    except PartError as error:
+        raise Misuse(str(error)) from None
+    except StorageFault as error:
+        raise Refusal(f"the queue's storage: {error}") from None
+
+
+async def as_deferred_or_none(answer: Awaitable[object] | None) -> None:
+    """Wait for what ``stopService`` gave, which may be nothing."""
+    if answer is not None:
+        await as_deferred(answer)
+
+
+def with_storage(settings: Settings, act: Callable[[IQueueStorage], Awaitable[T]]) -> T:
+    """Open the queue's storage, act on it, and close it again; see `with_parts`."""
+    return with_parts(settings, ("queue",), lambda parts: act(parts.queue.part))
