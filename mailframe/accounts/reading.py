@@ -1,0 +1,222 @@
+"""The text of an accounts file, read strictly and written back.
+
+The file is TOML, to be edited by hand as well as by ``mailframe account``::
+
+    [[account]]
+    address = "angelo@demo.example"
+    password = "$argon2id$v=19$m=65536,t=3,p=4$..."
+
+    [[alias]]
+    address = "info@demo.example"
+    to = ["angelo@demo.example", "jsmith@mindspring.com"]
+
+Everything wrong with a file is told at once, each mistake with its entry and key. The comment lines
+at the top of the file are kept when it is written; comments further down are not.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from mailframe.accounts.passwords import is_hash
+from mailframe.address import Address, AddressError
+from mailframe.config_errors import Mistake, SettingsError, nearest, shown
+
+_TABLES = {"account": ("address", "password"), "alias": ("address", "to")}
+_TOP = """\
+# Accounts and aliases. `mailframe account` changes this file and keeps these first comment lines.
+"""
+_AN_ADDRESS = 'a mail address such as "angelo@rosse.example"'
+_A_HASH = "an Argon2 hash, as `mailframe account passwd` writes it"
+_ADDRESSES = "a list of mail addresses, at least one"
+
+
+class AccountsError(SettingsError):
+    """The accounts can't be used, or not be changed like that; ``str(error)`` says why."""
+
+
+def key_of(address: Address) -> tuple[str, str]:
+    """By what accounts are looked up: the local part's case makes no difference here.
+
+    RFC 5321 §2.4 leaves that to the domain's own hosts, and advises against mailboxes that differ
+    in case alone.
+    """
+    return address.local_part.lower(), address.domain
+
+
+@attrs.frozen(kw_only=True)
+class Contents:
+    """What an accounts file says.
+
+    :ivar accounts: the password hash of each account
+    :ivar aliases: the addresses that each alias stands for
+    :ivar top: the comment lines at the top of the file
+    """
+
+    accounts: Mapping[Address, str]
+    aliases: Mapping[Address, tuple[Address, ...]]
+    top: str = _TOP
+
+
+def read_contents(path: str, octets: bytes) -> Contents:
+    """Read the text of an accounts file.
+
+    :param path: the file's name, for the message
+    :raises AccountsError: it can't be used; all the mistakes are told
+    """
+    try:
+        text = octets.decode()
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise AccountsError(path, [Mistake(problem=f"is not UTF-8: {error.reason}")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise AccountsError(path, [Mistake(problem=f"is not TOML: {error}")]) from None
+    reading = _Reading()
+    reading.read(document)
+    if not reading.mistakes:
+        reading.mistakes.extend(loops(reading.aliases))
+    if reading.mistakes:
+        raise AccountsError(path, reading.mistakes)
+    return Contents(accounts=reading.accounts, aliases=reading.aliases, top=_first_comments(text))
+
+
+def write_contents(contents: Contents) -> bytes:
+    """The text of an accounts file."""
+    pieces = [contents.top]
+    for address, kept in contents.accounts.items():
+        pieces.append(f"\n[[account]]\naddress = {_text(str(address))}\npassword = {_text(kept)}\n")
+    for address, targets in contents.aliases.items():
+        to = ", ".join(_text(str(target)) for target in targets)
+        pieces.append(f"\n[[alias]]\naddress = {_text(str(address))}\nto = [{to}]\n")
+    return "".join(pieces).encode()
+
+
+def loops(aliases: Mapping[Address, Iterable[Address]]) -> list[Mistake]:
+    """The aliases that lead back to themselves."""
+    targets = {key_of(alias): [key_of(to) for to in tos] for alias, tos in aliases.items()}
+    settled: set[tuple[str, str]] = set()
+    mistakes = []
+    for number, alias in enumerate(aliases, start=1):
+        seen: set[tuple[str, str]] = set()
+        ahead = list(targets[key_of(alias)])
+        while ahead:
+            each = ahead.pop()
+            if each not in seen and each not in settled:
+                seen.add(each)
+                ahead.extend(targets.get(each, ()))
+        if key_of(alias) in seen:
+            problem = f"{shown(str(alias))} leads back to itself"
+            mistakes.append(Mistake(table=_entry("alias", number), key="to", problem=problem))
+        else:
+            # It is on no circle, so no circle of another alias leads through it.
+            settled.add(key_of(alias))
+    return mistakes
+
+
+class _Reading:
+    """Collects the entries and the mistakes of one file."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[Address, str] = {}
+        self.aliases: dict[Address, tuple[Address, ...]] = {}
+        self.mistakes: list[Mistake] = []
+        self._taken: dict[tuple[str, str], str] = {}
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        for name, tables in document.items():
+            if name not in _TABLES:
+                self._unknown("", name, _TABLES)
+            elif not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+                self._wrong("", name, tables, f"tables in double brackets: [[{name}]]")
+            else:
+                for number, table in enumerate(tables, start=1):
+                    self._read_entry(name, _entry(name, number), table)
+
+    def _read_entry(self, name: str, place: str, table: Mapping[str, Any]) -> None:
+        keys = _TABLES[name]
+        for key in table:
+            if key not in keys:
+                self._unknown(place, key, keys)
+        missing = [key for key in keys if key not in table]
+        for key in missing:
+            self.mistakes.append(Mistake(table=place, key=key, problem="is missing"))
+        if missing:
+            return
+        address = self._address(place, "address", table["address"])
+        if address is not None:
+            self._take(place, address)
+        if name == "account":
+            kept = table["password"]
+            if not isinstance(kept, str) or not is_hash(kept):
+                # What stands there may be a password in clear: it is not repeated.
+                self.mistakes.append(
+                    Mistake(table=place, key="password", problem="is no hash", allowed=_A_HASH)
+                )
+            elif address is not None:
+                self.accounts[address] = kept
+        else:
+            targets = self._targets(place, table["to"])
+            if targets and address is not None:
+                self.aliases[address] = targets
+
+    def _take(self, place: str, address: Address) -> None:
+        other = self._taken.setdefault(key_of(address), place)
+        if other != place:
+            problem = f"{shown(str(address))} is taken by {other} already"
+            self.mistakes.append(Mistake(table=place, key="address", problem=problem))
+
+    def _targets(self, place: str, value: object) -> tuple[Address, ...]:
+        if not isinstance(value, list) or not value:
+            self._wrong(place, "to", value, _ADDRESSES)
+            return ()
+        read = [self._address(place, "to", each) for each in value]
+        return tuple(dict.fromkeys(each for each in read if each is not None))
+
+    def _address(self, place: str, key: str, value: object) -> Address | None:
+        if not isinstance(value, str):
+            self._wrong(place, key, value, _AN_ADDRESS)
+            return None
+        try:
+            return Address.parse(value)
+        except AddressError as error:
+            self._wrong(place, key, value, f"{_AN_ADDRESS} ({error})")
+            return None
+
+    def _wrong(self, place: str, key: str, value: object, allowed: str) -> None:
+        problem = f"found {shown(value)}"
+        self.mistakes.append(Mistake(table=place, key=key, problem=problem, allowed=allowed))
+
+    def _unknown(self, place: str, key: str, known: Iterable[str]) -> None:
+        names = tuple(known)
+        self.mistakes.append(
+            Mistake(
+                table=place,
+                key=key,
+                problem="unknown key",
+                allowed=", ".join(names),
+                meant=nearest(key, names),
+            )
+        )
+
+
+def _entry(name: str, number: int) -> str:
+    return f"[[{name}]] #{number}"
+
+
+def _first_comments(text: str) -> str:
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line + "\n")
+    return "".join(lines) or _TOP
+
+
+def _text(value: str) -> str:
+    # Addresses and hashes are printable ASCII, where JSON and TOML quote alike (TOML 1.0, String).
+    return json.dumps(value)
