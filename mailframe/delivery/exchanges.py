@@ -1,8 +1,8 @@
 """From MX and address records to the hosts to try, in order (RFC 5321 §5.1). Pure.
 
-Two steps, for between them the addresses have to be looked up: `exchanges_in_order` says which names
-are worth looking up, `hosts_in_order` makes of their addresses the list of hosts. Either may end in
-a `Reply` instead: 5yz when the domain as it stands can't get mail, 4yz when DNS did not tell.
+Two steps, for between them the addresses have to be looked up: `exchanges_in_order` says which
+names are worth looking up, `hosts_in_order` makes of their addresses the list of hosts. Either may
+end in a `Reply` instead: 5yz when the domain as it stands can't get mail, 4yz when DNS did not say.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def hosts_in_order(
     :param domain: in normal form
     :param exchanges: as `exchanges_in_order` gave them
     :param addresses: what DNS says of the addresses of those among them that were looked up
-    :param own_addresses: addresses at which we would talk to ourselves: such an exchanger is dropped
-        with all that are not more preferred
+    :param own_addresses: addresses at which we would talk to ourselves: such an exchanger is
+        dropped with all that are not more preferred
     :param prohibited: says of an IP address that it must not be connected to
     """
     ours = [
@@ -173,6 +173,4 @@ def _host_name(name: str) -> str | None:
 
 
 def _dns_fault(domain: str, fault: LookupFault) -> Reply:
-    return Reply(
-        451, "4.4.3", f"the mail exchangers of {domain} could not be found: {fault.reason}"
-    )
+    return Reply(451, "4.4.3", f"no mail exchanger of {domain} could be found: {fault.reason}")

@@ -1,9 +1,9 @@
 """Asks DNS for the mail exchangers of a domain and their addresses.
 
-Whatever comes back, the answer is one of three: records, the certainty that the name does not exist,
-or a `LookupFault`. Only records that belong to the question count: those whose owner is the name
-asked for, or one that a chain of CNAMEs in the same answer leads to. Answers are kept for as long as
-their TTL says, within bounds.
+Whatever comes back, the answer is one of three: records, the certainty that the name does not
+exist, or a `LookupFault`. Only records that belong to the question count: those whose owner is the
+name asked for, or one that a chain of CNAMEs in the same answer leads to. Answers are kept for as
+long as their TTL says, within bounds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from twisted.names.error import (
     DNSNotImplementedError,
     DNSQueryRefusedError,
     DNSServerError,
+    ResolverError,
 )
 from twisted.names.error import DNSQueryTimeoutError as QueryTimeout
+from twisted.python.failure import Failure
 
 from mailframe.address import literal_address
 from mailframe.delivery.exchanges import (
@@ -103,9 +105,7 @@ class Lookup:
         names = list(dict.fromkeys(exchange.name for exchange in exchanges))[:MAX_LOOKUPS]
         questions = [Deferred.fromCoroutine(self.addresses(name)) for name in names]
         try:
-            addresses = {
-                name: await question for name, question in zip(names, questions, strict=True)
-            }
+            answers = [await question for question in questions]
         except CancelledError:
             for question in questions:
                 question.addErrback(lambda failure: None)
@@ -114,7 +114,7 @@ class Lookup:
         return hosts_in_order(
             domain,
             exchanges,
-            addresses,
+            dict(zip(names, answers, strict=True)),
             own_addresses=self._own_addresses,
             prohibited=self._prohibited,
         )
@@ -124,7 +124,7 @@ class Lookup:
             return Reply(554, "5.4.6", f"{domain} is this server, but not one of its domains")
         if self._prohibited(address):
             return Reply(550, "5.4.4", f"{domain} is a private, loopback or reserved address")
-        return (Host(domain, address),)
+        return (Host(address, address),)
 
     async def exchanges(self, domain: str) -> Exchanges:
         """The MX records of a domain; an empty tuple when it has none."""
@@ -165,7 +165,7 @@ class Lookup:
             return cast(_Answer[T], kept[1])
         answer: _Answer[T]
         try:
-            waiting = maybeDeferred(question, name)
+            waiting = _shielded(maybeDeferred(question, name))
             if not waiting.called:
                 waiting.addTimeout(self._seconds, self._clock)
             sections = await waiting
@@ -193,6 +193,23 @@ class Lookup:
         self._kept.move_to_end(key)
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
+
+
+def _shielded(question: Deferred[T]) -> Deferred[T]:
+    """The same answer in a Deferred of our own.
+
+    The resolver may let several who ask the same share one question: if one of them cancelled that,
+    because it was given up or took too long, it would fail for all.
+    """
+    own: Deferred[T] = Deferred()
+
+    def failed(failure: Failure) -> None:
+        own.errback(
+            ResolverError("cancelled") if isinstance(failure.value, CancelledError) else failure
+        )
+
+    question.addCallbacks(own.callback, failed)
+    return own
 
 
 def _records(

@@ -14,19 +14,21 @@ _PORT = 53
 
 
 def make_resolver(servers: Sequence[str], reactor: Any) -> Resolver:
-    """A stub resolver: it asks the given recursive name servers, and over TCP when UDP is too small.
+    """A stub resolver: it asks recursive name servers, and over TCP when UDP is too small.
 
     No ``hosts`` file is read: mail goes where DNS says.
 
-    :param servers: ``"192.0.2.1:53"``, ``"192.0.2.1"``, ``"[2001:db8::1]:53"`` or ``"2001:db8::1"``;
-        when empty, those of ``/etc/resolv.conf``, which is looked at again every minute
+    :param servers: ``"192.0.2.1:53"``, ``"192.0.2.1"``, ``"[2001:db8::1]:53"`` or
+        ``"2001:db8::1"``; when empty, those of ``/etc/resolv.conf``, which is looked at again every
+        minute
     :param reactor: provides IReactorUDP, IReactorTCP and IReactorTime
     :raises ValueError: a server is not an IP address and a port; the message says which
     """
-    if not servers:
-        return Resolver(resolv=_RESOLV_CONF, timeout=_TIMEOUTS, reactor=reactor)
-    return Resolver(
-        servers=[parse_server(server) for server in servers], timeout=_TIMEOUTS, reactor=reactor
+    return Resolver(  # type: ignore[no-untyped-call]  # Twisted leaves it without annotations
+        resolv=None if servers else _RESOLV_CONF,
+        servers=[parse_server(server) for server in servers],
+        timeout=_TIMEOUTS,
+        reactor=reactor,
     )
 
 

@@ -1,9 +1,9 @@
 """What a route's TLS policy asks of the handshake.
 
 - ``none``: TLS is not used.
-- ``opportunistic``: any certificate will do, for the alternative is no encryption at all (RFC 7435).
+- ``opportunistic``: any certificate will do, for the alternative is no encryption (RFC 7435).
 - ``require``: the same, but nothing is sent in clear.
-- ``verify``: the certificate must be good for the host's name (RFC 9525) and lead to a trusted root.
+- ``verify``: the certificate must be good for the host's name (RFC 9525) and its root be trusted.
 
 TLS 1.2 is the least that is spoken (RFC 8996).
 """

@@ -29,34 +29,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-import attrs
-
-from mailframe.address import Address
-from mailframe.envelope import Body
 from mailframe.outcome import Protocol, TlsPolicy
 from mailframe.reply import Reply
 from mailframe.wire import sasl
 from mailframe.wire.data import DataEncoder
 from mailframe.wire.reply_parser import ReplyError, ReplyParser
-
-Stage: TypeAlias = Literal[
-    "greeting",
-    "hello",
-    "starttls",
-    "tls",
-    "auth",
-    "idle",
-    "reset",
-    "mail",
-    "recipient",
-    "data",
-    "content",
-    "final",
-    "quit",
-    "closed",
-]
+from mailframe.wire.sender_events import (
+    ContentWanted,
+    Ended,
+    Event,
+    Failed,
+    Ready,
+    Settled,
+    Stage,
+    StartTls,
+    Transaction,
+)
 
 _WAITING_FOR: dict[Stage, str] = {
     "greeting": "the greeting",
@@ -76,70 +66,6 @@ _WAITING_FOR: dict[Stage, str] = {
 _MAYBE_DELIVERED = "after end of data; the message may have been delivered"
 
 
-@attrs.frozen(kw_only=True)
-class Transaction:
-    """What the envelope says.
-
-    :ivar size: octets of the content as it is kept
-    :ivar body: what was declared of the content. ``8BITMIME`` needs a server that offers it: see
-        `Sender.begin`. Content that was declared ``7BIT``, or not at all, goes out as it is
-    """
-
-    sender: Address | None
-    recipients: tuple[Address, ...]
-    size: int
-    body: Body = "7BIT"
-
-
-@attrs.frozen
-class Ready:
-    """The session stands: greeting, EHLO, TLS and AUTH are done."""
-
-
-@attrs.frozen
-class StartTls:
-    """Begin the TLS handshake now, before anything else is read, then call `Sender.tls_started`."""
-
-
-@attrs.frozen
-class ContentWanted:
-    """The server waits for the content."""
-
-
-@attrs.frozen
-class Settled:
-    """The transaction is over.
-
-    :ivar replies: what the server said of each recipient, in their order
-    """
-
-    replies: tuple[Reply, ...]
-
-
-@attrs.frozen(kw_only=True)
-class Failed:
-    """The session is over; the connection must be closed.
-
-    :ivar reply: why: the server's reply, or one of our own
-    :ivar stage: where it ended
-    :ivar replies: for each recipient of the transaction its reply, or ``None`` when it may be tried
-        elsewhere at once; empty outside a transaction
-    :ivar untouched: whether the server ended the session instead of answering to the transaction's
-        MAIL, as it does when it tires of a connection
-    """
-
-    reply: Reply
-    stage: Stage
-    replies: tuple[Reply | None, ...] = ()
-    untouched: bool = False
-
-
-@attrs.frozen
-class Ended:
-    """The server has answered to QUIT, or closed without; the connection must be closed."""
-
-
-Event: TypeAlias = Ready | StartTls | ContentWanted | Settled | Failed | Ended
 _OnReply: TypeAlias = Callable[[Reply], None]
 
 
@@ -155,6 +81,8 @@ class Sender:
 
     :ivar extensions: the keywords of the last EHLO reply, upper-case, with their parameters
     :ivar stage: what is waited for
+    :ivar replies_read: how many whole replies came so far: while it stays the same, octets from the
+        server are no progress and must not put off a deadline
     """
 
     def __init__(
@@ -168,6 +96,7 @@ class Sender:
         loopback: bool = False,
     ) -> None:
         self.extensions: dict[str, str] = {}
+        self.replies_read = 0
         self._hostname = hostname
         self._lmtp = protocol == "lmtp"
         self._tls = tls
@@ -219,13 +148,16 @@ class Sender:
 
     def receive(self, octets: bytes) -> None:
         """Take octets from the server."""
+        if self._without_reply == "closed":
+            return
         parser, expected = self._parser, self._expected
         parser.feed(octets)
         try:
-            while self._without_reply != "closed":
+            while self.stage != "closed":
                 reply = parser.next_reply()
                 if reply is None:
                     return
+                self.replies_read += 1
                 if reply.code == 421:  # RFC 5321 §3.8: the server closes, whatever was asked
                     self._fail(reply)
                 elif expected:
@@ -399,7 +331,9 @@ class Sender:
     def _starttls_replied(self, reply: Reply) -> None:
         if reply.code == 220:
             if len(self._parser):
-                self._protocol_error("it sent octets in clear after its reply to STARTTLS", "tls")
+                self._protocol_error(
+                    "it sent octets in clear after its reply to STARTTLS", "starttls"
+                )
                 return
             self._without_reply = "tls"
             self._events.append(StartTls())

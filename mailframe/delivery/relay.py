@@ -1,0 +1,248 @@
+"""The relay agent: hands messages to other servers, over the next hops that routing named.
+
+A delivery goes through the hops of its route in order, and through the servers of each hop:
+
+1. a hop that is ``mx:`` and a domain stands for the hosts that DNS names; any other is one server,
+   reached over a Twisted client endpoint (`mailframe.delivery.targets`);
+2. a server that can't be reached or does not let us in (greeting, EHLO, TLS, AUTH) is passed over;
+3. once a server has answered to MAIL, what it says of a recipient is final for this attempt;
+4. when the connection is lost before the final dot, the recipients of whom nothing final was said
+   go to the next server; after the final dot none does, for the message may have been delivered.
+
+When no server is left, the remaining recipients are postponed; or refused, if every server refused
+for good.
+
+Connections are kept for the next message to the same hop (`mailframe.delivery.destination`). One
+that its server closed in the meantime is replaced without further ado.
+
+Cancelling a delivery breaks its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from mailframe.delivery.addresses import is_prohibited, normal_address
+from mailframe.delivery.attempt import Attempt
+from mailframe.delivery.connection import RelayConnection
+from mailframe.delivery.destination import Destination, Permit
+from mailframe.delivery.lookup import Lookup
+from mailframe.delivery.relay_settings import RelaySettings, Timeouts
+from mailframe.delivery.sessions import Sessions
+from mailframe.delivery.targets import PlannedHop, Target, Targets
+from mailframe.interfaces import IDeliveryAgent, Job, Site
+from mailframe.outcome import NextHop, Outcome, Relay
+from mailframe.reply import Reply
+from mailframe.wire.sender_events import Failed, Transaction
+
+__all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
+
+STOPPING = 20.0  # seconds that deliveries under way get when the agent is stopped
+_SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
+_LOST = Reply(451, "4.4.2", "lost connection before the transaction")
+_UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
+
+
+@implementer(IDeliveryAgent)
+class RelayAgent(Service):
+    """Delivers to other servers over SMTP and LMTP.
+
+    :param settings: the ``[relay]`` table
+    :param site: what the server lends
+    :param local_addresses: IP addresses at which a server of ours listens on the relay's port: an
+        exchanger that has one of them is ourselves (RFC 5321 §5.1)
+    :param trust_root: whom ``tls = "verify"`` trusts; by default the platform's authorities
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        site: Site,
+        local_addresses: Collection[str] = (),
+        trust_root: Any = None,
+    ) -> None:
+        self._settings = settings
+        self._site = site
+        lookup = Lookup(
+            resolver=site.resolver,
+            clock=site.reactor,
+            seconds=settings.timeouts.lookup,
+            hostname=site.hostname,
+            own_addresses=[normal_address(address) for address in local_addresses],
+            prohibited=_nothing_prohibited if settings.allow_private else is_prohibited,
+            random=site.random,
+        )
+        self._targets = Targets(site=site, lookup=lookup, port=settings.port)
+        self._sessions = Sessions(settings=settings, site=site, trust_root=trust_root)
+        self._destinations: dict[NextHop, Destination] = {}
+        self._under_way = 0
+        self._stopping = False
+        self._all_done: Deferred[None] | None = None
+
+    async def deliver(self, job: Job) -> Sequence[Outcome]:
+        """See `mailframe.interfaces.IDeliveryAgent.deliver`; every route is the same `Relay`."""
+        route = job.routes[0]
+        assert isinstance(route, Relay)
+        attempt = Attempt(job)
+        self._under_way += 1
+        try:
+            for hop in route.hops:
+                if self._stopping:
+                    attempt.passed_over("", _SHUTTING_DOWN)
+                    break
+                await self._over(hop, attempt)
+                if not attempt.unsettled:
+                    break
+        finally:
+            self._under_way -= 1
+            if not self._under_way and self._all_done is not None:
+                self._all_done.callback(None)
+                self._all_done = None
+        return attempt.outcomes()
+
+    async def plan(self, route: Relay) -> tuple[PlannedHop, ...]:
+        """What `deliver` would try now, hop by hop; nothing is connected to."""
+        planned = []
+        for hop in route.hops:
+            targets = await self._targets.of(hop)
+            if isinstance(targets, Reply):
+                planned.append(PlannedHop(hop=hop, reply=targets))
+            else:
+                planned.append(PlannedHop(hop=hop, targets=targets))
+        return tuple(planned)
+
+    # --- the service -------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Take deliveries (again)."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
+        self._stopping = False
+        self._sessions.reopen()
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more deliveries and say goodbye to the servers.
+
+        :returns: fires when the deliveries under way are done, or broken off because their time was
+            up, and every connection is closed
+        """
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for destination in tuple(self._destinations.values()):
+            destination.turn_away(_SHUTTING_DOWN)
+        if self._under_way:
+            done: Deferred[None] = Deferred()
+            self._all_done = done
+            done.addTimeout(STOPPING, self._site.reactor, onTimeoutCancel=lambda *_: None)
+            await done
+            self._all_done = None
+        await self._sessions.close()
+
+    # --- one delivery --------------------------------------------------------------------------
+
+    async def _over(self, hop: NextHop, attempt: Attempt) -> None:
+        """Try one hop. What could not be settled over it stays unsettled."""
+        destination = self._destination(hop)
+        permit = await destination.permit()
+        if isinstance(permit, Reply):
+            attempt.passed_over("", permit)
+            return
+        try:
+            connection = permit.connection
+            if connection is not None:
+                failed = await self._hand_over(connection, attempt)
+                if failed is None:
+                    return
+                if not failed.untouched:
+                    attempt.passed_over(connection.where, failed.reply)
+                permit.connection = None
+            await self._try_servers(hop, destination, permit, attempt)
+        finally:
+            destination.give_back(permit)
+
+    async def _try_servers(
+        self, hop: NextHop, destination: Destination, permit: Permit, attempt: Attempt
+    ) -> None:
+        targets = await self._targets.of(hop)
+        login = await self._sessions.login(hop)
+        if isinstance(targets, Reply) or isinstance(login, Reply):
+            reply = targets if isinstance(targets, Reply) else login
+            assert isinstance(reply, Reply)
+            attempt.passed_over("", reply)
+            destination.nobody_let_in(reply)
+            return
+        why: Reply | None = None
+        for target in targets:
+            if self._stopping:
+                return attempt.passed_over("", _SHUTTING_DOWN)
+            connection = await self._sessions.open(target, hop, login)
+            if isinstance(connection, Reply):
+                attempt.passed_over(str(target), connection)
+                why = connection
+                continue
+            destination.watch(connection)
+            permit.connection = connection
+            failed = await self._hand_over(connection, attempt)
+            if failed is None:
+                return
+            attempt.passed_over(connection.where, failed.reply)
+            permit.connection = None
+        if why is not None:
+            destination.nobody_let_in(why)
+
+    async def _hand_over(self, connection: RelayConnection, attempt: Attempt) -> Failed | None:
+        """Carry the message over a connection.
+
+        :returns: ``None`` when every recipient is settled, else why the connection failed
+        """
+        job = attempt.job
+        while attempt.unsettled:
+            body = job.body
+            if body == "8BITMIME" and not connection.offers("8BITMIME"):
+                ascii_only = await attempt.is_ascii()
+                if ascii_only is None:
+                    attempt.settle_all(connection.where, _UNREADABLE)
+                    return None
+                body = "7BIT" if ascii_only else body
+                if not connection.usable:
+                    return Failed(reply=_LOST, stage="idle", untouched=True)
+            indices = attempt.unsettled
+            transaction = Transaction(
+                sender=job.sender,
+                recipients=tuple([job.recipients[index] for index in indices]),
+                size=job.size,
+                body=body,
+            )
+            result = await connection.transact(transaction, job.open)
+            again = connection.usable and not connection.lmtp
+            attempt.record(connection.where, indices, result.replies, again=again)
+            if isinstance(result, Failed):
+                return result if attempt.unsettled else None
+        return None
+
+    # --- connections -----------------------------------------------------------------------------
+
+    def _destination(self, hop: NextHop) -> Destination:
+        destination = self._destinations.get(hop)
+        if destination is None:
+            destination = self._destinations[hop] = Destination(
+                limit=self._settings.connections_per_destination,
+                reuse_messages=self._settings.reuse_messages,
+                keep=self._settings.reuse_idle > 0,
+                forget=lambda: self._forget(hop),
+            )
+        return destination
+
+    def _forget(self, hop: NextHop) -> None:
+        self._destinations.pop(hop, None)
+
+
+def _nothing_prohibited(_address: str) -> bool:
+    return False

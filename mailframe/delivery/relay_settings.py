@@ -1,0 +1,59 @@
+"""The ``[relay]`` table: how the relay client behaves."""
+
+from __future__ import annotations
+
+import attrs
+
+from mailframe.units import Seconds
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long the relay client waits for what: the ``[relay.timeouts]`` table.
+
+    The defaults are those that RFC 5321 §4.5.3.2 asks for at the least, where it names one.
+
+    :ivar connect: for the connection
+    :ivar lookup: for the answer to one DNS question
+    :ivar greeting: for the server's first words
+    :ivar tls: for the TLS handshake
+    :ivar command: for the reply to EHLO, STARTTLS, AUTH, RSET, MAIL and each RCPT
+    :ivar data: for the reply to DATA
+    :ivar block: for the server to take the next piece of the content
+    :ivar final: for the reply to the end of data
+    :ivar total: for one message over one connection, whatever the server does meanwhile
+    """
+
+    connect: Seconds = Seconds(30)
+    lookup: Seconds = Seconds(30)
+    greeting: Seconds = Seconds(300)
+    tls: Seconds = Seconds(60)
+    command: Seconds = Seconds(300)
+    data: Seconds = Seconds(120)
+    block: Seconds = Seconds(180)
+    final: Seconds = Seconds(600)
+    total: Seconds = Seconds(7200)
+
+
+@attrs.frozen(kw_only=True)
+class RelaySettings:
+    """The ``[relay]`` table.
+
+    :ivar port: for hosts found through MX
+    :ivar allow_private: whether an MX may point to loopback, private and reserved addresses. Routes
+        that name a server are not concerned
+    :ivar connections_per_destination: how many connections one next hop gets at once; messages
+        beyond that wait for one of them
+    :ivar reuse_idle: how long a connection is kept for another message; 0 closes it at once
+    :ivar reuse_messages: how many messages go over one connection
+    :ivar timeouts: how long is waited for what
+    """
+
+    port: int = attrs.field(
+        default=25, validator=[attrs.validators.ge(1), attrs.validators.lt(65536)]
+    )
+    allow_private: bool = False
+    connections_per_destination: int = attrs.field(default=20, validator=attrs.validators.ge(1))
+    reuse_idle: Seconds = Seconds(5)
+    reuse_messages: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    timeouts: Timeouts = Timeouts()

@@ -1,0 +1,179 @@
+"""Opens sessions with servers: each from the attempt to connect up to its first message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+)
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from mailframe.delivery.connection import RelayConnection
+from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_policy import TlsPolicies
+from mailframe.interfaces import Site
+from mailframe.outcome import NextHop
+from mailframe.reply import Reply
+from mailframe.wire.sasl import MAX_PASSWORD, Login
+from mailframe.wire.sender_events import Failed
+
+log = Logger()
+
+
+class Sessions:
+    """Every connection of the relay agent, from the attempt to connect until it is closed.
+
+    :param settings: the ``[relay]`` table
+    :param site: what the server lends
+    :param trust_root: whom ``tls = "verify"`` trusts; ``None`` means the platform's authorities
+    """
+
+    def __init__(self, *, settings: RelaySettings, site: Site, trust_root: Any) -> None:
+        self._settings = settings
+        self._site = site
+        self._tls = TlsPolicies(trust_root)
+        self._connecting: set[Deferred[Any]] = set()
+        self._connections: set[RelayConnection] = set()
+        self._closing = False
+
+    async def open(
+        self, target: Target, hop: NextHop, login: Login | None
+    ) -> RelayConnection | Reply:
+        """A connection whose session stands, or why the server did not let us in.
+
+        Where TLS is opportunistic and the handshake fails, the server is tried once more in clear.
+        """
+        opened = await self._connect(target, hop, login)
+        if isinstance(opened, Failed) and opened.stage == "tls" and hop.tls == "opportunistic":
+            log.info(
+                "TLS with {where} failed, trying in clear: {reason}",
+                where=str(target),
+                reason=str(opened.reply),
+            )
+            opened = await self._connect(target, attrs.evolve(hop, tls="none"), login)
+        return opened.reply if isinstance(opened, Failed) else opened
+
+    async def login(self, hop: NextHop) -> Login | Reply | None:
+        """The login of a hop with its password as it stands in its file now.
+
+        :returns: ``None`` for a hop without login; a 4yz reply when the password can't be read
+        """
+        if hop.login is None:
+            return None
+        try:
+            password = await self._site.in_thread(_read_password, hop.password_file)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.error(
+                "the password for {where!r} can't be read from {path!r}: {error!r}",
+                where=hop.where,
+                path=hop.password_file,
+                error=error,
+            )
+            return Reply(451, "4.3.5", "the route's password is not configured well here")
+        return Login(authzid=b"", user=hop.login.encode("utf-8"), password=password)
+
+    def reopen(self) -> None:
+        """Undo what `close` did to later attempts to connect."""
+        self._closing = False
+
+    async def close(self) -> None:
+        """Give up attempts to connect, say QUIT where nothing is under way, break the rest.
+
+        :returns: when every connection is gone
+        """
+        self._closing = True
+        for connecting in tuple(self._connecting):
+            connecting.cancel()
+        await DeferredList([connection.quit() for connection in tuple(self._connections)])
+
+    async def _connect(
+        self, target: Target, hop: NextHop, login: Login | None
+    ) -> RelayConnection | Failed:
+        try:
+            creator = self._tls.creator(hop.tls, target.host)
+        except Exception as error:  # the name may be one that no certificate can be good for
+            log.error(
+                "no certificate can be verified for {host!r}: {error!r}",
+                host=target.host,
+                error=error,
+            )
+            reply = Reply(454, "4.7.5", "the server has no name that a certificate could be for")
+            return Failed(reply=reply, stage="starttls")
+        connection = RelayConnection(
+            where=str(target),
+            hostname=self._site.hostname,
+            hop=hop,
+            login=login,
+            creator=creator,
+            settings=self._settings,
+            clock=self._site.reactor,
+        )
+        seconds = self._settings.timeouts.connect
+        connecting: Deferred[Any] = target.endpoint.connect(_Factory(connection))
+        self._connecting.add(connecting)
+        connecting.addTimeout(seconds, self._site.reactor, onTimeoutCancel=_time_out)
+        try:
+            await connecting
+        except CancelledError:
+            raise
+        except Exception as error:
+            if isinstance(error, ConnectingCancelledError) and not self._closing:
+                raise  # the whole delivery was cancelled
+            text = f"could not connect to {target}: {_words(error)}"
+            return Failed(reply=Reply(451, "4.4.1", text), stage="greeting")
+        finally:
+            self._connecting.discard(connecting)
+        self._connections.add(connection)
+        connection.closed.addCallback(lambda _: self._connections.discard(connection))
+        failed = await connection.opened
+        return connection if failed is None else failed
+
+
+class _Factory(Factory):
+    """Gives an endpoint the one protocol it connects."""
+
+    noisy = False
+
+    def __init__(self, connection: RelayConnection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> RelayConnection:
+        """The connection."""
+        return self._connection
+
+
+def _time_out(_value: object, _seconds: float) -> None:
+    raise ConnectTimeout
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ConnectTimeout):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, NoRouteError):
+        return "no route to it"
+    if isinstance(error, DNSLookupError):
+        return "its name was not found"
+    return type(error).__name__
+
+
+def _read_password(path: str) -> bytes:
+    """The first line of a password file."""
+    with open(path, "rb") as file:
+        password = file.readline(MAX_PASSWORD + 2).rstrip(b"\r\n")
+    if not 1 <= len(password) <= MAX_PASSWORD:
+        raise ValueError(f"a password has 1 to {MAX_PASSWORD} octets")
+    return password
