@@ -141,7 +141,7 @@ def header_section(content: bytes) -> bytes:
     lines = _LINE_END.split(content[:MAX_HEADERS])
     if b"" in lines:
         lines = lines[: lines.index(b"")]
-    elif len(content) > MAX_HEADERS:
+    elif len(content) >= MAX_HEADERS:
         lines.pop()  # cut somewhere in the middle
     return b"".join(line + b"\r\n" for line in lines)
 

@@ -1,0 +1,59 @@
+"""Values to build tests from: each says no more than a test needs to."""
+
+from __future__ import annotations
+
+from mailframe.address import Address
+from mailframe.envelope import Body, Client, Envelope, Recipient
+from mailframe.interfaces import Facts
+from mailframe.outcome import Permit
+
+SENDER = Address.parse("angelo@rosse.example")
+RECIPIENT = Address.parse("jsmith@mindspring.example")
+EVIDENCE = Permit(reason="an address of rosse", rule="rosse", plugin="providers", provider="rosse")
+
+
+def make_client(
+    address: str = "192.0.2.9",
+    *,
+    server: str = "mx",
+    protocol: str = "smtp",
+    login: str | None = None,
+    tls: str | None = None,
+) -> Client:
+    """A client that said EHLO."""
+    return Client(
+        server=server,
+        protocol=protocol,
+        address=address,
+        port=40000,
+        helo="client.example",
+        esmtp=True,
+        login=login,
+        tls=tls,
+    )
+
+
+def make_envelope(
+    *recipients: Address,
+    sender: Address | None = SENDER,
+    client: Client | None = None,
+    arrived: float = 1_700_000_000.0,
+    body: Body = "7BIT",
+) -> Envelope:
+    """An envelope to these recipients, or to `RECIPIENT`."""
+    return Envelope(
+        sender=sender,
+        recipients=tuple(
+            Recipient(address=address, evidence=EVIDENCE) for address in recipients or (RECIPIENT,)
+        ),
+        client=client or make_client(),
+        arrived=arrived,
+        body=body,
+    )
+
+
+def make_facts(
+    *, local: bool = False, client: Client | None = None, now: float = 1_700_000_000.0
+) -> Facts:
+    """What a routing policy is told."""
+    return Facts(local=local, client=client, now=now)
