@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IAddress,
@@ -15,11 +16,14 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamServerEndpointStringParser,
 )
+from twisted.logger import Logger
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.config_errors import nearest, shown
+
+log = Logger()
 
 # Parsing these has no side effects and needs nothing of a reactor, so that a dummy will do.
 _PURE = ("tcp", "tcp6", "unix")
@@ -123,3 +127,60 @@ def open_endpoint(reactor: Any, listen: str, door: Door) -> Deferred[IListeningP
         return opened
 
     return maybeDeferred(listening).addErrback(failed)
+
+
+class Doors:
+    """The doors of all listening servers, and the sockets they stand open with.
+
+    :param reactor: opens the sockets
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._doors: dict[str, Door] = {}
+        self._ports: list[IListeningPort] = []
+        self._closed = False
+
+    def open(self, name: str, listen: str) -> None:
+        """Open a socket of a server.
+
+        :raises CannotListen: it can't be opened, as far as that shows at once; what an endpoint
+            that takes its time finds out later is logged
+        """
+        door = self._doors.setdefault(name, Door(name))
+        errors: list[Failure] = []
+        opened = open_endpoint(self._reactor, listen, door)
+        at_once = True
+
+        def failed(failure: Failure) -> None:
+            if at_once:
+                errors.append(failure)
+            else:
+                log.critical("{reason}", reason=failure.getErrorMessage())
+
+        opened.addCallbacks(self._opened, failed)
+        at_once = False
+        if errors:
+            errors[0].raiseException()
+
+    def _opened(self, port: IListeningPort) -> None:
+        if self._closed:
+            port.stopListening()
+        else:
+            self._ports.append(port)
+            log.info("listening on {address}", address=port.getHost())
+
+    def lead_to(self, factories: Mapping[str, IProtocolFactory]) -> None:
+        """Have these factories serve who comes from now on, each at the server of its name."""
+        for name, factory in factories.items():
+            self._doors[name].lead_to(factory)
+
+    def addresses(self) -> tuple[IAddress, ...]:
+        """Where the sockets listen, in the order in which they were opened."""
+        return tuple(port.getHost() for port in self._ports)
+
+    def close(self) -> Deferred[Any]:
+        """Close the sockets; fires when they are. Whoever is connected stays so."""
+        self._closed = True
+        ports, self._ports = self._ports, []
+        return DeferredList([maybeDeferred(port.stopListening) for port in ports])

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from mailframe.config_errors import Mistake, SettingsError
-from mailframe.delivery.relay import RelaySettings
+from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.plugin import (
     SEAMS,
     Installed,
@@ -142,17 +142,24 @@ def load(path: str, installed: Installed | None = None) -> Settings:
     return from_document(document, path, installed or find_parts())
 
 
-def from_document(document: Mapping[str, Any], path: str, installed: Installed) -> Settings:
+def from_document(
+    document: Mapping[str, Any],
+    path: str,
+    installed: Installed,
+    seams: Iterable[str] = tuple(SEAMS),
+) -> Settings:
     """Check what a configuration file holds.
 
     :param document: its content
-    :param path: its absolute path, to which paths in it are relative
+    :param path: its absolute path, to which paths in it are relative; ``""`` when there is no file,
+        which makes them relative to the current folder
+    :param seams: those whose plugin is to be chosen
     :raises SettingsError: it can't be used
     """
-    folder = os.path.dirname(path)
+    folder = os.path.dirname(path) or os.getcwd()
     top, mistakes = read_table(_File, document, (), folder, document)
     chosen: dict[str, Chosen] = {}
-    for seam in SEAMS:
+    for seam in seams:
         table = document.get(seam, {})
         if isinstance(table, dict):
             choice, more = choose(seam, table, installed, folder, document, other_keys(seam))
