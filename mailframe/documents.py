@@ -8,13 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, QueuedRecipient
 from mailframe.envelope import Client
-from mailframe.outcome import Decision, Permit
+from mailframe.outcome import (
+    Decision,
+    Deny,
+    Local,
+    Permit,
+    Redirect,
+    Relay,
+    Route,
+    Unroutable,
+    Verdict,
+)
+from mailframe.queue.schedule import Schedule
 from mailframe.reply import Reply
+
+if TYPE_CHECKING:
+    from mailframe.delivery.targets import PlannedHop
 
 Document: TypeAlias = dict[str, Any]
 
@@ -133,4 +147,69 @@ def trace_document(id: str, entry: Entry | None, events: Sequence[Event]) -> Doc
         "queued": entry is not None,
         "message": None if entry is None else entry_details(entry),
         "events": [event_document(event) for event in events],
+    }
+
+
+def verdict_document(verdict: Verdict) -> Document:
+    """The decision whether a recipient is taken, with what a refused client is told."""
+    return {
+        **decision_document(verdict),
+        "provider": verdict.provider,
+        "reply": reply_text(verdict.reply) if isinstance(verdict, Deny) else None,
+    }
+
+
+def route_document(route: Route, planned: Sequence[PlannedHop] = ()) -> Document:
+    """The decision where mail goes.
+
+    :param planned: what the relay agent would do about the hops of a `Relay`
+    """
+    document: Document = {"kind": route_kind(route), **decision_document(route)}
+    document["mailbox"] = str(route.mailbox) if isinstance(route, Local) else None
+    redirected = route.addresses if isinstance(route, Redirect) else ()
+    document["addresses"] = [str(address) for address in redirected]
+    document["reply"] = reply_text(route.reply) if isinstance(route, Unroutable) else None
+    # A host with several addresses is one host.
+    hosts = [
+        target.host if target.address else target.where for p in planned for target in p.targets
+    ]
+    document["hosts"] = list(dict.fromkeys(hosts))
+    document["hops"] = [_hop_document(each) for each in planned]
+    return document
+
+
+def route_kind(route: Route) -> str:
+    """``local``, ``relay``, ``redirect`` or ``reject``."""
+    kinds = {Local: "local", Relay: "relay", Redirect: "redirect", Unroutable: "reject"}
+    return kinds[type(route)]
+
+
+def _hop_document(planned: PlannedHop) -> Document:
+    return {
+        "where": planned.hop.where,
+        "protocol": planned.hop.protocol,
+        "tls": planned.hop.tls,
+        "login": planned.hop.login,
+        "servers": [
+            {"host": target.host, "address": target.address or None, "port": target.port}
+            for target in planned.targets
+        ],
+        "reply": reply_text(planned.reply),
+    }
+
+
+def schedule_document(schedule: Schedule, shown: int = 8) -> Document:
+    """When a message that can't be delivered is tried again; all in seconds after its arrival.
+
+    :param shown: how many attempts are listed
+    """
+    attempts = [0.0]
+    while len(attempts) < shown and not schedule.is_expired(0.0, attempts[-1]):
+        warned = schedule.is_warning_due(0.0, attempts[-1])
+        attempts.append(schedule.next_attempt(0.0, attempts[-1], warned))
+    return {
+        "retry_every": schedule.retry_every,
+        "warn_after": schedule.warn_after or None,
+        "give_up_after": schedule.give_up_after,
+        "first_attempts": attempts,
     }

@@ -9,28 +9,13 @@ import click
 
 from mailframe.accounts.passwords import UnusablePassword
 from mailframe.accounts.store import AccountsError, AccountStore
-from mailframe.address import Address, AddressError
+from mailframe.address import Address
+from mailframe.cli.addresses import MailAddress
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
 from mailframe.interfaces import Account
 from mailframe.settings import Settings
-
-
-class MailAddress(click.ParamType[Address]):
-    """An argument that is an address."""
-
-    name = "address"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        """Parse it, or end the command with status 2."""
-        try:
-            return value if isinstance(value, Address) else Address.parse(str(value))
-        except AddressError as error:
-            self.fail(f"{value!a}: {error}", param, ctx)
-
 
 password_option = click.option(
     "--password-stdin",

@@ -1,0 +1,38 @@
+"""Addresses as arguments of commands."""
+
+from __future__ import annotations
+
+import click
+
+from mailframe.address import Address, AddressError
+
+NULL = "<>"
+
+
+class MailAddress(click.ParamType[Address]):
+    """An address, which arrives as an `Address`."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Parse it, or end the command with status 2."""
+        try:
+            return value if isinstance(value, Address) else Address.parse(str(value))
+        except AddressError as error:
+            self.fail(f"{value!a}: {error}", param, ctx)
+
+
+class ReversePath(click.ParamType[Address | str]):
+    """An address, or ``<>`` for the null reverse-path; that arrives as `NULL`."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address | str:
+        """Parse it, or end the command with status 2."""
+        if value in ("", NULL):
+            return NULL
+        return MailAddress().convert(value, param, ctx)

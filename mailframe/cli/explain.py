@@ -1,0 +1,288 @@
+"""``mailframe explain``: the decisions that the server would take, taken by the same code.
+
+Admission judges the recipient, the router follows aliases to where mail ends up, and the relay
+agent says which servers it would try. Nothing is sent and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import attrs
+import click
+
+from mailframe.address import Address
+from mailframe.assembly import Parts
+from mailframe.cli.addresses import MailAddress, ReversePath
+from mailframe.cli.options import Misuse, config_option, json_option
+from mailframe.cli.output import print_fields, print_json
+from mailframe.cli.parts import read_settings, with_parts
+from mailframe.cli.trace import why
+from mailframe.config_errors import nearest
+from mailframe.delivery.relay import RelayAgent
+from mailframe.delivery.targets import PlannedHop
+from mailframe.documents import (
+    Document,
+    client_document,
+    decision_document,
+    route_document,
+    schedule_document,
+    verdict_document,
+)
+from mailframe.envelope import Client
+from mailframe.interfaces import Account
+from mailframe.outcome import Permit, Redirect, Relay, Route, Unroutable, Verdict
+from mailframe.queue.memory import MemoryStorage
+from mailframe.server.admission import Admission
+from mailframe.settings import Settings
+from mailframe.units import duration_text
+
+MAX_STEPS = 100  # addresses that are followed, for an alias may lead to many
+
+
+@attrs.frozen(kw_only=True)
+class Destination:
+    """Where mail for one address goes, after all aliases.
+
+    :ivar planned: what the relay agent would do, when it is elsewhere
+    """
+
+    address: Address
+    route: Route
+    planned: tuple[PlannedHop, ...] = ()
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether mail would get there, as far as can be told without trying."""
+        if isinstance(self.route, Unroutable):
+            return self.route.reply.is_temporary
+        return not self.planned or any(
+            each.reply is None or each.reply.is_temporary for each in self.planned
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """All decisions about one recipient.
+
+    :ivar route: the first decision, which is the one that counts at RCPT
+    :ivar aliases: each redirection on the way, with the address it is for
+    :ivar destinations: where it ends
+    :ivar has_login: whether the login is an account; ``None`` when none was given
+    """
+
+    verdict: Verdict
+    route: Route
+    aliases: tuple[tuple[Address, Redirect], ...]
+    destinations: tuple[Destination, ...]
+    has_login: bool | None
+
+    @property
+    def is_yes(self) -> bool:
+        """Whether the mail would be taken and has somewhere to go."""
+        # aliases that lead to each other in a circle lead nowhere
+        return (
+            isinstance(self.verdict, Permit)
+            and bool(self.destinations)
+            and all(destination.is_reachable for destination in self.destinations)
+        )
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--server", "name", metavar="NAME", required=True, help="The name of a [[server]].")
+@click.option("--from-ip", metavar="IP", required=True, help="The client's address.")
+@click.option("--login", metavar="USER", type=MailAddress(), help="The account it proved to be.")
+@click.argument("sender", type=ReversePath())
+@click.argument("recipient", type=MailAddress())
+def explain(
+    config: str,
+    as_json: bool,
+    name: str,
+    from_ip: str,
+    login: Address | None,
+    sender: Address | str,
+    recipient: Address,
+) -> None:
+    """Show which decisions the server would take for a message.
+
+    SENDER may be "<>", the null reverse-path. The exit status is 1 when the message would not be
+    taken or could go nowhere.
+    """
+    settings = read_settings(config)
+    client = _client(settings, name, from_ip, login)
+    reverse_path = sender if isinstance(sender, Address) else None
+    explanation = with_parts(
+        settings,
+        ("accounts", "authorisation", "routing"),
+        lambda parts: examine(parts, client, reverse_path, recipient),
+    )
+    document = explain_document(explanation, settings, client, reverse_path, recipient)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+    if explanation.has_login is False:
+        click.echo(f"note: {login} is no account here, so nobody can log in as it", err=True)
+    if not explanation.is_yes:
+        raise click.exceptions.Exit(1)
+
+
+def _client(settings: Settings, name: str, from_ip: str, login: Address | None) -> Client:
+    servers = {server.name: server for server in settings.servers}
+    if name not in servers:
+        guess = nearest(name, servers)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        raise Misuse(f"no [[server]] is named {name!r}; there are: {', '.join(servers)}{hint}")
+    protocol = servers[name].protocol
+    if protocol not in ("smtp", "submission"):
+        raise Misuse(f"[[server]] {name!r} speaks {protocol} and takes no mail")
+    try:
+        address = ipaddress.ip_address(from_ip)
+    except ValueError:
+        raise Misuse(f"--from-ip {from_ip!a} is not an IP address") from None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return Client(
+        server=name,
+        protocol=protocol,
+        address=str(mapped or address),
+        login=None if login is None else str(login),
+        esmtp=True,
+    )
+
+
+async def examine(
+    parts: Parts, client: Client, sender: Address | None, recipient: Address
+) -> Explanation:
+    """Have every decision taken.
+
+    :param parts: accounts, authorisation and routing
+    """
+    router = parts.router()
+    admission = Admission(
+        hostname=parts.site.hostname,
+        # judging keeps nothing, and the queue itself is left alone
+        storage=MemoryStorage(clock=parts.site.reactor, random=parts.site.random),
+        storage_name="none",
+        router=router,
+        authorisation=parts.authorisation.part,
+        authorisation_name=parts.authorisation.name,
+        limits=parts.settings.limits,
+        clock=parts.site.reactor,
+        local_domains=parts.site.local_domains,
+    )
+    first, verdict = await admission.judge(client, sender, recipient)
+    relay = parts.relay_agent().part
+    assert isinstance(relay, RelayAgent)
+    now = parts.site.reactor.seconds()
+    aliases: list[tuple[Address, Redirect]] = []
+    destinations: list[Destination] = []
+    routes: dict[Address, Route] = {recipient: first}
+    waiting = [recipient]
+    while waiting:
+        address = waiting.pop(0)
+        route = routes[address]
+        if isinstance(route, Redirect):
+            aliases.append((address, route))
+            for target in route.addresses:
+                if target not in routes and len(routes) < MAX_STEPS:
+                    routes[target] = await router.route(sender, target, client, now)
+                    waiting.append(target)
+        else:
+            planned = await relay.plan(route) if isinstance(route, Relay) else ()
+            destinations.append(Destination(address=address, route=route, planned=planned))
+    has_login = None
+    if client.login is not None:
+        found = await parts.accounts.part.find(Address.parse(client.login))
+        has_login = isinstance(found, Account)
+    return Explanation(
+        verdict=verdict,
+        route=first,
+        aliases=tuple(aliases),
+        destinations=tuple(destinations),
+        has_login=has_login,
+    )
+
+
+def explain_document(
+    explanation: Explanation,
+    settings: Settings,
+    client: Client,
+    sender: Address | None,
+    recipient: Address,
+) -> Document:
+    """The document of ``explain --json``."""
+    destinations = {each.address: each for each in explanation.destinations}
+    own = destinations.get(recipient)
+    return {
+        "client": client_document(client),
+        "sender": None if sender is None else str(sender),
+        "recipient": str(recipient),
+        "authorised": isinstance(explanation.verdict, Permit),
+        "authorisation": verdict_document(explanation.verdict),
+        "route": route_document(explanation.route, own.planned if own else ()),
+        "aliases": [
+            {
+                "address": str(address),
+                "addresses": [str(target) for target in redirect.addresses],
+                **decision_document(redirect),
+            }
+            for address, redirect in explanation.aliases
+        ],
+        "destinations": [
+            {"address": str(each.address), "route": route_document(each.route, each.planned)}
+            for each in explanation.destinations
+        ],
+        "retry": schedule_document(settings.schedule),
+    }
+
+
+def _print(document: Document) -> None:
+    verdict = document["authorisation"]
+    fields: list[tuple[str, object]] = [
+        ("authorised", "yes" if document["authorised"] else "no"),
+        ("because", why(verdict["reason"], verdict["plugin"], verdict["rule"])),
+    ]
+    if verdict["provider"]:
+        fields.append(("customer of", verdict["provider"]))
+    if verdict["reply"]:
+        fields.append(("told", verdict["reply"]))
+    for step in document["aliases"]:
+        fields.append(("alias", f"{step['address']} stands for {', '.join(step['addresses'])}"))
+    for destination in document["destinations"]:
+        route = destination["route"]
+        fields += [
+            ("mail for", destination["address"]),
+            ("goes", _where(route)),
+            ("because", why(route["reason"], route["plugin"], route["rule"])),
+        ]
+        for hop in route["hops"]:
+            fields.append(("next hop", f"{hop['where']}, {hop['protocol']}, tls {hop['tls']}"))
+            if hop["reply"]:
+                fields.append(("", hop["reply"]))
+            for server in hop["servers"]:
+                if server["address"]:
+                    place = f"{server['host']} [{server['address']}]:{server['port']}"
+                    fields.append(("", place))
+        if route["hops"]:
+            fields.append(("retried", _retries(document["retry"])))
+    print_fields(fields)
+
+
+def _where(route: Document) -> str:
+    if route["kind"] == "local":
+        return f"into the mailbox {route['mailbox']}"
+    if route["kind"] == "reject":
+        return f"nowhere: {route['reply']}"
+    return "to another server"
+
+
+def _retries(retry: Document) -> str:
+    warning = (
+        f", a warning after {duration_text(retry['warn_after'])}" if retry["warn_after"] else ""
+    )
+    return (
+        f"every {duration_text(retry['retry_every'])}{warning}, "
+        f"given up after {duration_text(retry['give_up_after'])}"
+    )
