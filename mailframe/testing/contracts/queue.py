@@ -16,7 +16,7 @@ class DurableQueueStorageContract(QueueStorageContract):
     """As well for a storage whose messages outlive the process: say how it is opened again."""
 
     def reopen(self, storage: IQueueStorage) -> IQueueStorage:
-        """Another storage over the same messages; ``storage`` was closed."""
+        """Another storage over the same messages, with other randomness; ``storage`` was closed."""
         raise AssertionError("override reopen()")
 
     def restart(self) -> None:

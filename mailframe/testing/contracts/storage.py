@@ -11,6 +11,7 @@ from mailframe.envelope import Envelope
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage
 from mailframe.testing.contracts.contract import Contract, T
+from mailframe.testing.network import VirtualReactor
 from mailframe.testing.samples import make_envelope
 
 CONTENT = b"Subject: lunch\r\n\r\nAt one?\r\n"
@@ -23,14 +24,14 @@ class StorageContract(Contract):
 
     storage: IQueueStorage
 
-    def make_storage(self) -> IQueueStorage:
-        """An empty storage on ``self.reactor``."""
+    def make_storage(self, clock: VirtualReactor) -> IQueueStorage:
+        """An empty storage that tells the time by ``clock``, which is ``self.reactor``."""
         raise AssertionError("override make_storage()")
 
     def setUp(self) -> None:
         """Make the storage."""
         super().setUp()
-        self.storage = self.make_storage()
+        self.storage = self.make_storage(self.reactor)
 
     def tearDown(self) -> None:
         """Close it: nothing may be left under way."""
