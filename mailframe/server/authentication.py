@@ -1,0 +1,89 @@
+"""AUTH for one connection: proves a login through `twisted.cred`, and slows down guessing."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from mailframe import guard
+from mailframe.address import Address
+from mailframe.envelope import Client
+from mailframe.interfaces import IMailUser
+from mailframe.reply import Reply
+from mailframe.server.limits import Limits
+from mailframe.wire.sasl import Login
+
+log = Logger()
+
+# The same words whether the login is unknown, the password wrong or the other identity not allowed.
+REFUSED = Reply(535, "5.7.8", "authentication failed: wrong login or password")
+UNAVAILABLE = Reply(454, "4.7.0", "can't check logins at present")
+TOO_MANY_FAILURES = Reply(421, "4.7.0", "too many failed logins, closing the connection")
+
+
+class Authentication:
+    """The logins tried over one connection."""
+
+    def __init__(self, *, portal: Portal, limits: Limits, clock: IReactorTime) -> None:
+        """:param portal: gives `IMailUser` avatars for `UsernamePassword` credentials"""
+        self._portal = portal
+        self._limits = limits
+        self._clock = clock
+        self._failures = 0
+        self._logout: Any = None  # what the portal gave to call at the end
+
+    async def prove(self, login: Login, client: Client) -> Address | Reply:
+        """Check a login.
+
+        :returns: the account's address, or the refusal
+        """
+        try:
+            address = await guard.ask(
+                "accounts", (), self._clock, self._limits.plugin_time, lambda: self._ask(login)
+            )
+        except guard.PluginFault:
+            return UNAVAILABLE
+        log.info(
+            "login {user!r} {verdict} from {address} on {server}",
+            user=login.user,
+            verdict="accepted" if address else "refused",
+            address=client.address,
+            server=client.server,
+        )
+        return address if address is not None else await self._refuse()
+
+    async def _ask(self, login: Login) -> Address | None:
+        try:
+            _, avatar, logout = await self._portal.login(
+                UsernamePassword(login.user, login.password), None, IMailUser
+            )
+        except UnauthorizedLogin:
+            return None
+        address: Address = cast(IMailUser, avatar).address
+        # RFC 4616 §2: whoever proves to be one user may not act as another.
+        if login.authzid not in (b"", login.user, str(address).encode("ascii")):
+            logout()
+            return None
+        self._logout = logout
+        return address
+
+    async def _refuse(self) -> Reply:
+        self._failures += 1
+        beyond = self._failures - self._limits.login_failures
+        if beyond > 0:
+            await deferLater(self._clock, min(2.0**beyond, 30.0))
+        if beyond >= self._limits.login_failures:
+            return TOO_MANY_FAILURES
+        return REFUSED
+
+    def log_out(self) -> None:
+        """The connection, or the login, is over."""
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            logout()

@@ -1,0 +1,211 @@
+"""One message on its way from a client into the queue, with everything that may go wrong there.
+
+The queue's sink gets the trace header and then the content as it comes. Once the message is refused
+(too big, looping, a fault of the storage) the sink is aborted and the rest of the content goes
+nowhere; the client hears of it at the end, as SMTP has it.
+
+250 comes from the sink's ``commit`` and from nowhere else, and a fault of ours is always 4yz.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mailframe import guard
+from mailframe.envelope import Client, Envelope
+from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
+from mailframe.reply import Reply, temporary_fault
+from mailframe.server.header_scan import HeaderScan
+from mailframe.server.limits import Limits
+from mailframe.server.trace import received
+
+log = Logger()
+
+TOO_BIG = Reply(552, "5.3.4", "the message is too big")
+NO_ROOM = Reply(452, "4.3.1", "no room for the message at present")
+FAULT = temporary_fault()
+
+
+class Incoming:
+    """A message that is being received; ends with exactly one of `end` and `abandon`."""
+
+    def __init__(
+        self,
+        *,
+        envelope: Envelope,
+        client: Client,
+        sink: IMessageSink,
+        hostname: str,
+        storage_name: str,
+        limits: Limits,
+        clock: IReactorTime,
+    ) -> None:
+        """
+        :param envelope: what the storage was given
+        :param client: who hands the message over
+        :param sink: where the content goes
+        :param storage_name: the storage plugin's name, for log and fault
+        """
+        self._envelope = envelope
+        self._client = client
+        self._sink: IMessageSink | None = sink
+        self._id = sink.id
+        self._storage_name = storage_name
+        self._limits = limits
+        self._clock = clock
+        self._size = 0
+        self._refusal: Reply | None = None
+        self._scan: HeaderScan | None = HeaderScan(
+            max_size=limits.header_size, max_hops=limits.received_hops
+        )
+        self._trace = received(client, hostname, sink.id, envelope.recipients, envelope.arrived)
+
+    def write(self, octets: bytes) -> Coroutine[Any, Any, None] | None:
+        """Take the next octets of the content.
+
+        :returns: ``None`` when more may come at once, or else what to wait for before
+        """
+        if self._sink is None:
+            return None
+        self._size += len(octets)
+        if 0 < self._limits.message_size < self._size:
+            self.refuse(TOO_BIG, "over the size limit")
+            return None
+        if self._scan is not None:
+            refusal = self._scan.scan(octets)
+            if refusal is not None:
+                self.refuse(refusal, refusal.text[0])
+                return None
+            if self._scan.ended:
+                self._scan = None
+        return self._pass_on(octets)
+
+    def _pass_on(self, octets: bytes) -> Coroutine[Any, Any, None] | None:
+        """Write to the sink, the trace header first."""
+        assert self._sink is not None
+        if self._trace:
+            octets = self._trace + octets
+            self._trace = b""
+        try:
+            room = self._sink.write(octets)
+        except Exception as error:
+            self._storage_failed(error)
+            return None
+        return None if room is None else self._wait(room)
+
+    async def _wait(self, room: Awaitable[None]) -> None:
+        """Wait until the sink has room again."""
+        try:
+            await guard.ask(
+                self._storage_name, (), self._clock, self._limits.plugin_time, lambda: room
+            )
+        except guard.PluginFault as error:
+            self._storage_failed(error.__cause__ or error)
+
+    async def end(self, refusal: Reply | None = None) -> Reply:
+        """The content is complete: have it kept.
+
+        :param refusal: why it must not be kept all the same; the wire layer's judgement
+        :returns: what to tell the client
+        """
+        if refusal is not None and self._refusal is None:
+            self.refuse(refusal, refusal.text[0])
+        if self._sink is not None and self._trace:
+            waiting = self._pass_on(b"")
+            if waiting is not None:
+                await waiting
+        if self._refusal is not None:
+            return self._refusal
+        try:
+            failure = await guard.ask(
+                self._storage_name, (), self._clock, self._limits.plugin_time, self._commit
+            )
+        except guard.PluginFault:
+            failure = FAULT
+        if failure is not None:
+            self._log_refusal(failure, "the storage could not keep it")
+            return failure
+        self._log_acceptance()
+        return Reply(250, "2.0.0", f"queued as {self._id}")
+
+    async def _commit(self) -> Reply | None:
+        sink, self._sink = self._sink, None
+        assert sink is not None
+        try:
+            await sink.commit()
+        except StorageFull:
+            return NO_ROOM
+        except StorageFault as error:
+            log.error(
+                "storage {storage} could not keep {id}: {reason!r}",
+                storage=self._storage_name,
+                id=self._id,
+                reason=str(error),
+            )
+            return FAULT
+        return None
+
+    def abandon(self, reason: str) -> None:
+        """The client went away, or was sent away, before the end."""
+        if self._sink is not None:
+            self.refuse(FAULT, reason)
+
+    def refuse(self, reply: Reply, reason: str) -> None:
+        """Give the message up; ``reply`` is what the client will be told at the end.
+
+        :param reason: one clause for the log
+        """
+        self._refusal = reply
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            try:
+                sink.abort()
+            except Exception:
+                log.failure("storage {storage} failed to abort", storage=self._storage_name)
+        self._log_refusal(reply, reason)
+
+    def _storage_failed(self, error: BaseException) -> None:
+        if isinstance(error, StorageFull):
+            self.refuse(NO_ROOM, "the storage is full")
+            return
+        log.error(
+            "storage {storage} failed to take content: {error!r}",
+            storage=self._storage_name,
+            error=error,
+        )
+        self.refuse(FAULT, "the storage could not take it")
+
+    def _log_refusal(self, reply: Reply, reason: str) -> None:
+        log.info(
+            "refused message {id} from {sender} by {address} on {server}: {reason}; told {reply}",
+            id=self._id,
+            sender=self._envelope.sender,
+            address=self._client.address,
+            server=self._client.server,
+            login=self._client.login,
+            size=self._size,
+            reason=reason,
+            reply=reply,
+        )
+
+    def _log_acceptance(self) -> None:
+        evidence = self._envelope.recipients[0].evidence
+        log.info(
+            "accepted message {id} from {sender} by {address} on {server}, {size} octets for "
+            "{count} recipient(s): {reason} (rule {rule!r}, plugin {plugin!r})",
+            id=self._id,
+            sender=self._envelope.sender,
+            address=self._client.address,
+            server=self._client.server,
+            login=self._client.login,
+            size=self._size,
+            count=len(self._envelope.recipients),
+            recipients=self._envelope.recipients,
+            reason=evidence.reason,
+            rule=evidence.rule,
+            plugin=evidence.plugin,
+        )

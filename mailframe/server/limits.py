@@ -1,0 +1,49 @@
+"""The ``[limits]`` table: how much of everything a peer may use."""
+
+from __future__ import annotations
+
+import attrs
+
+from mailframe.units import Octets, Seconds
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What a listening server allows. All have defaults that suit an ordinary mail server.
+
+    :ivar message_size: octets of a message, shown as SIZE; 0 for no limit
+    :ivar header_size: octets of a message's header section
+    :ivar recipients: recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for 100 at least
+    :ivar received_hops: ``Received`` fields from which on a message counts as looping (RFC 5321
+        §6.3)
+    :ivar command_line: octets of a command line with its CRLF
+    :ivar data_line: octets of a line of a message with its CRLF (RFC 5321 §4.5.3.1.6); 0 for no
+        limit
+    :ivar errors: errors in one connection without a message handed over, then 421
+    :ivar junk_commands: commands that do nothing for a message, such as NOOP, before each counts
+        as an error
+    :ivar login_failures: failed logins in one connection that are answered at once; as many more
+        are answered after a growing delay, then 421
+    :ivar connections: connections to one listening server at a time
+    :ivar connections_per_address: of these, from one IP address
+    :ivar idle: how long a client may be silent (RFC 5321 §4.5.3.2.7)
+    :ivar transaction: how long a client may take from MAIL to the end of the message
+    :ivar session: how old a connection may become; a transaction under way is finished first
+    :ivar plugin_time: how long a plugin may take to answer
+    """
+
+    message_size: Octets = Octets(25_000_000)
+    header_size: Octets = Octets(100 * 1024)
+    recipients: int = 1000
+    received_hops: int = 50
+    command_line: Octets = Octets(512)
+    data_line: Octets = Octets(1000)
+    errors: int = 20
+    junk_commands: int = 100
+    login_failures: int = 3
+    connections: int = 1000
+    connections_per_address: int = 100
+    idle: Seconds = Seconds(300.0)
+    transaction: Seconds = Seconds(3600.0)
+    session: Seconds = Seconds(14400.0)
+    plugin_time: Seconds = Seconds(30.0)

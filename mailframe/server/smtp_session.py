@@ -1,0 +1,410 @@
+"""One SMTP connection: carries octets between a transport and the `Receiver`, and events to
+admission.
+
+The dialogue itself is in `mailframe.wire.smtp_receiver`, the decisions are in
+`mailframe.server.admission`. What is here is what needs a transport or a clock: TLS, time limits,
+back-pressure in both directions, and the end of the connection.
+
+Flow: `dataReceived` feeds the receiver; `_advance` takes one event after the other, asks for its
+answer, gives it back, and writes all output at once when there is nothing more to do. An answer
+that has to be waited for (a plugin, a commit) suspends `_advance`; `_answered` goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import attrs
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailframe.envelope import Client
+from mailframe.reply import Reply, temporary_fault
+from mailframe.server.admission import Transaction
+from mailframe.server.authentication import Authentication
+from mailframe.server.incoming import Incoming
+from mailframe.server.peer import peer_address, tls_description
+from mailframe.server.running import Running, start
+from mailframe.wire.sasl import SERVER_MECHANISMS
+from mailframe.wire.smtp_events import (
+    Authenticate,
+    Content,
+    Data,
+    EndOfData,
+    Event,
+    Hello,
+    Mail,
+    Rcpt,
+    StartTls,
+)
+from mailframe.wire.smtp_extensions import Offer, hello_reply
+from mailframe.wire.smtp_receiver import Receiver
+from mailframe.wire.smtp_replies import AUTHENTICATED, GO_AHEAD, SENDER_OK, START_TLS
+
+if TYPE_CHECKING:
+    from mailframe.server.smtp import SmtpServerFactory
+
+log = Logger()
+
+SHUTTING_DOWN = Reply(421, "4.3.2", "the server is shutting down, try again later")
+TIMED_OUT = Reply(421, "4.4.2", "time limit reached, closing the connection")
+BROKEN = Reply(421, "4.3.0", "fault here, closing the connection")
+
+MAX_UNPARSED = 65536  # octets that may wait for an answer before reading is paused
+LINGER = 30.0  # seconds that a closing connection has to take the last octets
+
+Answer: TypeAlias = Reply | Coroutine[Any, Any, Reply | None] | None
+
+
+@implementer(IPushProducer)
+class SmtpSession(Protocol):
+    """One connection to a server."""
+
+    def __init__(self, factory: SmtpServerFactory) -> None:
+        """:param factory: the server that the client is connected to"""
+        self._server = factory
+        limits = factory.limits
+        self._receiver = Receiver(
+            default_domain=factory.default_domain,
+            offer=Offer(),
+            command_line=limits.command_line,
+            data_line=limits.data_line,
+            errors=limits.errors,
+            junk_commands=limits.junk_commands,
+        )
+        self._authentication = (
+            Authentication(portal=factory.portal, limits=limits, clock=factory.clock)
+            if factory.portal is not None
+            else None
+        )
+        self._tls = False
+        self._transaction: Transaction | None = None
+        self._incoming: Incoming | None = None
+        self._running: Running[Reply | None] | None = None
+        self._event: Event | None = None  # the one whose answer is waited for
+        self._closing = False  # the transport was told to close
+        self._lost = False
+        self._stopping = False
+        self._input_paused = False
+        self._output_full = False
+        self._timer: IDelayedCall | None = None
+        # POSIX seconds: connection made, last octet heard, last MAIL accepted
+        self._connected = self._heard = self._began = 0.0
+
+    # --- the transport's calls ----------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Greet the client, or send it away."""
+        server = self._server
+        transport = self._transport()
+        self._tls = server.tls == "implicit" or ISSLTransport.providedBy(transport)
+        address, port = peer_address(transport)
+        self._counted_as = address
+        self._set_client(
+            Client(server=server.name, protocol=server.protocol_name, address=address, port=port)
+        )
+        self._connected = self._heard = server.clock.seconds()
+        self._timer = server.clock.callLater(self._patience(), self._tick)
+        transport.registerProducer(self, True)
+        no_delay = getattr(transport, "setTcpNoDelay", None)
+        if no_delay is not None:
+            no_delay(True)
+        refusal = server.arrived(self, address)
+        self._receiver.greet(refusal or server.greeting)
+        self._write()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets arrived."""
+        self._heard = self._server.clock.seconds()
+        try:
+            self._receiver.receive(data)
+            if self._running is None:
+                self._advance()
+            elif len(self._receiver) > MAX_UNPARSED:
+                self._pause_input()
+        except Exception:
+            log.failure("fault in the dialogue with {address}", address=self._client.address)
+            self._end(BROKEN, "a fault of ours")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone: let go of everything."""
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # A commit under way is let run to its end: nobody will be told, and both ends are allowed.
+        if self._running is not None and not isinstance(self._event, EndOfData):
+            self._running.cancel()
+        if self._incoming is not None:
+            self._incoming.abandon("the connection was lost")
+        if self._authentication is not None:
+            self._authentication.log_out()
+        self._server.left(self, self._counted_as)
+
+    def pauseProducing(self) -> None:
+        """The client doesn't take our replies as fast as it makes us write them."""
+        self._output_full = True
+        self._pause_input()
+
+    def resumeProducing(self) -> None:
+        """There is room for replies again."""
+        self._output_full = False
+        if self._running is None and not self._closing:
+            self._advance()
+
+    def stopProducing(self) -> None:
+        """The transport is going away; `connectionLost` does the rest."""
+
+    # --- events and answers -------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        receiver = self._receiver
+        while not self._output_full:
+            event = receiver.next_event()
+            if event is None:
+                break
+            try:
+                answer = _ANSWERS[type(event)](self, event)
+                if answer is not None and not isinstance(answer, Reply):
+                    self._event = event
+                    result = start(answer, self._answered)
+                    if isinstance(result, Running):
+                        self._suspend(result)
+                        return
+                    answer = result
+            except Exception:
+                log.failure("fault while answering {address}", address=self._client.address)
+                answer = self._fault(event)
+            if answer is not None:
+                receiver.reply(answer)
+        if self._stopping and not receiver.in_transaction:
+            receiver.hang_up(SHUTTING_DOWN)
+        self._write()
+        if self._input_paused and not (self._output_full or self._closing):
+            self._input_paused = False
+            self._transport().resumeProducing()
+
+    def _suspend(self, running: Running[Reply | None]) -> None:
+        """An answer has to be waited for."""
+        if running.finished:
+            return
+        self._running = running
+        octets = self._receiver.take_output()
+        if octets:
+            self._transport().write(octets)
+        if isinstance(self._event, Content):
+            self._pause_input()
+
+    def _answered(self, result: Reply | Failure | None) -> None:
+        """The answer that was waited for is there."""
+        self._running = None
+        event, self._event = self._event, None
+        assert event is not None
+        if isinstance(result, Failure):
+            if self._lost and isinstance(result.value, CancelledError):
+                return
+            log.failure(
+                "fault while answering {address}", failure=result, address=self._client.address
+            )
+            result = self._fault(event)
+        if self._lost or self._closing:
+            return
+        if result is not None:
+            self._receiver.reply(result)
+        self._advance()
+
+    def _fault(self, event: Event) -> Reply | None:
+        """What to answer when answering failed through a fault of ours."""
+        if isinstance(event, Content):
+            assert self._incoming is not None
+            self._incoming.abandon("a fault of ours")
+            return None
+        return temporary_fault()
+
+    def _write(self) -> None:
+        """Send the replies so far; close when the receiver is done."""
+        octets = self._receiver.take_output()
+        if octets:
+            self._transport().write(octets)
+        if self._receiver.closing and not self._closing:
+            self._close()
+
+    def _pause_input(self) -> None:
+        if not self._input_paused:
+            self._input_paused = True
+            self._transport().pauseProducing()
+
+    # --- what is answered to each event -------------------------------------------------------
+
+    def _hello(self, event: Hello) -> Reply:
+        # Behind a proxy the true address is known only once the client has spoken.
+        address, port = peer_address(self._transport())
+        self._set_client(
+            attrs.evolve(
+                self._client,
+                address=address,
+                port=port,
+                helo=event.name,
+                esmtp=event.esmtp,
+                tls=tls_description(self._transport()) if self._tls else None,
+            )
+        )
+        return hello_reply(self._server.hostname, event.esmtp, self._receiver.offer)
+
+    def _start_tls(self, event: StartTls) -> None:
+        receiver = self._receiver
+        receiver.reply(START_TLS)
+        if receiver.injected:
+            log.warn(
+                "dropped {address} on {server}: {size} octets in the clear behind STARTTLS",
+                address=self._client.address,
+                server=self._server.name,
+                size=len(receiver.injected),
+            )
+            self.drop()
+            return
+        transport = self._transport()
+        transport.write(receiver.take_output())
+        transport.startTLS(self._server.tls_context)
+        self._tls = True
+        if self._authentication is not None:
+            self._authentication.log_out()
+        self._set_client(attrs.evolve(self._client, helo=None, esmtp=False, login=None))
+
+    async def _authenticate(self, event: Authenticate) -> Reply:
+        assert self._authentication is not None
+        answer = await self._authentication.prove(event.login, self._client)
+        if isinstance(answer, Reply):
+            return answer
+        self._set_client(attrs.evolve(self._client, login=str(answer)))
+        return AUTHENTICATED
+
+    def _mail(self, event: Mail) -> Reply:
+        if self._stopping:
+            return SHUTTING_DOWN
+        answer = self._server.admission.mail(self._client, event.sender, event.size, event.body)
+        if isinstance(answer, Reply):
+            return answer
+        self._transaction = answer
+        self._began = self._heard
+        return SENDER_OK
+
+    def _rcpt(self, event: Rcpt) -> Answer:
+        assert self._transaction is not None
+        return self._server.admission.recipient(self._transaction, event.recipient)
+
+    def _data(self, event: Data) -> Reply:
+        assert self._transaction is not None
+        answer = self._server.admission.begin(self._transaction)
+        if isinstance(answer, Reply):
+            return answer
+        self._incoming = answer
+        return GO_AHEAD
+
+    def _content(self, event: Content) -> Answer:
+        assert self._incoming is not None
+        return self._incoming.write(event.octets)
+
+    def _end_of_data(self, event: EndOfData) -> Answer:
+        assert self._incoming is not None
+        return self._incoming.end(event.refusal)
+
+    # --- time, and the end --------------------------------------------------------------------
+
+    def _patience(self) -> float:
+        """How long to go on without a look at the clock: no limit can be reached before."""
+        limits = self._server.limits
+        return min(limits.idle, limits.transaction, limits.session)
+
+    def _tick(self) -> None:
+        """Look whether a limit is reached. The one timer of the connection comes here."""
+        self._timer = None
+        if self._closing:
+            self.drop()
+            return
+        limits = self._server.limits
+        now = self._server.clock.seconds()
+        due = now + self._patience()
+        if self._running is None:
+            due = min(due, self._heard + limits.idle)
+            if self._receiver.in_transaction:
+                due = min(due, self._began + limits.transaction)
+            else:
+                due = min(due, self._connected + limits.session)
+        if due > now:
+            self._timer = self._server.clock.callLater(due - now, self._tick)
+        else:
+            self._end(TIMED_OUT, "the client took too long")
+
+    def shut_down(self) -> None:
+        """The server stops: finish the transaction under way, then close."""
+        self._stopping = True
+        if self._running is None and not self._closing and not self._receiver.in_transaction:
+            self._end(SHUTTING_DOWN, "the server is shutting down")
+
+    def drop(self) -> None:
+        """Close at once, without another word."""
+        self._receiver.closing = True
+        self._closing = True
+        transport = self._transport()
+        transport.unregisterProducer()
+        getattr(transport, "abortConnection", transport.loseConnection)()
+
+    def _end(self, reply: Reply, reason: str) -> None:
+        """Close with a reply that answers no command."""
+        if self._incoming is not None:
+            self._incoming.abandon(reason)
+        self._receiver.hang_up(reply)
+        self._write()
+
+    def _close(self) -> None:
+        """Close once all output is sent, or after a while when the client doesn't take it."""
+        self._closing = True
+        transport = self._transport()
+        # As long as there is a producer the transport would wait for it.
+        transport.unregisterProducer()
+        transport.loseConnection()
+        if self._lost:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._server.clock.callLater(LINGER, self._tick)
+
+    # --- the client ---------------------------------------------------------------------------
+
+    def _set_client(self, client: Client) -> None:
+        """What is known of the client changed: so does what it is offered."""
+        self._client = client
+        server = self._server
+        logins = server.portal is not None
+        self._receiver.offer = Offer(
+            size=server.limits.message_size,
+            starttls=server.tls == "starttls" and not self._tls,
+            tls=self._tls,
+            mechanisms=tuple(SERVER_MECHANISMS) if logins else (),
+            login=logins and (self._tls or client.is_loopback),
+        )
+
+    def _transport(self) -> Any:
+        # ITransport alone says nothing of producers and TLS, which all stream transports have.
+        return self.transport
+
+
+_ANSWERS = cast(
+    dict[type, Callable[[SmtpSession, Event], Answer]],
+    {
+        Hello: SmtpSession._hello,
+        StartTls: SmtpSession._start_tls,
+        Authenticate: SmtpSession._authenticate,
+        Mail: SmtpSession._mail,
+        Rcpt: SmtpSession._rcpt,
+        Data: SmtpSession._data,
+        Content: SmtpSession._content,
+        EndOfData: SmtpSession._end_of_data,
+    },
+)

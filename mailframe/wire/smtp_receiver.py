@@ -1,0 +1,295 @@
+"""The receiving side of SMTP (RFC 5321) without I/O: octets and replies in, events and octets out.
+
+One `Receiver` serves one connection::
+
+    receiver.greet(Reply(220, None, "mx.rosse.example ESMTP"))
+    receiver.receive(octets)
+    while (event := receiver.next_event()) is not None:
+        ...                          # decide
+        receiver.reply(reply)        # exactly once for every event but Content
+    transport.write(receiver.take_output())
+    if receiver.closing: ...         # close, once the output is sent
+
+One rule carries most of what is promised about order and safety: **after an event nothing more is
+parsed until its reply is given.** So replies stand in the order of their commands however the
+client pipelines (RFC 2920), a QUIT behind a message can't close before the message is answered,
+and octets that were sent behind STARTTLS are still there, unparsed, when TLS is to begin: they make
+the connection be dropped (RFC 3207 §5; the command injection of CVE-2011-0411).
+
+Syntax and sequence errors are answered here and reported nowhere. Too many of them, or of commands
+that do nothing for a message, end the connection with 421.
+"""
+
+from __future__ import annotations
+
+from mailframe.reply import Reply
+from mailframe.wire import sasl
+from mailframe.wire import smtp_replies as replies
+from mailframe.wire.data import DataDecoder
+from mailframe.wire.lines import BareLineEnd, LineBuffer, LineTooLong
+from mailframe.wire.smtp_commands import COMMANDS, State
+from mailframe.wire.smtp_events import (
+    Authenticate,
+    Content,
+    Data,
+    EndOfData,
+    Event,
+    Hello,
+    Mail,
+    Rcpt,
+    StartTls,
+)
+from mailframe.wire.smtp_extensions import Offer
+from mailframe.wire.smtp_replies import Refusal, syntax
+
+_STATE_AFTER: dict[type, State] = {Hello: "ready", Mail: "mail", Rcpt: "rcpt"}
+
+
+class Receiver:
+    """One connection's dialogue.
+
+    :ivar offer: which extensions may be used now; the caller changes it with TLS and login
+    :ivar state: where the dialogue stands
+    :ivar authenticated: a login was accepted
+    :ivar closing: nothing more is parsed; send the output, then close
+    :ivar injected: the octets that came behind STARTTLS; when there are any, drop the connection
+    """
+
+    def __init__(
+        self,
+        *,
+        default_domain: str,
+        offer: Offer,
+        command_line: int = 512,
+        data_line: int = 1000,
+        errors: int = 20,
+        junk_commands: int = 100,
+    ) -> None:
+        """
+        :param default_domain: whose postmaster ``<Postmaster>`` is
+        :param command_line: octets of a command line with its CRLF, RFC 5321 §4.5.3.1.4
+        :param data_line: octets of a line of content with its CRLF, or 0 for no limit
+        :param errors: how many errors a client may make without handing over a message
+        :param junk_commands: how many commands that do nothing for a message it may send before
+            each counts as an error
+        """
+        self.default_domain = default_domain
+        self.offer = offer
+        self.state: State = "start"
+        self.authenticated = False
+        self.closing = False
+        self.injected = b""
+        self._command_line = command_line
+        self._data_line = data_line
+        self._max_errors = errors
+        self._max_junk = junk_commands
+        self._errors = 0
+        self._junk = 0
+        self._lines = LineBuffer(command_line + sasl.MAX_LINE)
+        self._output: list[bytes] = []
+        self._waiting: Event | None = None  # the event whose reply is awaited
+        self._exchange: sasl.ServerMechanism | None = None  # AUTH is under way
+        self._decoder: DataDecoder | None = None  # DATA is under way
+        self._content = b""  # what arrived for the decoder
+
+    def __len__(self) -> int:
+        """How many octets arrived and were not parsed yet."""
+        return len(self._lines) + len(self._content)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a sender was accepted and the message is not settled yet."""
+        return self.state in ("mail", "rcpt")
+
+    # --- octets in and out --------------------------------------------------------------------
+
+    def receive(self, octets: bytes) -> None:
+        """Take what arrived."""
+        if self.closing:
+            return
+        if self._decoder is not None:
+            self._content += octets
+        else:
+            self._lines.feed(octets)
+
+    def take_output(self) -> bytes:
+        """What is to be sent now, maybe empty."""
+        output = self._output
+        if not output:
+            return b""
+        octets = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return octets
+
+    def greet(self, greeting: Reply) -> None:
+        """Give the greeting, or refuse a client that has talked before it (RFC 5321 §4.3.1)."""
+        if len(self._lines) and greeting.is_positive:
+            greeting = replies.TALKED_TOO_EARLY
+        self._output.append(greeting.encode())
+        self.closing = not greeting.is_positive
+
+    def hang_up(self, reply: Reply) -> None:
+        """End the dialogue with a reply that answers no command: 421 (RFC 5321 §3.8)."""
+        if not self.closing:
+            self._output.append(reply.encode())
+            self.closing = True
+
+    # --- events out, replies in ---------------------------------------------------------------
+
+    def next_event(self) -> Event | None:
+        """The next event, or ``None`` when more octets or a reply are needed first."""
+        if self._waiting is not None or self.closing:
+            return None
+        if self._decoder is not None:
+            return self._next_of_data(self._decoder)
+        while not self.closing:
+            try:
+                line = self._lines.next_line()
+                if line is None:
+                    return None
+                answer = self._respond(line) if self._exchange else self._command(line)
+            except Refusal as refusal:
+                answer = refusal.reply
+            except LineTooLong:
+                answer = self._unreadable(replies.LINE_TOO_LONG)
+            except BareLineEnd:
+                answer = self._unreadable(replies.BARE_LINE_END)
+            if not isinstance(answer, Reply):
+                self._waiting = answer
+                return answer
+            self._answer(answer)
+        return None
+
+    def reply(self, reply: Reply) -> None:
+        """Answer the event that `next_event` gave last."""
+        event, self._waiting = self._waiting, None
+        kind = type(event)
+        if kind is EndOfData:
+            self.state = "ready"
+            if reply.code < 400:
+                self._errors = self._junk = 0
+        elif reply.code < 400:
+            state = _STATE_AFTER.get(kind)
+            if state is not None:
+                self.state = state
+            elif kind is Data:
+                self._decoder = DataDecoder(self._data_line)
+                self._content = self._lines.take_all()
+            elif kind is Authenticate:
+                self.authenticated = True
+            else:
+                assert kind is StartTls, kind
+                self._begin_tls()
+                if self.injected:
+                    return
+        self._answer(reply)
+
+    def _answer(self, reply: Reply) -> None:
+        """Put a reply into the output, or 421 when it is one error too many."""
+        code = reply.code
+        if code >= 500:
+            self._errors += 1
+            if self._errors >= self._max_errors:
+                reply = replies.TOO_MANY_ERRORS
+                self.closing = True
+        elif code == 421:
+            self.closing = True
+        self._output.append(reply.encode())
+
+    # --- commands -----------------------------------------------------------------------------
+
+    def _command(self, line: bytes) -> Event | Reply:
+        verb, _, rest = line.partition(b" ")
+        name = verb.decode("ascii", "replace")
+        command = COMMANDS.get(name) or COMMANDS.get(name.upper())
+        if command is None:
+            if len(line) + 2 > self._command_line:
+                return replies.LINE_TOO_LONG
+            printable = verb.isascii() and name.isprintable()
+            return replies.UNKNOWN_COMMAND if printable else replies.UNPRINTABLE_COMMAND
+        if len(line) + 2 > self._command_line + command.room:
+            return replies.LINE_TOO_LONG
+        if command.junk:
+            self._junk += 1
+            if self._junk > self._max_junk:
+                self._errors += 1
+        refused = command.refused.get(self.state)
+        if refused is not None:
+            return refused
+        argument = rest.decode("latin-1")
+        if not (argument.isascii() and argument.isprintable()):
+            return replies.UNPRINTABLE_ARGUMENT
+        return command.read(self, argument.rstrip(" "))
+
+    def _unreadable(self, reply: Reply) -> Reply:
+        """A line that can't be read ends an AUTH exchange too."""
+        self._exchange = None
+        return reply
+
+    def reset(self) -> None:
+        """End the transaction, as RSET, EHLO and HELO do."""
+        if self.state != "start":
+            self.state = "ready"
+
+    def _begin_tls(self) -> None:
+        """Forget all that the client said in the clear (RFC 3207 §4.2)."""
+        self.state = "start"
+        self.authenticated = False
+        self.injected = self._lines.take_all()
+        self.closing = bool(self.injected)
+
+    # --- AUTH ---------------------------------------------------------------------------------
+
+    def begin_exchange(
+        self, mechanism: sasl.ServerMechanism, response: bytes | None
+    ) -> Event | Reply:
+        """Begin an AUTH exchange (RFC 4954 §4).
+
+        :param response: the initial response, decoded, or ``None``
+        :raises Refusal: the response is against the mechanism's rules
+        """
+        try:
+            answer = mechanism.respond(response)
+        except sasl.SaslError as error:
+            raise Refusal(syntax("5.5.2", str(error))) from None
+        if isinstance(answer, sasl.Login):
+            return Authenticate(login=answer)
+        self._exchange = mechanism
+        return Reply(334, None, sasl.encode(answer).decode("ascii"))
+
+    def _respond(self, line: bytes) -> Event | Reply:
+        mechanism, self._exchange = self._exchange, None
+        assert mechanism is not None
+        if line == b"*":
+            return replies.AUTH_CANCELLED
+        if len(line) + 2 > sasl.MAX_LINE:
+            return replies.LINE_TOO_LONG
+        try:
+            response = sasl.decode(line)
+        except sasl.SaslError as error:
+            return syntax("5.5.2", str(error))
+        return self.begin_exchange(mechanism, response)
+
+    # --- DATA ---------------------------------------------------------------------------------
+
+    def _next_of_data(self, decoder: DataDecoder) -> Event | None:
+        if not decoder.finished:
+            if not self._content:
+                return None
+            octets, self._content = self._content, b""
+            content = decoder.decode(octets)
+            if content:
+                return Content(octets=content)
+            if not decoder.finished:
+                return None
+        self._decoder = None
+        self._waiting = EndOfData()
+        if decoder.fault:
+            self._waiting = EndOfData(refusal=replies.DATA_FAULTS[decoder.fault])
+            if decoder.fault != "line too long":
+                # What follows may have been meant as content: no octet of it is ever a command.
+                self.closing = True
+                return self._waiting
+        self._content = b""
+        self._lines.feed(decoder.rest)
+        return self._waiting
