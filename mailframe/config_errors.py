@@ -70,7 +70,7 @@ class Mistake:
         if self.allowed:
             words += f"; allowed: {self.allowed}"
         if self.meant is not None:
-            words += f"; did you mean {self.meant!r}?"
+            words += f"; did you mean {shown(self.meant)}?"
         return words
 
 

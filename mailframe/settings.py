@@ -27,7 +27,12 @@ from mailframe.plugin import (
 )
 from mailframe.queue.schedule import Schedule
 from mailframe.server.limits import Limits
-from mailframe.settings_checks import check_dns, check_providers, check_servers
+from mailframe.settings_checks import (
+    check_dns,
+    check_providers,
+    check_servers,
+    with_lmtp_explained,
+)
 from mailframe.settings_converter import DomainName
 from mailframe.settings_reader import found_instead, read_table
 from mailframe.units import FilePath
@@ -39,7 +44,7 @@ DEFAULT_PLUGINS: Mapping[str, str] = {
     "queue": "sqlite",
     "delivery": "maildir",
 }
-Protocol: TypeAlias = Literal["smtp", "submission", "lmtp", "pop3", "console"]
+Protocol: TypeAlias = Literal["smtp", "submission", "pop3", "console"]
 Tls: TypeAlias = Literal["none", "starttls", "implicit"]
 _SCHEDULE_KEYS = tuple(field.name for field in attrs.fields(Schedule))
 
@@ -178,7 +183,7 @@ def from_document(
             names = [server.name for server in top.server]
             mistakes += check_providers(chosen["authorisation"].settings, document, names)
     if mistakes or top is None or schedule is None:
-        raise SettingsError(path, mistakes)
+        raise SettingsError(path, map(with_lmtp_explained, mistakes))
     default_tls: Tls = "starttls" if top.tls else "none"
     return Settings(
         path=path,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mailframe.config_errors import Mistake, nearest
+import attrs
+
+from mailframe.config_errors import Mistake, nearest, shown
 from mailframe.delivery.resolver import parse_server
 from mailframe.listening import check_endpoint
 from mailframe.settings_reader import found_instead, mistake_at, table_name
@@ -13,7 +15,13 @@ from mailframe.settings_reader import found_instead, mistake_at, table_name
 if TYPE_CHECKING:
     from mailframe.settings import ServerSettings
 
-_AVAILABLE = ("smtp", "submission", "pop3", "console")
+
+def with_lmtp_explained(mistake: Mistake) -> Mistake:
+    """The mistake, saying so when it is about a protocol that only a later version will serve."""
+    if mistake.key != "protocol" or mistake.problem != 'found "lmtp"':
+        return mistake
+    problem = '"lmtp" is not available in this version'
+    return attrs.evolve(mistake, problem=problem, meant=None)
 
 
 def check_servers(
@@ -52,7 +60,7 @@ def check_providers(
                         document,
                         ("authorisation", "provider", index, "servers"),
                         f'there is no [[server]] named "{name}"',
-                        ", ".join(f'"{each}"' for each in names),
+                        ", ".join(dict.fromkeys(map(shown, names))),
                         nearest(name, names),
                     )
                 )
@@ -76,10 +84,6 @@ def _check_server(
         problem = f"is also the name of {seen[name_key]}"
         mistakes.append(mistake_at(document, (*place, "name"), problem))
     seen.setdefault(name_key, table_name(document, place))
-    if server.protocol not in _AVAILABLE:
-        problem = f'"{server.protocol}" is not available in this version'
-        allowed = ", ".join(f'"{each}"' for each in _AVAILABLE)
-        mistakes.append(mistake_at(document, (*place, "protocol"), problem, allowed))
     if server.tls in ("starttls", "implicit") and not has_tls:
         problem = f'"{server.tls}" needs a certificate, and there is no table [tls]'
         mistakes.append(mistake_at(document, (*place, "tls"), problem))

@@ -75,13 +75,14 @@ def make_converter(folder: str) -> Converter:
 # --- what is allowed --------------------------------------------------------------------------
 
 
-def _describe(type_: Any) -> str:
+def describe(type_: Any) -> str:
+    """What may stand in the file for a type."""
     if type_ in _NAMES:
         return _NAMES[type_]
     if _is_literal(type_):
         return ", ".join(shown(choice) for choice in get_args(type_))
     if _is_union(type_):
-        return " or ".join(_describe(each) for each in _alternatives(type_))
+        return " or ".join(describe(each) for each in _alternatives(type_))
     if _origin(type_) in _LISTS:
         item = _item_type(type_)
         return "tables in [[double brackets]]" if attrs.has(item) else f"a list of {_plural(item)}"
@@ -89,7 +90,7 @@ def _describe(type_: Any) -> str:
 
 
 def _plural(type_: Any) -> str:
-    return "texts in quotes" if type_ is str else f"values, each {_describe(type_)}"
+    return "texts in quotes" if type_ is str else f"values, each {describe(type_)}"
 
 
 def _origin(type_: Any) -> Any:
@@ -122,22 +123,22 @@ def _scalar(value: Any, type_: Any) -> Any:
     if wanted is float and type(value) is int:
         return float(value)
     if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
-        raise Disallowed(_describe(type_))
+        raise Disallowed(describe(type_))
     if type_ is FilePath and (not value or "\0" in value):
-        raise Disallowed(_describe(type_))
+        raise Disallowed(describe(type_))
     return value
 
 
 def _reads(parse: Callable[[Any], Any], text: bool = False) -> Hook:
     def hook(value: Any, type_: Any) -> Any:
         if text and not isinstance(value, str):
-            raise Disallowed(_describe(type_))
+            raise Disallowed(describe(type_))
         try:
             return parse(value)
         except AddressError as error:
-            raise Disallowed(f"{_describe(type_)} ({error})") from error
+            raise Disallowed(f"{describe(type_)} ({error})") from error
         except ValueError:
-            raise Disallowed(_describe(type_)) from None
+            raise Disallowed(describe(type_)) from None
 
     return hook
 
@@ -145,23 +146,24 @@ def _reads(parse: Callable[[Any], Any], text: bool = False) -> Hook:
 def _literal(value: Any, type_: Any) -> Any:
     choices = get_args(type_)
     if value not in choices or type(value) not in map(type, choices):
-        raise Disallowed(_describe(type_), [each for each in choices if isinstance(each, str)])
+        raise Disallowed(describe(type_), [each for each in choices if isinstance(each, str)])
     return value
 
 
 def _union_hook(type_: Any, converter: Converter) -> Hook:
+    alternatives = _alternatives(type_)
+    choices = [c for each in alternatives for c in get_args(each) if isinstance(c, str)]
+
     def hook(value: Any, _type: Any) -> Any:
-        alternatives = _alternatives(type_)
         fitting = [each for each in alternatives if _has_shape(each, value)]
-        if len(fitting) == 1:
-            return converter.structure(value, fitting[0])
+        if len(alternatives) == 1 or (len(fitting) == 1 and isinstance(value, list | dict)):
+            return converter.structure(value, (*fitting, *alternatives)[0])
         for each in fitting:
             try:
                 return converter.structure(value, each)
-            except Exception:  # noqa: S112  # the next alternative may take it
-                continue
-        choices = [c for each in alternatives for c in get_args(each) if isinstance(c, str)]
-        raise Disallowed(_describe(type_), choices)
+            except Disallowed:
+                continue  # the next alternative may take it
+        raise Disallowed(describe(type_), choices)
 
     return hook
 
@@ -183,7 +185,7 @@ def _list_hook(type_: Any, converter: Converter) -> Hook:
         if isinstance(value, str) and not attrs.has(item):
             value = [value]
         if not isinstance(value, list | tuple):
-            raise Disallowed(_describe(type_))
+            raise Disallowed(describe(type_))
         return build(_each(converter, enumerate(value), item, type_))
 
     return hook
@@ -194,7 +196,7 @@ def _mapping_hook(type_: Any, converter: Converter) -> Hook:
 
     def hook(value: Any, _type: Any) -> Any:
         if not isinstance(value, dict):
-            raise Disallowed(_describe(type_))
+            raise Disallowed(describe(type_))
         return dict(zip(value, _each(converter, value.items(), item, type_), strict=True))
 
     return hook

@@ -6,16 +6,22 @@ Whatever does not fit becomes a `Mistake` that knows its table and key.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
-from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError, IterableValidationNote
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationNote,
+)
 
 from mailframe.config_errors import Disallowed, Mistake, nearest, shown
-from mailframe.settings_converter import make_converter
+from mailframe.settings_converter import describe, make_converter
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]  # from the file's top to a value
+_NOTES = (AttributeValidationNote, IterableValidationNote)
 
 
 def read_table(
@@ -74,8 +80,10 @@ def mistake_at(
 ) -> Mistake:
     """A mistake at a key; the table is the deepest one around it."""
     cut = len(path) - 1
-    while cut > 0 and not isinstance(_value_at(document, path[:cut]), dict):
+    while cut > 0 and not isinstance(_value_at(document, path[:cut]), dict | None):
         cut -= 1
+    if isinstance(_value_at(document, path[:-1]), str):
+        path = path[:-1]  # one text where a list of texts is allowed
     words = [f"item {step + 1}" if isinstance(step, int) else step for step in path[cut:]]
     return Mistake(
         table=table_name(document, path[:cut]),
@@ -88,6 +96,8 @@ def mistake_at(
 
 def _value_at(document: Any, path: Path) -> Any:
     for step in path:
+        if isinstance(document, str):
+            return document
         try:
             document = document[step]
         except (KeyError, IndexError, TypeError):
@@ -99,32 +109,35 @@ def _value_at(document: Any, path: Path) -> Any:
 
 
 def _mistakes(
-    error: BaseException, document: Mapping[str, Any], path: Path, other_keys: tuple[str, ...] = ()
+    error: BaseException,
+    document: Mapping[str, Any],
+    path: Path,
+    other_keys: tuple[str, ...] = (),
+    wanted: str = "",
 ) -> Iterator[Mistake]:
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
-            step = next((_step(note) for note in getattr(inner, "__notes__", ())), None)
-            below = path if step is None else (*path, step)
-            yield from _mistakes(inner, document, below, other_keys if step is None else ())
+            note = next((n for n in getattr(inner, "__notes__", ()) if isinstance(n, _NOTES)), None)
+            if note is None:
+                yield from _mistakes(inner, document, path, other_keys)
+            else:
+                wanted = describe(note.type)
+                yield from _mistakes(inner, document, (*path, _step(note)), (), wanted)
     elif isinstance(error, ForbiddenExtraKeysError):
         known = sorted([*(field.name for field in attrs.fields(error.cl)), *other_keys])
         for key in sorted(error.extra_fields):
-            yield mistake_at(
-                document, (*path, key), "unknown key", ", ".join(known), nearest(key, known)
-            )
+            meant = nearest(key, known)
+            yield mistake_at(document, (*path, key), "unknown key", ", ".join(known), meant)
     elif isinstance(error, KeyError) and _value_at(document, path) is None:
-        yield mistake_at(document, path, "is missing")
+        yield mistake_at(document, path, "is missing", wanted)
     elif isinstance(error, Disallowed):
         yield found_instead(document, path, error.allowed, error.choices)
     else:
         yield _refused(error, document, path)
 
 
-def _step(note: Any) -> str | int | None:
-    step = getattr(note, "index", None) if isinstance(note, IterableValidationNote) else None
-    if step is not None:
-        return cast("str | int", step)
-    return getattr(note, "name", None)
+def _step(note: AttributeValidationNote | IterableValidationNote) -> str | int:
+    return note.name if isinstance(note, AttributeValidationNote) else note.index
 
 
 def _refused(error: BaseException, document: Mapping[str, Any], path: Path) -> Mistake:
