@@ -56,9 +56,9 @@ def _system_servers(resolv_conf: str) -> Sequence[str]:
 
 async def _ask(reactor: Any, server: str) -> Finding:
     try:
-        resolver = make_resolver([server], reactor)
+        resolver: Any = make_resolver([server], reactor)  # Any: queryUDP has no types
         # any answer shows that it lives, a refusal too
-        await resolver.queryUDP([dns.Query(b".", dns.NS)], (ANSWER_TIME,))
+        await resolver.queryUDP([dns.Query(b"", dns.NS)], (ANSWER_TIME,))
     except Exception as error:  # ports that are closed, time-outs, addresses that aren't any
         return Finding(
             "warn",
