@@ -261,5 +261,6 @@ def _read_toml(path: str) -> dict[str, Any]:
 
 def _schedule(document: Mapping[str, Any], folder: str) -> tuple[Schedule | None, list[Mistake]]:
     table = document.get("queue", {})
+    table = table if isinstance(table, dict) else {}
     values = {key: table[key] for key in _SCHEDULE_KEYS if key in table}
     return read_table(Schedule, document, ("queue",), folder, values)

@@ -5,6 +5,7 @@ Whatever does not fit becomes a `Mistake` that knows its table and key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from mailframe.settings_converter import describe, make_converter
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]  # from the file's top to a value
+_VALIDATOR = re.compile(r"'(\w+)' (.+)")  # how the validators of attrs begin their messages
 _NOTES = (AttributeValidationNote, IterableValidationNote)
 
 
@@ -142,11 +144,11 @@ def _step(note: AttributeValidationNote | IterableValidationNote) -> str | int:
 
 def _refused(error: BaseException, document: Mapping[str, Any], path: Path) -> Mistake:
     """What a settings class itself objects to, in its validators or its own checks."""
-    text = str(error.args[0]) if error.args else type(error).__name__
-    field = next((arg for arg in error.args if isinstance(arg, attrs.Attribute)), None)
-    if field is not None:
-        return mistake_at(document, (*path, field.name), text)
+    text = " ".join(str(error.args[0] if error.args else type(error).__name__).split())
     value = _value_at(document, path)
-    if isinstance(value, dict) or not path:
+    if isinstance(value, Mapping) or not path:
+        quoted = _VALIDATOR.match(text)
+        if quoted and value is not None and quoted[1] in value:
+            return mistake_at(document, (*path, quoted[1]), quoted[2])
         return Mistake(table=table_name(document, path), problem=text)
     return mistake_at(document, path, f"found {shown(value)}: {text}")
