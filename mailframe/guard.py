@@ -6,10 +6,11 @@ a `PluginFault` that names it; the caller turns that into a 4yz for this one tra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -67,10 +68,40 @@ async def ask(
 
 
 def as_deferred(awaitable: Awaitable[T]) -> Deferred[T]:
-    """The awaitable as a Deferred, whichever of the two kinds it is."""
+    """The awaitable as a Deferred, whichever of the two kinds it is.
+
+    A coroutine is begun at once. Most are over with their first step, and those are spared the
+    price of what drives a coroutine that waits: this is on the way of every recipient and message.
+    """
     if isinstance(awaitable, Deferred):
         return awaitable
-    return Deferred.fromCoroutine(cast(Coroutine[Deferred[Any], Any, T], awaitable))
+    coroutine = cast(Coroutine[Deferred[Any], Any, T], awaitable)
+    try:
+        waiting = coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return succeed(result)
+    except Exception as error:
+        return fail(error)
+    return Deferred.fromCoroutine(_resumed(coroutine, waiting))
+
+
+@types.coroutine
+def _resumed(
+    coroutine: Coroutine[Deferred[Any], Any, T], waiting: Deferred[Any]
+) -> Generator[Deferred[Any], Any, T]:
+    """Go on with a coroutine that was begun and waits for a Deferred."""
+    while True:
+        try:
+            try:
+                value = yield waiting
+            except Exception as error:
+                waiting = coroutine.throw(error)
+            else:
+                waiting = coroutine.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 def fault(plugin: str, reason: str) -> PluginFault:
