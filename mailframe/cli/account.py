@@ -148,10 +148,15 @@ def _warn_of_other_domain(settings: Settings, address: Address) -> None:
         )
 
 
+def is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
 def _password(from_stdin: bool, address: Address) -> str:
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
-    elif sys.stdin.isatty():
+    elif is_terminal():
         password = click.prompt(
             f"password for {address}", hide_input=True, confirmation_prompt=True, err=True
         )

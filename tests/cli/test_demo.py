@@ -8,9 +8,12 @@ import stat
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 
+from argon2 import PasswordHasher
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.accounts import passwords as passwords_module
 from mailframe.accounts.passwords import Passwords
 from mailframe.accounts.store import AccountStore
 from mailframe.cli import demo
@@ -21,6 +24,9 @@ class Demo(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.folder = os.path.join(self.mktemp(), "demo")
+        # hashing that takes long on purpose would make the tests slow and show nothing more
+        quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        self.patch(passwords_module, "PasswordHasher", quick)
 
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)

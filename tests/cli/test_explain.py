@@ -1,0 +1,203 @@
+"""``mailframe explain``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import fail, succeed
+from twisted.names import dns
+from twisted.names.error import DNSNameError
+
+from mailframe import assembly
+from tests.cli.commands import CommandCase
+
+ANGELO = "angelo@rosse.example"
+JSMITH = "jsmith@mindspring.com"
+
+
+class Resolver:
+    """DNS as these tests need it: two exchangers for one domain, and nothing else."""
+
+    def lookupMailExchange(self, name: str, timeout: object = None) -> Any:
+        if name != "mindspring.com":
+            return fail(DNSNameError())
+        records = [
+            dns.RRHeader(name, dns.MX, dns.IN, 60, dns.Record_MX(preference, host))
+            for preference, host in ((20, "mx2.mindspring.com"), (10, "mx1.mindspring.com"))
+        ]
+        return succeed((records, [], []))
+
+    def lookupAddress(self, name: str, timeout: object = None) -> Any:
+        addresses = {"mx1.mindspring.com": "198.51.100.1", "mx2.mindspring.com": "198.51.100.2"}
+        if name not in addresses:
+            return fail(DNSNameError())
+        record = dns.RRHeader(name, dns.A, dns.IN, 60, dns.Record_A(addresses[name]))
+        return succeed(([record], [], []))
+
+    def lookupIPV6Address(self, name: str, timeout: object = None) -> Any:
+        return succeed(([], [], []))
+
+
+class ExplainCase(CommandCase):
+    """A configuration with one account, and DNS in memory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(assembly, "make_resolver", lambda *_: Resolver())
+        # documentation addresses, which an exchanger must not have in earnest
+        self.configure("[queue]", "[relay]\nallow_private = true\n\n[queue]")
+        self.add_account()
+
+    def explain(self, *arguments: str, server: str = "mx", status: int = 0) -> Any:
+        return self.document(
+            "explain", "--server", server, "--from-ip", "192.0.2.1", *arguments, status=status
+        )
+
+
+class Decisions(ExplainCase):
+    """Each kind of decision."""
+
+    def test_local(self) -> None:
+        """Nobody could see that mail for a mailbox here is taken from anyone."""
+        document = self.explain(JSMITH, ANGELO)
+        self.assertIs(document["authorised"], True)
+        self.assertTrue(document["authorisation"]["reason"])
+        self.assertEqual(document["route"]["kind"], "local")
+        self.assertEqual(document["route"]["mailbox"], ANGELO)
+        self.assertEqual(document["route"]["plugin"], "table")
+        self.assertEqual(document["route"]["hosts"], [])
+        self.assertEqual(document["client"]["address"], "192.0.2.1")
+
+    def test_relay_refused(self) -> None:
+        """A provider could not see why a stranger is refused."""
+        document = self.explain("x@blu.example", JSMITH, status=1)
+        self.assertIs(document["authorised"], False)
+        self.assertEqual(document["authorisation"]["plugin"], "providers")
+        self.assertTrue(document["authorisation"]["reply"].startswith("5"))
+        self.assertEqual(document["route"]["kind"], "relay")
+
+    def test_relay(self) -> None:
+        """A provider could not see which way a customer's mail would take."""
+        document = self.explain("--login", ANGELO, ANGELO, JSMITH, server="submission")
+        self.assertIs(document["authorised"], True)
+        self.assertEqual(document["authorisation"]["provider"], "rosse")
+        route = document["route"]
+        self.assertEqual(route["kind"], "relay")
+        self.assertEqual(route["hosts"], ["mx1.mindspring.com", "mx2.mindspring.com"])
+        (hop,) = route["hops"]
+        self.assertEqual(hop["tls"], "opportunistic")
+        self.assertEqual(
+            hop["servers"][0],
+            {"host": "mx1.mindspring.com", "address": "198.51.100.1", "port": 25},
+        )
+        self.assertEqual(document["retry"]["first_attempts"][:3], [0.0, 900.0, 1800.0])
+        self.assertEqual(document["retry"]["warn_after"], 14400.0)
+
+    def test_rule(self) -> None:
+        """Nobody could see which rule sends mail through a smarthost."""
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nrecipients = ["*@mindspring.com"]\nvia = "tcp:127.0.0.1:2600"\n'
+            'tls = "none"\n\n[queue]',
+        )
+        document = self.explain("--login", ANGELO, ANGELO, JSMITH, server="submission")
+        self.assertEqual(document["route"]["hosts"], ["tcp:127.0.0.1:2600"])
+        self.assertTrue(document["route"]["rule"])
+        self.assertEqual(document["route"]["hops"][0]["tls"], "none")
+
+    def test_reject(self) -> None:
+        """A recipient that is refused would look like one that is not explained."""
+        document = self.explain(JSMITH, "nobody@rosse.example", status=1)
+        self.assertIs(document["authorised"], False)
+        self.assertEqual(document["route"]["kind"], "reject")
+        self.assertTrue(document["route"]["reply"].startswith("550 5.1.1"))
+
+    def test_no_such_domain(self) -> None:
+        """A mistyped domain would look well."""
+        document = self.explain(
+            "--login", ANGELO, ANGELO, "x@nowhere.example", server="submission", status=1
+        )
+        self.assertIs(document["authorised"], True)
+        self.assertEqual(document["route"]["hosts"], [])
+        self.assertTrue(document["route"]["hops"][0]["reply"].startswith("5"))
+
+    def test_aliases(self) -> None:
+        """Nobody could see where mail for an alias ends up."""
+        self.run_here("account", "alias", "info@rosse.example", "team@rosse.example")
+        self.run_here("account", "alias", "team@rosse.example", ANGELO, JSMITH)
+        document = self.explain(JSMITH, "info@rosse.example")
+        self.assertEqual(document["route"]["kind"], "redirect")
+        self.assertEqual(document["route"]["addresses"], ["team@rosse.example"])
+        self.assertEqual(
+            [(step["address"], step["addresses"]) for step in document["aliases"]],
+            [
+                ("info@rosse.example", ["team@rosse.example"]),
+                ("team@rosse.example", [ANGELO, JSMITH]),
+            ],
+        )
+        self.assertEqual(
+            [(each["address"], each["route"]["kind"]) for each in document["destinations"]],
+            [(ANGELO, "local"), (JSMITH, "relay")],
+        )
+
+    def test_null_sender(self) -> None:
+        """The way of a bounce could not be explained."""
+        self.assertIsNone(self.explain("<>", ANGELO)["sender"])
+
+    def test_mapped_address(self) -> None:
+        """A client would be judged by another address than the server sees."""
+        document = self.document(
+            "explain", "--server", "mx", "--from-ip", "::ffff:192.0.2.7", JSMITH, ANGELO
+        )
+        self.assertEqual(document["client"]["address"], "192.0.2.7")
+
+    def test_nothing_is_kept(self) -> None:
+        """Asking would change the queue."""
+        self.explain(JSMITH, ANGELO)
+        self.assertEqual(self.document("queue", "list"), {"messages": []})
+
+
+class Text(ExplainCase):
+    """What a person reads."""
+
+    def test_text(self) -> None:
+        """A person would have to read JSON."""
+        self.run_here("account", "alias", "info@rosse.example", ANGELO, JSMITH)
+        arguments = ("explain", "--server", "mx", "--from-ip", "192.0.2.1")
+        text = self.run_here(*arguments, "<>", "info@rosse.example").stdout
+        for words in (
+            "authorised  yes",
+            f"info@rosse.example stands for {ANGELO}, {JSMITH}",
+            f"into the mailbox {ANGELO}",
+            "mx1.mindspring.com [198.51.100.1]:25",
+            "every 15m, a warning after 4h, given up after 5d",
+        ):
+            self.assertIn(words, text)
+        text = self.run_here(*arguments, "<>", "nobody@rosse.example", status=1).stdout
+        self.assertIn("nowhere: 550 5.1.1", text)
+        text = self.run_here(*arguments, "a@x.example", "b@nowhere.example", status=1).stdout
+        self.assertIn("authorised  no", text)
+
+    def test_unknown_login(self) -> None:
+        """A mistyped login would be explained as if somebody could have it."""
+        result = self.run_here(
+            *("explain", "--server", "submission", "--from-ip", "192.0.2.1"),
+            *("--login", "angleo@rosse.example", ANGELO, ANGELO),
+        )
+        self.assertIn("no account", result.stderr)
+
+    def test_misuse(self) -> None:
+        """A wrong call would end in a traceback."""
+        for server, ip, words in (
+            ("mxx", "192.0.2.1", "did you mean 'mx'"),
+            ("pop", "192.0.2.1", "speaks pop3"),
+            ("mx", "192.0.2.300", "not an IP address"),
+        ):
+            result = self.run_here(
+                *("explain", "--server", server, "--from-ip", ip, JSMITH, ANGELO), status=2
+            )
+            self.assertIn(words, result.stderr)
+        base = ("explain", "--server", "mx", "--from-ip", "192.0.2.1")
+        self.run_here(*base, "x", ANGELO, status=2)
+        self.run_here(*base, JSMITH, "x", status=2)
+        self.run_here(*base, "--login", "x", JSMITH, ANGELO, status=2)

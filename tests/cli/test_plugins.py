@@ -1,0 +1,62 @@
+"""``mailframe plugins``."""
+
+from __future__ import annotations
+
+import json
+
+from mailframe.cli import plugins as plugins_module
+from mailframe.plugin import SEAMS, Installed, Part, Problem
+from tests.cli.commands import CommandCase
+
+
+def part(name: str, settings: str) -> Part:
+    """A queue part."""
+    return Part(seam="queue", name=name, help="keeps mail", settings=settings, builds="x:y")
+
+
+class Plugins(CommandCase):
+    """What is installed."""
+
+    def test_shipped(self) -> None:
+        """A user could not find out which options there are."""
+        document = json.loads(self.run_command("plugins", "--json").stdout)
+        self.assertEqual(document["problems"], [])
+        found = {(each["seam"], each["name"]): each for each in document["plugins"]}
+        for key in (
+            ("accounts", "file"),
+            ("authorisation", "providers"),
+            ("routing", "table"),
+            ("routing", "dns"),
+            ("queue", "sqlite"),
+            ("queue", "memory"),
+            ("delivery", "maildir"),
+        ):
+            self.assertIn(key, found)
+            self.assertTrue(found[key]["help"])
+        options = {option["name"]: option for option in found["queue", "sqlite"]["options"]}
+        self.assertEqual(
+            options["inline"],
+            {"name": "inline", "type": "Octets", "required": False, "default": 65536},
+        )
+        (path,) = found["accounts", "file"]["options"]
+        self.assertEqual((path["name"], path["required"]), ("path", True))
+
+    def test_text(self) -> None:
+        """A person would have to read JSON."""
+        text = self.run_command("plugins").stdout
+        self.assertIn("queue\tsqlite", text)
+        self.assertIn("required", text)
+
+    def test_failures(self) -> None:
+        """A plugin that does not load would be missing without a word."""
+        parts = {seam: {} for seam in SEAMS}
+        parts["queue"] = {"odd": part("odd", "nowhere:Settings")}
+        problem = Problem(module="twisted.plugins.x", file="/x.py", reason="ImportError: y")
+        installed = Installed(parts=parts, problems=(problem,))
+        self.patch(plugins_module, "find_parts", lambda: installed)
+        result = self.run_command("plugins")
+        self.assertIn("ImportError: y", result.stderr)
+        self.assertIn("nowhere", result.stderr)
+        document = json.loads(self.run_command("plugins", "--json").stdout)
+        self.assertEqual(document["plugins"], [])
+        self.assertEqual(len(document["problems"]), 2)
