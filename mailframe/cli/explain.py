@@ -11,6 +11,7 @@ import ipaddress
 import attrs
 import click
 
+from mailframe import guard
 from mailframe.address import Address
 from mailframe.assembly import Parts
 from mailframe.cli.addresses import MailAddress, ReversePath
@@ -194,8 +195,7 @@ async def examine(
             destinations.append(Destination(address=address, route=route, planned=planned))
     has_login = None
     if client.login is not None:
-        found = await parts.accounts.part.find(Address.parse(client.login))
-        has_login = isinstance(found, Account)
+        has_login = await _is_account(parts, Address.parse(client.login))
     return Explanation(
         verdict=verdict,
         route=first,
@@ -203,6 +203,17 @@ async def examine(
         destinations=tuple(destinations),
         has_login=has_login,
     )
+
+
+async def _is_account(parts: Parts, address: Address) -> bool | None:
+    """Whether somebody can log in as this; ``None`` when the accounts' plugin does not tell."""
+    name, part = parts.accounts.name, parts.accounts.part
+    seconds = parts.settings.limits.plugin_time
+    try:
+        found = await guard.ask(name, (), parts.site.reactor, seconds, lambda: part.find(address))
+    except guard.PluginFault:
+        return None
+    return isinstance(found, Account)
 
 
 def explain_document(

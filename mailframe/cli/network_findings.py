@@ -85,7 +85,7 @@ def _port(
     hostname: str, server: ServerSettings, listen: str, place: Place, subject: str
 ) -> Finding:
     try:
-        _bind(place)
+        bind(place)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             if _is_ours(hostname, server, place):
@@ -112,7 +112,11 @@ def _port(
     return Finding("ok", subject, f"{listen} is free")
 
 
-def _bind(place: Place) -> None:
+def bind(place: Place) -> None:
+    """Try to listen there.
+
+    :raises OSError: it can't be done
+    """
     found = socket.getaddrinfo(
         place.interface, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )

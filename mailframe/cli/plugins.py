@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import attrs
 import click
 
-from mailframe.cli.options import json_option
+from mailframe.cli.options import config_option, json_option
 from mailframe.cli.output import print_json, print_table
+from mailframe.config_errors import SettingsError
 from mailframe.documents import Document
 from mailframe.plugin import Installed, Part, PluginError, find_parts, load_settings_class
+from mailframe.settings import load
 
 
 @click.command()
+@config_option
 @json_option
-def plugins(as_json: bool) -> None:
-    """List every installed plugin with its options, and those that fail to load."""
-    document = plugins_document(find_parts())
+def plugins(config: str, as_json: bool) -> None:
+    """List every installed plugin with its options, and those that fail to load.
+
+    Those that the configuration names, if there is one, are marked as in use.
+    """
+    document = plugins_document(find_parts(), _in_use(config))
     if as_json:
         print_json(document)
         return
     rows = []
     for part in document["plugins"]:
-        rows.append((part["seam"], part["name"], "", part["help"]))
+        help = part["help"] + (" (in use)" if part["in_use"] else "")
+        rows.append((part["seam"], part["name"], "", help))
         rows += [
             ("", "", option["name"], f"{option['type']}{_default_text(option)}")
             for option in part["options"]
@@ -40,8 +48,22 @@ def _default_text(option: Document) -> str:
     return ", required" if option["required"] else f", default {option['default']}"
 
 
-def plugins_document(installed: Installed) -> Document:
-    """The installed parts with their options, and the problems."""
+def _in_use(config: str) -> Mapping[str, str] | None:
+    """The plugin of each seam; ``None`` when the configuration does not tell.
+
+    A broken one must not keep a user from finding out which plugins and options there are.
+    """
+    try:
+        return {seam: chosen.part.name for seam, chosen in load(config).chosen.items()}
+    except SettingsError:
+        return None
+
+
+def plugins_document(installed: Installed, in_use: Mapping[str, str] | None) -> Document:
+    """The installed parts with their options, and the problems.
+
+    :param in_use: the name of the plugin that is used for each seam, when that is known
+    """
     parts = []
     problems = [
         {
@@ -75,6 +97,7 @@ def plugins_document(installed: Installed) -> Document:
                         "seam": part.seam,
                         "name": part.name,
                         "help": part.help,
+                        "in_use": None if in_use is None else in_use[part.seam] == part.name,
                         "options": options,
                     }
                 )

@@ -10,11 +10,12 @@ from zope.interface import provider
 
 def log_to_stderr() -> None:
     """Begin logging: errors in one line without a traceback, and nothing else."""
-    globalLogBeginner.beginLoggingTo([_write], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([write_line], redirectStandardIO=False, discardBuffer=True)
 
 
 @provider(ILogObserver)
-def _write(event: LogEvent) -> None:
+def write_line(event: LogEvent) -> None:
+    """Write an error as one line on stderr."""
     if event.get("log_level", LogLevel.info) < LogLevel.error:
         return
     text = formatEvent(event)

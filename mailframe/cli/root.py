@@ -6,16 +6,16 @@ from importlib import import_module
 
 import click
 
-# name: (module below mailframe.cli, one line of help). The object has the name of its command.
+# One line of help each. A command is an object of its own name in the module of that name.
 COMMANDS = {
-    "init": ("init", "Write a commented configuration into a directory."),
-    "check": ("check", "Examine configuration, accounts, certificates, DNS and permissions."),
-    "account": ("account", "Add, list and change accounts and aliases."),
-    "plugins": ("plugins", "List every installed plugin with its options."),
-    "explain": ("explain", "Show which decisions the server would take for a message."),
-    "queue": ("queue", "Look at the queue and act on its messages."),
-    "trace": ("trace", "Show what has happened to a message so far."),
-    "send": ("send", "Put a message from standard input into the queue."),
+    "init": "Write a commented configuration into a directory.",
+    "check": "Examine configuration, accounts, certificates, DNS and permissions.",
+    "account": "Add, list and change accounts and aliases.",
+    "plugins": "List every installed plugin with its options.",
+    "explain": "Show which decisions the server would take for a message.",
+    "queue": "Look at the queue and act on its messages.",
+    "trace": "Show what has happened to a message so far.",
+    "send": "Put a message from standard input into the queue.",
 }
 
 
@@ -30,7 +30,7 @@ class CommandList(click.Group):
         """Import the command of this name."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"mailframe.cli.{COMMANDS[cmd_name][0]}")
+        module = import_module(f"mailframe.cli.{cmd_name}")
         found = getattr(module, cmd_name)
         assert isinstance(found, click.Command)
         return found
@@ -38,11 +38,11 @@ class CommandList(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=CommandList, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="mailframe")
+@click.group("mailframe", cls=CommandList, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mailframe", prog_name="mailframe")
 def command() -> None:
     """A pluggable mail server: its configuration, accounts, queue and decisions.
 

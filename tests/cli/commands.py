@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.accounts import passwords
+from mailframe.cli import check as check_module
+from mailframe.cli import network_findings
 from mailframe.cli.root import command
 
 
@@ -22,6 +24,9 @@ class CommandCase(SynchronousTestCase):
         # hashing that takes long on purpose would make the tests slow and show nothing more
         quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
         self.patch(passwords, "PasswordHasher", quick)
+        # what else runs on this machine, and whether it has a network, is no part of the tests
+        self.patch(network_findings, "bind", lambda _place: None)
+        self.patch(check_module, "of_name_servers", lambda _settings: [])
         self.folder = os.path.abspath(self.mktemp())
         self.config = self.path("mailframe.toml")
         arguments = ("--hostname", "mx.rosse.example", "--domain", "rosse.example")

@@ -19,7 +19,7 @@ class Plugins(CommandCase):
 
     def test_shipped(self) -> None:
         """A user could not find out which options there are."""
-        document = json.loads(self.run_command("plugins", "--json").stdout)
+        document = json.loads(self.run_here("plugins", "--json").stdout)
         self.assertEqual(document["problems"], [])
         found = {(each["seam"], each["name"]): each for each in document["plugins"]}
         for key in (
@@ -38,14 +38,22 @@ class Plugins(CommandCase):
             options["inline"],
             {"name": "inline", "type": "Octets", "required": False, "default": 65536},
         )
+        self.assertIs(found["queue", "sqlite"]["in_use"], True)
+        self.assertIs(found["queue", "memory"]["in_use"], False)
         (path,) = found["accounts", "file"]["options"]
         self.assertEqual((path["name"], path["required"]), ("path", True))
 
     def test_text(self) -> None:
         """A person would have to read JSON."""
-        text = self.run_command("plugins").stdout
+        text = self.run_here("plugins").stdout
         self.assertIn("queue\tsqlite", text)
         self.assertIn("required", text)
+
+    def test_without_a_configuration(self) -> None:
+        """Who has no configuration yet, or a broken one, could not find out what to write."""
+        result = self.run_command("plugins", "--json", "-c", "/nowhere/x.toml")
+        for each in json.loads(result.stdout)["plugins"]:
+            self.assertIsNone(each["in_use"])
 
     def test_failures(self) -> None:
         """A plugin that does not load would be missing without a word."""
@@ -54,9 +62,9 @@ class Plugins(CommandCase):
         problem = Problem(module="twisted.plugins.x", file="/x.py", reason="ImportError: y")
         installed = Installed(parts=parts, problems=(problem,))
         self.patch(plugins_module, "find_parts", lambda: installed)
-        result = self.run_command("plugins")
+        result = self.run_here("plugins")
         self.assertIn("ImportError: y", result.stderr)
         self.assertIn("nowhere", result.stderr)
-        document = json.loads(self.run_command("plugins", "--json").stdout)
+        document = json.loads(self.run_here("plugins", "--json").stdout)
         self.assertEqual(document["plugins"], [])
         self.assertEqual(len(document["problems"]), 2)
