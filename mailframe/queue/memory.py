@@ -84,16 +84,17 @@ class MemoryStorage:
 
     async def claim(self, owner: str, now: float, limit: int, until: float) -> Sequence[Entry]:
         """Lease what is due."""
-        claimed: list[Entry] = []
+        claimed: list[_Kept] = []
         while self._due and self._due[0][0] <= now and len(claimed) < limit:
             due, id = heapq.heappop(self._due)
             kept = self._kept.get(id)
-            if kept is None or kept.due != due or kept.entry.held:
-                continue
+            if kept is not None and kept.due == due and not kept.entry.held:
+                claimed.append(kept)
+        # Only now, or a lease that runs out at once would be claimed again and again.
+        for kept in claimed:
             kept.owner = owner
             self._reschedule(kept, until)
-            claimed.append(kept.entry)
-        return claimed
+        return [kept.entry for kept in claimed]
 
     async def renew(self, owner: str, ids: Sequence[str], until: float) -> None:
         """Prolong leases."""

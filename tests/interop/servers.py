@@ -1,0 +1,125 @@
+"""Foreign servers that mail is relayed to: Postfix, its smtp-sink, and dnsmasq for the DNS."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.interop.programs import InteropCase, free_ports
+
+
+class ServersCase(InteropCase):
+    """Mix-in of the servers a test may start."""
+
+    def start_sink(self, port: int, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
+        """Postfix's smtp-sink; returns it and the folder into which it writes each message."""
+        sink = self.program("smtp-sink", "postfix")
+        dump = self.folder / f"sink-{port}"
+        dump.mkdir(exist_ok=True)
+        dump.chmod(0o777)
+        process = self.start(
+            *(sink, "-u", "nobody" if _is_root() else pwd.getpwuid(_uid()).pw_name),
+            *("-R", str(dump), "-d", "message-", *options, f"127.0.0.1:{port}", "100"),
+        )
+        self.wait_for_port(port, process)
+        return process, dump
+
+    def start_postfix(self, port: int, domain: str) -> Path:
+        """A Postfix that takes mail for a domain into one Maildir, whose path is returned."""
+        self.need_root()
+        postfix = self.program("postfix", "postfix")
+        root = self.folder / "postfix"
+        mail, spool, data = root / "mail", root / "spool", root / "data"
+        for folder in (root, mail, spool, data):
+            folder.mkdir(mode=0o755)
+        user = pwd.getpwnam("postfix")
+        nobody = pwd.getpwnam("nobody")
+        os.chown(data, user.pw_uid, user.pw_gid)
+        os.chown(mail, nobody.pw_uid, nobody.pw_gid)
+        self.write(
+            "postfix/main.cf",
+            f"compatibility_level = 3.6\nqueue_directory = {spool}\ndata_directory = {data}\n"
+            f"mail_owner = postfix\nmyhostname = next.{domain}\nmydestination =\n"
+            "inet_interfaces = loopback-only\ninet_protocols = ipv4\nmynetworks =\n"
+            f"maillog_file = {root}/postfix.log\nmaillog_file_prefixes = {root}\n"
+            f"virtual_mailbox_domains = {domain}\nvirtual_mailbox_base = {mail}\n"
+            "virtual_mailbox_maps = static:inbox/\n"
+            f"virtual_uid_maps = static:{nobody.pw_uid}\n"
+            f"virtual_gid_maps = static:{nobody.pw_gid}\n"
+            "smtpd_recipient_restrictions =\n"
+            "  check_recipient_access inline:{{gone@" + domain + " = 550 5.1.6 moved away},"
+            " {later@" + domain + " = 450 4.2.1 try later}}, reject_unauth_destination\n"
+            "smtpd_forbid_bare_newline = yes\nsmtpd_forbid_unauth_pipelining = yes\n",
+            0o644,
+        )
+        services = "".join(
+            f"{name} {kind} {private} - n {wake} {limit} {program}\n"
+            for name, kind, private, wake, limit, program in (
+                (f"127.0.0.1:{port}", "inet", "n", "-", "-", "smtpd"),
+                ("pickup", "unix", "n", "60", "1", "pickup"),
+                ("cleanup", "unix", "n", "-", "0", "cleanup"),
+                ("qmgr", "unix", "n", "300", "1", "qmgr"),
+                ("rewrite", "unix", "-", "-", "-", "trivial-rewrite"),
+                ("bounce", "unix", "-", "-", "0", "bounce"),
+                ("defer", "unix", "-", "-", "0", "bounce"),
+                ("trace", "unix", "-", "-", "0", "bounce"),
+                ("error", "unix", "-", "-", "-", "error"),
+                ("retry", "unix", "-", "-", "-", "error"),
+                ("smtp", "unix", "-", "-", "-", "smtp"),
+                ("virtual", "unix", "-", "-", "-", "virtual"),
+                ("anvil", "unix", "-", "-", "1", "anvil"),
+                ("proxymap", "unix", "-", "-", "-", "proxymap"),
+                ("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr"),
+                ("postlog", "unix-dgram", "n", "-", "1", "postlogd"),
+            )
+        )
+        self.write("postfix/master.cf", services, 0o644)
+        process = self.start(postfix, "-c", root, "start-fg")
+        self.wait_for_port(port, process)
+        return mail / "inbox"
+
+    def start_dns(self, *records: str) -> int:
+        """A dnsmasq that answers from ``records`` alone (its options); returns its port."""
+        dnsmasq = self.program("dnsmasq", "dnsmasq-base")
+        (port,) = free_ports(1)
+        process = self.start(
+            *(
+                dnsmasq,
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+            ),
+            *(f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces"),
+            *("--pid-file=", "--user=root", "--local=/example/", "--log-facility=-"),
+            *(f"--{record}" for record in records),
+        )
+        self.wait_for_port(port, process)
+        return port
+
+    def stop_hard(self, process: subprocess.Popen[bytes]) -> None:
+        """End a program at once, as a crash does."""
+        self.end(process, signal.SIGKILL)
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _uid() -> int:
+    return os.geteuid()
+
+
+def _is_root() -> bool:
+    return _uid() == 0
+
+
+def sunk(dump: Path) -> list[bytes]:
+    """The messages that a sink has written."""
+    return [path.read_bytes() for path in sorted(dump.iterdir()) if path.stat().st_size]

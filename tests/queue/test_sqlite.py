@@ -1,0 +1,279 @@
+"""Covers mailframe.queue.sqlite."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.entry import Event, QueuedRecipient, Step
+from mailframe.guard import as_deferred
+from mailframe.interfaces import IQueueStorage, Site, StorageFault, StorageFull
+from mailframe.queue import sqlite as sqlite_storage
+from mailframe.queue.committer import InlineCommitter
+from mailframe.queue.ledger import Ledger
+from mailframe.queue.spool import Spool
+from mailframe.queue.sqlite import HOUSEKEEPING, ORPHAN_AGE, SqliteSettings, SqliteStorage, build
+from mailframe.testing.contracts import DurableQueueStorageContract
+from mailframe.units import FilePath, Octets
+from tests.queue.samples import JSMITH, envelope, write
+
+
+def make(
+    root: str, clock: Clock, in_thread: Any = maybeDeferred, seed: int = 1, **settings: Any
+) -> SqliteStorage:
+    return SqliteStorage(
+        spool=Spool(root),
+        committer=lambda open_ledger, changed: InlineCommitter(open_ledger),
+        clock=clock,
+        random=Random(seed),
+        in_thread=in_thread,
+        settings=SqliteSettings(**settings),
+    )
+
+
+class SqliteContractTests(DurableQueueStorageContract, SynchronousTestCase):
+    """SQLite keeps every promise of the storage interface."""
+
+    def make_storage(self, clock: Clock) -> SqliteStorage:
+        return make(os.path.abspath(self.mktemp()), clock)
+
+    def reopen(self, storage: IQueueStorage) -> SqliteStorage:
+        """The same folder, opened by another process."""
+        assert isinstance(storage, SqliteStorage)
+        return make(storage.spool.root, self.reactor, seed=2)
+
+
+class SqliteCase(SynchronousTestCase):
+    """A queue in a folder of its own."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(10_000_000)
+        self.root = os.path.abspath(self.mktemp())
+        self.storage = make(self.root, self.clock)
+        self.addCleanup(lambda: self.result(self.storage.close()))
+
+    def result(self, awaitable: Any) -> Any:
+        return self.successResultOf(as_deferred(awaitable))
+
+    def accept(self, content: bytes = b"hello\r\n", storage: SqliteStorage | None = None) -> str:
+        sink = write(
+            (storage or self.storage).receive(envelope(arrived=self.clock.seconds())), content
+        )
+        self.result(sink.commit())
+        return sink.id
+
+    def claim(self, storage: SqliteStorage, owner: str) -> list[str]:
+        now = self.clock.seconds()
+        return [e.id for e in self.result(storage.claim(owner, now, 100, now + 300))]
+
+    def files(self) -> list[str]:
+        return [f for folder in ("incoming", "large") for f in os.listdir(f"{self.root}/{folder}")]
+
+    def read(self, id: str, storage: SqliteStorage | None = None) -> bytes:
+        content = self.result((storage or self.storage).open(id))
+        octets = b""
+        while piece := self.result(content.read()):
+            octets += piece
+        content.close()
+        return octets
+
+
+class RestartTests(SqliteCase):
+    """What a restart finds."""
+
+    def test_everything_is_found(self) -> None:
+        """A restart must find small and large messages alike."""
+        large = b"0123456789abcdef" * 10_000
+        ids = {self.accept(): b"hello\r\n", self.accept(large): large}
+        self.result(self.storage.close())
+        self.storage = make(self.root, self.clock)
+        self.assertEqual(sorted(self.claim(self.storage, "two")), sorted(ids))
+        for id, content in ids.items():
+            self.assertEqual(self.read(id), content)
+
+    def test_leases_of_the_dead_are_taken_over(self) -> None:
+        """After a crash, what was in flight must not wait for its leases to run out."""
+        crashed = make(self.root, self.clock)
+        id = self.accept()
+        self.assertEqual(self.claim(crashed, "crashed"), [id])
+        self.clock.advance(HOUSEKEEPING)
+        self.assertEqual(self.claim(self.storage, "two"), [])
+        os.close(crashed._alive.pop("crashed"))  # what the end of a process does
+        self.clock.advance(HOUSEKEEPING)
+        self.assertEqual(self.claim(self.storage, "two"), [id])
+        self.result(crashed.close())
+
+    def test_orphans_are_cleaned_up(self) -> None:
+        """Files of messages that were never acknowledged must not fill the disk; others stay."""
+        kept = self.accept(b"x" * 100_000)
+        sink = self.storage.receive(envelope())
+        sink.write(b"x" * 100_000)
+        self.assertEqual(len(self.files()), 2)
+        for folder in ("incoming", "large"):
+            for name in os.listdir(f"{self.root}/{folder}"):
+                old = self.clock.seconds() - ORPHAN_AGE - 1
+                os.utime(f"{self.root}/{folder}/{name}", (old, old))
+        self.claim(self.storage, "two")
+        self.assertEqual(self.files(), [kept])
+
+
+class ContentTests(SqliteCase):
+    """Small inline, large in files."""
+
+    def test_a_file_leaves_with_its_message(self) -> None:
+        """Delivered mail must not stay on the disk."""
+        id = self.accept(b"x" * 100_000)
+        self.assertEqual(self.files(), [id])
+        self.claim(self.storage, "one")
+        step = Step(
+            recipients=(QueuedRecipient(address=JSMITH, state="relayed"),),
+            next_attempt=None,
+            warned=False,
+            events=(Event(at=1.0, kind="relayed"),),
+        )
+        self.result(self.storage.settle(id, "one", step, ()))
+        self.assertEqual(self.files(), [])
+
+    def test_the_first_delivery_reads_nothing_back(self) -> None:
+        """What is in memory anyway is not asked from the disk again, and memory is bounded."""
+        id = self.accept()
+        self.storage.committer.read = None  # type: ignore[method-assign, assignment]  # must not be used
+        self.assertEqual(self.read(id), b"hello\r\n")
+
+    def test_remembering_is_bounded(self) -> None:
+        """A burst must not fill the memory."""
+        self.patch(sqlite_storage, "REMEMBERED", 100)
+        ids = [self.accept(b"x" * 60) for _ in range(5)]
+        self.assertLessEqual(self.storage._recent_octets, 100)
+        self.assertEqual([self.read(id) for id in ids], [b"x" * 60] * 5)
+
+    def test_back_pressure(self) -> None:
+        """A fast sender and a slow disk must not fill the memory."""
+        slow: list[Deferred[None]] = []
+
+        def in_thread(function: Any, *args: Any) -> Deferred[Any]:
+            gate: Deferred[None] = Deferred()
+            slow.append(gate)
+            return gate.addCallback(lambda _: function(*args))
+
+        storage = make(self.root, self.clock, in_thread)
+        sink = storage.receive(envelope())
+        waits = None
+        written = 0
+        while waits is None:
+            waits = sink.write(octets=b"x" * 65_536)
+            written += 65_536
+        self.assertLess(written, 1_000_000)
+        self.assertNoResult(as_deferred(waits))
+        slow.pop(0).callback(None)
+        self.successResultOf(as_deferred(waits))
+        committed = as_deferred(sink.commit())
+        while slow:
+            slow.pop(0).callback(None)
+        self.successResultOf(committed)
+        self.assertEqual(len(self.read(sink.id)), written)
+
+    def test_abort_while_a_write_is_under_way(self) -> None:
+        """A connection lost in the middle of a large message leaves no file."""
+        slow: list[Deferred[None]] = []
+
+        def in_thread(function: Any, *args: Any) -> Deferred[Any]:
+            gate: Deferred[None] = Deferred()
+            slow.append(gate)
+            return gate.addCallback(lambda _: function(*args))
+
+        storage = make(self.root, self.clock, in_thread)
+        sink = storage.receive(envelope())
+        sink.write(octets=b"x" * 100_000)
+        sink.abort()
+        while slow:
+            slow.pop(0).callback(None)
+        self.assertEqual(self.files(), [])
+
+
+class FaultTests(SqliteCase):
+    """The disk fails."""
+
+    def broken(self, code: int) -> Any:
+        def raising(*args: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        return raising
+
+    def commit_large(self) -> Deferred[Any]:
+        sink = self.storage.receive(envelope())
+        sink.write(octets=b"x" * 100_000)
+        sink.write(octets=b"y" * 300_000)
+        return as_deferred(sink.commit())
+
+    def test_large_messages(self) -> None:
+        """A full or failing disk is a fault that leaves nothing behind, and then it works again."""
+        for method in ("create", "publish"):
+            for code, fault in ((errno.ENOSPC, StorageFull), (errno.EIO, StorageFault)):
+                real = getattr(Spool, method)
+                patch = self.patch(Spool, method, self.broken(code))
+                self.failureResultOf(self.commit_large(), fault)
+                patch.restore()
+                self.assertIs(getattr(Spool, method), real)
+                self.assertEqual(self.files(), [])
+        self.assertEqual(self.result(self.storage.messages(None, 10)), [])
+        self.successResultOf(self.commit_large())
+
+    def test_the_row_can_not_be_written(self) -> None:
+        """A file without a row would never be delivered: the client is told to try again."""
+
+        def broken(self: object, arrivals: object) -> None:
+            raise sqlite3.OperationalError("made for the test")
+
+        self.patch(Ledger, "insert", broken)
+        self.failureResultOf(self.commit_large(), StorageFault)
+        self.assertEqual(self.files(), [])
+
+    def test_a_content_that_vanished(self) -> None:
+        """A missing file is a fault of that message alone."""
+        id = self.accept(b"x" * 100_000)
+        os.unlink(f"{self.root}/large/{id}")
+        self.failureResultOf(as_deferred(self.storage.open(id)), StorageFault)
+
+
+class BuildTests(SynchronousTestCase):
+    """``[queue] plugin = "sqlite"``."""
+
+    def test_build(self) -> None:
+        """The queue lies in the state folder, or where the configuration says."""
+        calls: list[Any] = []
+
+        class Reactor(Clock):
+            def callFromThread(self, function: Any, *args: Any) -> None:
+                calls.append((function, args))
+
+        state, other = os.path.abspath(self.mktemp()), os.path.abspath(self.mktemp())
+        site = Site(
+            hostname="mx.example",
+            local_domains=frozenset(),
+            state_dir=state,
+            reactor=Reactor(),
+            resolver=None,
+            in_thread=maybeDeferred,
+            random=Random(1),
+        )
+        for settings, folder in (
+            (SqliteSettings(), f"{state}/queue"),
+            (SqliteSettings(path=FilePath(other), inline=Octets(1)), other),
+        ):
+            storage = build(settings, site)
+            self.assertTrue(os.path.exists(f"{folder}/queue.db"))
+            closed = as_deferred(storage.close())
+            storage.committer._thread.join(10)  # type: ignore[attr-defined]  # the threaded one
+            for function, args in calls:
+                function(*args)
+            calls.clear()
+            self.successResultOf(closed)
