@@ -1,1 +1,9 @@
-"""For the authors of plugins: contracts, in-memory network and fakes, shipped and used here."""
+"""For the authors of plugins: contracts, in-memory network and fakes, shipped and used here.
+
+- `mailframe.testing.contracts`: what every seam promises, as tests to be mixed into your own
+- `mailframe.testing.network`: a reactor with virtual time and a virtual network of many hosts
+- `mailframe.testing.site`: what the server lends to its parts, all virtual
+- `mailframe.testing.resolver`: DNS from a dictionary
+- `mailframe.testing.fakes`, `mailframe.testing.fake_storage`: parts that fail on request
+- `mailframe.testing.samples`: clients, envelopes and facts to build tests from
+"""

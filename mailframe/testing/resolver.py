@@ -49,7 +49,7 @@ class FakeResolver(ResolverBase):
     ) -> Deferred[Answer]:
         """What every ``lookup…`` method of Twisted's base class comes down to."""
         text = (name.decode("ascii") if isinstance(name, bytes) else name).lower().rstrip(".")
-        kind = dns.QUERY_TYPES[type]
+        kind = "ANY" if type == dns.ALL_RECORDS else dns.QUERY_TYPES[type]
         self.asked.append((text, kind))
         if text in self.timeouts:
             return self._time_out(text, timeout)
@@ -60,9 +60,10 @@ class FakeResolver(ResolverBase):
             records = self.zone.get(text)
             if records is None:
                 return fail(DNSNameError(text))
-            answer += [_header(text, kind, record) for record in records.get(kind, ())]
+            for each in records if kind == "ANY" else [kind]:
+                answer += [_header(text, each, record) for record in records.get(each, ())]
             aliases = records.get("CNAME", ())
-            if kind == "CNAME" or not aliases:
+            if kind in ("ANY", "CNAME") or not aliases:
                 break
             answer.append(_header(text, "CNAME", aliases[0]))
             text = aliases[0].lower()
