@@ -1,0 +1,162 @@
+"""The one place that answers where mail goes: the policy's route, with accounts looked up.
+
+A policy's `Local` only says that a mailbox is here. Whose it is, `IAccounts` knows: an account, an
+alias, which becomes a `Redirect`, or nobody, which is final. Every fault of a plugin becomes an
+`Unroutable` with a 4yz reply, so that nothing is lost or refused because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mailframe.address import Address
+from mailframe.envelope import Client
+from mailframe.guard import PluginFault, ask, fault
+from mailframe.interfaces import Account, Alias, Facts, IAccounts, IRoutingPolicy
+from mailframe.outcome import Local, NextHop, Redirect, Relay, Route, Unroutable
+from mailframe.reply import Reply, temporary_fault
+
+log = Logger()
+
+MAX_DEPTH = 10  # redirects in a row
+MAX_ADDRESSES = 1000  # that one recipient may stand for
+_ROUTES = (Local, Relay, Redirect, Unroutable)
+_FOUND = (Account, Alias, type(None))
+_NOBODY = Reply(550, "5.1.1", "no such mailbox here")
+_LOOP = Reply(554, "5.4.6", "the address is redirected too often")
+
+
+class Router:
+    """Asks a policy and the accounts.
+
+    :param policy: provides `IRoutingPolicy`
+    :param policy_name: its name in the configuration
+    :param accounts: provides `IAccounts`
+    :param accounts_name: its name in the configuration
+    :param local_domains: the domains whose mail is delivered here
+    :param clock: measures how long a plugin takes
+    :param plugin_time: seconds that each of them may take
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: IRoutingPolicy,
+        policy_name: str,
+        accounts: IAccounts,
+        accounts_name: str,
+        local_domains: frozenset[str],
+        clock: IReactorTime,
+        plugin_time: float,
+    ) -> None:
+        self._policy = policy
+        self._policy_name = policy_name
+        self._accounts = accounts
+        self._accounts_name = accounts_name
+        self._local_domains = local_domains
+        self._clock = clock
+        self._plugin_time = plugin_time
+
+    async def route(
+        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+    ) -> Route:
+        """Where does this recipient's mail go now? Never raises.
+
+        :param sender: the reverse-path
+        :param client: who handed the message over; ``None`` for a notice of our own
+        :param now: POSIX seconds UTC
+        """
+        facts = Facts(local=recipient.domain in self._local_domains, client=client, now=now)
+        try:
+            route = await ask(
+                self._policy_name,
+                _ROUTES,
+                self._clock,
+                self._plugin_time,
+                lambda: self._policy.route(sender, recipient, facts),
+            )
+            self._check(route)
+            if not route.plugin:
+                route = attrs.evolve(route, plugin=self._policy_name)
+            return await self._look_up(route) if isinstance(route, Local) else route
+        except PluginFault as error:
+            return Unroutable(reason=error.reason, plugin=error.plugin, reply=temporary_fault())
+        except Exception as error:
+            log.failure("no route for {recipient}", recipient=recipient)
+            reason = f"routing raised {type(error).__name__}"
+            return Unroutable(reason=reason, plugin=self._policy_name, reply=temporary_fault())
+
+    async def resolve_fully(
+        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+    ) -> tuple[tuple[Address, Route], ...]:
+        """Every decision on the way from a recipient to where its mail ends up, for explanation.
+
+        :returns: each address once with its route, redirects before what they lead to. Where
+            redirects lead back, or too far, stands an `Unroutable` with 5.4.6
+        """
+        steps: dict[Address, Route] = {}
+        ahead: list[tuple[Address, tuple[Address, ...]]] = [(recipient, ())]
+        while ahead:
+            address, path = ahead.pop()
+            if address in path:
+                steps[path[-1]] = _too_far(f"redirects lead back to {address}")
+            elif len(path) > MAX_DEPTH:
+                steps[path[-1]] = _too_far(f"more than {MAX_DEPTH} redirects in a row")
+            elif len(steps) >= MAX_ADDRESSES:
+                steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses")
+                break
+            elif address not in steps:
+                route = steps[address] = await self.route(sender, address, client, now)
+                if isinstance(route, Redirect):
+                    below = (*path, address)
+                    ahead.extend((target, below) for target in reversed(route.addresses))
+        return tuple(steps.items())
+
+    async def _look_up(self, route: Local) -> Route:
+        found = await ask(
+            self._accounts_name,
+            _FOUND,
+            self._clock,
+            self._plugin_time,
+            lambda: self._accounts.find(route.mailbox),
+        )
+        if found is None:
+            return Unroutable(
+                reason=f"no such mailbox here: {route.mailbox}",
+                rule=route.rule,
+                plugin=self._accounts_name,
+                reply=_NOBODY,
+            )
+        if isinstance(found, Account):
+            self._need(self._accounts_name, [found.address], Address)
+            return attrs.evolve(route, mailbox=found.address)
+        self._need(self._accounts_name, found.addresses, Address)
+        return Redirect(
+            addresses=tuple(found.addresses),
+            reason=f"{found.address} is an alias",
+            rule="alias",
+            plugin=self._accounts_name,
+        )
+
+    def _check(self, route: Route) -> None:
+        """Look into what a policy answered: its type says nothing of what it holds."""
+        if isinstance(route, Local):
+            self._need(self._policy_name, [route.mailbox], Address)
+        elif isinstance(route, Relay):
+            self._need(self._policy_name, route.hops, NextHop)
+        elif isinstance(route, Redirect):
+            self._need(self._policy_name, route.addresses, Address)
+        elif not isinstance(route.reply, Reply) or route.reply.is_positive:
+            raise fault(self._policy_name, "refused without a refusal to tell")
+
+    def _need(self, plugin: str, values: Sequence[object], wanted: type) -> None:
+        if not values or not all(isinstance(value, wanted) for value in values):
+            raise fault(plugin, f"answered with something else than {wanted.__name__} values")
+
+
+def _too_far(reason: str) -> Unroutable:
+    return Unroutable(reason=reason, rule="redirects", reply=_LOOP)

@@ -1,0 +1,142 @@
+"""What a routing rule may say after ``via``, read and checked without opening anything."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import (
+    IReactorPluggableNameResolver,
+    IStreamClientEndpointStringParserWithReactor,
+)
+from twisted.plugin import getPlugins
+from zope.interface import implementer
+
+from mailframe.address import AddressError, normal_domain
+from mailframe.config_errors import nearest
+
+Kind: TypeAlias = Literal["hops", "local", "reject"]
+
+MX = "mx:"
+_REJECT = "reject:"
+_ALLOWED = (
+    'a Twisted client endpoint string such as "tcp:127.0.0.1:2600", "tls:smarthost.example:465" or '
+    '"unix:/run/lmtp.sock" (or a list of them), "mx", "mx:other.example", "local", "reject:reason"'
+)
+_WITH_PORT = ("tcp", "ssl", "tls")
+_BUILT_IN = (*_WITH_PORT, "unix")
+
+
+@attrs.frozen(kw_only=True)
+class Via:
+    """Where a rule sends mail.
+
+    :ivar kind: to servers, into a mailbox here, or nowhere
+    :ivar where: for ``hops``: endpoint strings, ``mx:`` with a domain in normal form, or ``mx`` for
+        the recipient's own domain
+    :ivar reason: for ``reject``: what the client is told
+    """
+
+    kind: Kind
+    where: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def uses_mx(self) -> bool:
+        """Whether mail exchangers are looked up for one of the hops."""
+        return any(where == "mx" or where.startswith(MX) for where in self.where)
+
+
+def parse_via(value: str | tuple[str, ...]) -> Via:
+    """Read the value of ``via``.
+
+    :raises ValueError: it can't be used; the message says what is allowed
+    """
+    texts = (value,) if isinstance(value, str) else tuple(value)
+    if not texts:
+        raise ValueError(f"via names nothing; allowed: {_ALLOWED}")
+    if len(texts) == 1 and texts[0] == "local":
+        return Via(kind="local")
+    if len(texts) == 1 and texts[0].startswith(_REJECT):
+        return _parse_reject(texts[0])
+    return Via(kind="hops", where=tuple(map(_parse_hop, texts)))
+
+
+def _parse_reject(text: str) -> Via:
+    reason = text.removeprefix(_REJECT).strip()
+    if not reason:
+        raise _refused(text, "the reason is missing")
+    if not (reason.isascii() and reason.isprintable()):
+        raise _refused(text, "the reason holds a character that is not printable ASCII")
+    return Via(kind="reject", reason=reason)
+
+
+def _parse_hop(text: str) -> str:
+    if text == "mx":
+        return text
+    if text.startswith(MX):
+        try:
+            return MX + normal_domain(text.removeprefix(MX))
+        except AddressError as error:
+            raise _refused(text, str(error)) from None
+    if text == "local" or text.startswith(_REJECT):
+        raise _refused(text, "it can't be one of several")
+    _check_endpoint(text)
+    return text
+
+
+def _check_endpoint(text: str) -> None:
+    kind, colon, _ = text.partition(":")
+    if not (text.isascii() and text.isprintable()):
+        raise _refused(text, "it holds a character that is not printable ASCII")
+    if kind.lower() not in _BUILT_IN:
+        # What other parsers do with a reactor is not known here: the kind alone is checked.
+        plugins = getPlugins(IStreamClientEndpointStringParserWithReactor)
+        known = {*_BUILT_IN, *(plugin.prefix.lower() for plugin in plugins)}
+        if kind.lower() not in known or not colon:
+            meant = nearest(kind, {*known, "mx", "local", "reject"})
+            raise _refused(text, "it is no endpoint", meant)
+        return
+    if kind.lower() in _WITH_PORT:
+        _check_host_and_port(text)
+    elif text.lower() in ("unix:", "unix:path="):
+        raise _refused(text, "the path is missing")
+    try:
+        # twisted.internet.endpoints has no annotations here
+        clientFromString(_Nowhere(), text)  # type: ignore[no-untyped-call]
+    except Exception as error:  # endpoint parsers raise whatever they like
+        raise _refused(text, f"{type(error).__name__}: {error}") from None
+
+
+def _check_host_and_port(text: str) -> None:
+    """Parts are divided by colons; a backslash stands before a colon that belongs to a part."""
+    parts = [part.replace("\0", ":") for part in text.replace("\\:", "\0").split(":")[1:]]
+    named = dict(part.split("=", 1) for part in parts if "=" in part)
+    plain = [part for part in parts if "=" not in part]
+    host = named.get("host", plain[0] if plain else "")
+    port = named.get("port", plain[-1] if len(plain) > ("host" not in named) else "")
+    if not host:
+        raise _refused(text, "the host is missing")
+    if not port:
+        raise _refused(text, "the port is missing")
+    if len(plain) > 2:
+        raise _refused(text, "it has too many parts; a colon in an IPv6 address is written \\:")
+    if not (port.isdecimal() and 0 < int(port) <= 65535):
+        raise _refused(text, f"{port!r} is not a port")
+
+
+def _refused(text: str, why: str, meant: str | None = None) -> ValueError:
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    return ValueError(f"{text!r} can't be used: {why}; allowed: {_ALLOWED}{hint}")
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Nowhere:
+    """As much of a reactor as it takes to make an endpoint that is never connected."""
+
+    nameResolver: Any = None
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        """Nothing is ever resolved."""
+        return resolver

@@ -1,0 +1,190 @@
+"""Tests of mailframe.routing.table."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mailframe.address import Address
+from mailframe.interfaces import Facts, IRoutingPolicy
+from mailframe.outcome import Local, NextHop, Relay, Unroutable
+from mailframe.patterns import AddressPattern
+from mailframe.reply import Reply
+from mailframe.routing.table import RuleSettings, TableRouting, TableSettings, build
+from mailframe.units import FilePath
+
+ANNA = Address("anna", "rosse.example")
+JSMITH = Address("jsmith", "mindspring.com")
+
+
+def ask(case: SynchronousTestCase, rules: Any, recipient: Address, sender: Any = ANNA) -> Any:
+    facts = Facts(local=recipient.domain == "rosse.example", client=None, now=0.0)
+    return case.successResultOf(TableRouting(rules).route(sender, recipient, facts))
+
+
+class RouteTests(SynchronousTestCase):
+    def test_interface(self) -> None:
+        """The plugin that the configuration names could not be used."""
+        verifyObject(IRoutingPolicy, build(TableSettings(), cast(Any, None)))
+
+    def test_no_rules(self) -> None:
+        """Without a table nothing would be delivered."""
+        self.assertEqual(
+            ask(self, [], ANNA),
+            Local(mailbox=ANNA, reason="rosse.example is a local domain", plugin="table"),
+        )
+        route = ask(self, [], JSMITH)
+        self.assertEqual(route.hops, (NextHop(where="mx:mindspring.com"),))
+        self.assertEqual((route.rule, route.plugin), ("", "table"))
+
+    def test_smarthost(self) -> None:
+        """Mail would go straight to the exchanger although an intermediate server is prescribed."""
+        rule = RuleSettings(
+            recipients=("*@mindspring.com",),
+            via="tcp:127.0.0.1:2600",
+            tls="verify",
+            login="user",
+            password_file=FilePath("/etc/password"),
+        )
+        hop = NextHop(
+            where="tcp:127.0.0.1:2600", tls="verify", login="user", password_file="/etc/password"
+        )
+        self.assertEqual(
+            ask(self, [rule], JSMITH),
+            Relay(
+                hops=(hop,),
+                reason="rule 1 matches: tcp:127.0.0.1:2600",
+                rule="rule 1",
+                plugin="table",
+            ),
+        )
+        self.assertIsInstance(ask(self, [rule], ANNA), Local)
+
+    def test_local_domain_elsewhere(self) -> None:
+        """A gateway could not hand the mail of its domain to the servers behind it."""
+        rule = RuleSettings(recipients=("*@rosse.example",), via="unix:/run/l", protocol="lmtp")
+        route = ask(self, [rule], ANNA)
+        self.assertEqual(route.hops, (NextHop(where="unix:/run/l", protocol="lmtp"),))
+
+    def test_mail_exchangers(self) -> None:
+        """Rules for exchangers would send everything to one domain's."""
+        rule = RuleSettings(via=("mx", "mx:other.example", "tcp:backup.example:25"), tls="require")
+        route = ask(self, [rule], JSMITH)
+        self.assertEqual(
+            [hop.where for hop in route.hops],
+            ["mx:mindspring.com", "mx:other.example", "tcp:backup.example:25"],
+        )
+        self.assertEqual({hop.tls for hop in route.hops}, {"require"})
+        self.assertEqual(ask(self, [rule], ANNA).hops[0].where, "mx:rosse.example")
+        literal = ask(self, [rule], Address("a", "[192.0.2.1]"))
+        self.assertEqual(literal.hops[0].where, "mx:[192.0.2.1]")
+
+    def test_local(self) -> None:
+        """Mail for a domain that is not listed as local could not be kept here by a rule."""
+        rule = RuleSettings(name="ours", recipients=("*@mindspring.com",), via="local")
+        self.assertEqual(
+            ask(self, [rule], JSMITH),
+            Local(mailbox=JSMITH, reason='rule "ours" matches: local', rule="ours", plugin="table"),
+        )
+
+    def test_reject(self) -> None:
+        """A sender would not be told why mail is refused."""
+        rule = RuleSettings(recipients=("*@mindspring.com",), via="reject:moved to earthlink.net")
+        self.assertEqual(
+            ask(self, [rule], JSMITH),
+            Unroutable(
+                reason="moved to earthlink.net",
+                rule="rule 1",
+                plugin="table",
+                reply=Reply(550, "5.7.1", "moved to earthlink.net"),
+            ),
+        )
+
+    def test_senders(self) -> None:
+        """One provider's mail would take another's way; bounces could not be told apart."""
+        rules = [
+            RuleSettings(senders=("<>",), via="tcp:bounces.example:25"),
+            RuleSettings(senders=("*@rosse.example",), via="tcp:rosse.example:25"),
+            RuleSettings(senders=("*@*",), via="tcp:others.example:25"),
+        ]
+        for sender, where in [
+            (None, "tcp:bounces.example:25"),
+            (ANNA, "tcp:rosse.example:25"),
+            (JSMITH, "tcp:others.example:25"),
+        ]:
+            route = ask(self, rules, JSMITH, sender)
+            self.assertEqual(route.hops[0].where, where)
+
+    PATTERNS = st.sampled_from(
+        ["*", "*@*.example", "*@a.example", "u@a.example", "*@b.example", "*@[192.0.2.1]"]
+    )
+
+    @given(
+        st.lists(st.lists(PATTERNS, min_size=1, max_size=3), max_size=6),
+        st.sampled_from(["u@a.example", "v@a.example", "u@b.example", "u@c.org", "u@[192.0.2.1]"]),
+    )
+    @settings(deadline=None, max_examples=200)
+    def test_first_match_wins(self, table: list[list[str]], text: str) -> None:
+        """Looked up by domain, a table would decide otherwise than when read from the top."""
+        recipient = Address.parse(text)
+        rules = [
+            RuleSettings(recipients=tuple(patterns), via=f"tcp:h{number}:25")
+            for number, patterns in enumerate(table, start=1)
+        ]
+        wanted = next(
+            (
+                f"rule {number}"
+                for number, patterns in enumerate(table, start=1)
+                if any(AddressPattern.parse(p).matches(recipient) for p in patterns)
+            ),
+            "",
+        )
+        self.assertEqual(ask(self, rules, recipient).rule, wanted)
+
+
+class SettingsTests(SynchronousTestCase):
+    def test_mistakes(self) -> None:
+        """Mail would go astray, or a password to a stranger, because of a slip in the table."""
+        password = FilePath("/etc/password")
+        for keys, key, words in [
+            ({"via": "tpc:a:25"}, "via", "did you mean 'tcp'?"),
+            ({"recipients": ("mindspring.com",)}, "recipients", "not an address pattern"),
+            ({"recipients": ()}, "recipients", "would never match"),
+            ({"senders": ("@x",)}, "senders", "write *@x"),
+            ({"name": "a\nb"}, "name", "printable ASCII"),
+            ({"protocol": "uucp"}, "protocol", "uucp"),
+            ({"tls": "maybe"}, "tls", "maybe"),
+            ({"login": "user"}, None, "login is there without password_file"),
+            ({"password_file": password}, None, "password_file is there without login"),
+            ({"via": "mx", "protocol": "lmtp"}, None, "needs an endpoint string"),
+            ({"via": "local", "protocol": "lmtp"}, None, "needs an endpoint string"),
+            ({"via": "ssl:a:465", "tls": "verify"}, None, "write tls: instead"),
+        ]:
+            with self.subTest(keys=keys):
+                error = self.assertRaises(
+                    ValueError, RuleSettings, **{"via": "tcp:a:25", **cast(Any, keys)}
+                )
+                self.assertIn(words, error.args[0])
+                fields = [getattr(arg, "name", None) for arg in error.args[1:]]
+                if key is not None:
+                    self.assertIn(key, fields)
+        for via, words in [
+            ("mx", "whatever host DNS names"),
+            (("tcp:a:25", "mx:b.example"), "whatever host DNS names"),
+            ("reject:no", "no server is asked"),
+        ]:
+            error = self.assertRaises(
+                ValueError, RuleSettings, via=via, login="user", password_file=password
+            )
+            self.assertIn(words, error.args[0])
+
+    def test_names_are_unique(self) -> None:
+        """A log line could mean either of two rules."""
+        rules = tuple(RuleSettings(name=name, via="mx") for name in ("a", "", "", "b"))
+        TableSettings(rule=rules)
+        error = self.assertRaises(ValueError, TableSettings, rule=(*rules, rules[0]))
+        self.assertIn('two rules are named "a"', error.args[0])
