@@ -9,6 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.interop.postfix import write_postfix
 from tests.interop.programs import InteropCase, free_ports
 
 
@@ -33,54 +34,19 @@ class ServersCase(InteropCase):
         self.need_root()
         postfix = self.program("postfix", "postfix")
         root = self.folder / "postfix"
-        mail, spool, data = root / "mail", root / "spool", root / "data"
-        for folder in (root, mail, spool, data):
-            folder.mkdir(mode=0o755)
-        user = pwd.getpwnam("postfix")
-        nobody = pwd.getpwnam("nobody")
-        os.chown(data, user.pw_uid, user.pw_gid)
-        os.chown(mail, nobody.pw_uid, nobody.pw_gid)
-        self.write(
-            "postfix/main.cf",
-            f"compatibility_level = 3.6\nqueue_directory = {spool}\ndata_directory = {data}\n"
-            f"mail_owner = postfix\nmyhostname = next.{domain}\nmydestination =\n"
-            "inet_interfaces = loopback-only\ninet_protocols = ipv4\nmynetworks =\n"
-            f"maillog_file = {root}/postfix.log\nmaillog_file_prefixes = {root}\n"
-            f"virtual_mailbox_domains = {domain}\nvirtual_mailbox_base = {mail}\n"
-            "virtual_mailbox_maps = static:inbox/\n"
-            f"virtual_uid_maps = static:{nobody.pw_uid}\n"
-            f"virtual_gid_maps = static:{nobody.pw_gid}\n"
-            "smtpd_recipient_restrictions =\n"
-            "  check_recipient_access inline:{{gone@" + domain + " = 550 5.1.6 moved away},"
-            " {later@" + domain + " = 450 4.2.1 try later}}, reject_unauth_destination\n"
-            "smtpd_forbid_bare_newline = yes\nsmtpd_forbid_unauth_pipelining = yes\n",
-            0o644,
+        inbox = write_postfix(
+            root,
+            port,
+            domain,
+            "smtpd_recipient_restrictions = check_recipient_access inline:{"
+            f"{{gone@{domain} = 550 5.1.6 moved away}}, {{later@{domain} = 450 4.2.1 try later}}"
+            "}, reject_unauth_destination",
+            "smtpd_forbid_bare_newline = yes",
+            "smtpd_forbid_unauth_pipelining = yes",
         )
-        services = "".join(
-            f"{name} {kind} {private} - n {wake} {limit} {program}\n"
-            for name, kind, private, wake, limit, program in (
-                (f"127.0.0.1:{port}", "inet", "n", "-", "-", "smtpd"),
-                ("pickup", "unix", "n", "60", "1", "pickup"),
-                ("cleanup", "unix", "n", "-", "0", "cleanup"),
-                ("qmgr", "unix", "n", "300", "1", "qmgr"),
-                ("rewrite", "unix", "-", "-", "-", "trivial-rewrite"),
-                ("bounce", "unix", "-", "-", "0", "bounce"),
-                ("defer", "unix", "-", "-", "0", "bounce"),
-                ("trace", "unix", "-", "-", "0", "bounce"),
-                ("error", "unix", "-", "-", "-", "error"),
-                ("retry", "unix", "-", "-", "-", "error"),
-                ("smtp", "unix", "-", "-", "-", "smtp"),
-                ("virtual", "unix", "-", "-", "-", "virtual"),
-                ("anvil", "unix", "-", "-", "1", "anvil"),
-                ("proxymap", "unix", "-", "-", "-", "proxymap"),
-                ("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr"),
-                ("postlog", "unix-dgram", "n", "-", "1", "postlogd"),
-            )
-        )
-        self.write("postfix/master.cf", services, 0o644)
         process = self.start(postfix, "-c", root, "start-fg")
         self.wait_for_port(port, process)
-        return mail / "inbox"
+        return inbox
 
     def start_dns(self, *records: str) -> int:
         """A dnsmasq that answers from ``records`` alone (its options); returns its port."""
