@@ -1,0 +1,133 @@
+"""What there is while a server runs: its parts put together, and the exchange of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.ssl import CertificateOptions
+
+from mailframe.assembly import POLICY, Parts, build_parts
+from mailframe.delivery.dispatch import Dispatch
+from mailframe.embedding import Settlements
+from mailframe.queue.notices import NoticeWriter
+from mailframe.queue.runner import QueueRunner
+from mailframe.serving import PolicyInForce, ServerFactory, make_factories, tls_context
+from mailframe.settings import Settings
+
+
+@attrs.define(kw_only=True)
+class Running:
+    """A server's parts, put together.
+
+    :ivar parts: those that serve now
+    :ivar factories: serve who comes now, by the names of the servers
+    :ivar policy: judges
+    :ivar dispatch: makes the attempts
+    :ivar runner: moves the queue
+    :ivar settlements: tells programs when their message has left the queue
+    """
+
+    parts: Parts
+    factories: Mapping[str, ServerFactory]
+    policy: PolicyInForce
+    dispatch: Dispatch
+    runner: QueueRunner
+    settlements: Settlements
+
+    @property
+    def services(self) -> tuple[Any, ...]:
+        """What is to be started and stopped with the server; the runner last, who uses the rest."""
+        return (*self.parts.services, self.dispatch.relay.part, self.runner)
+
+    def exchange(self, parts: Parts, factories: Mapping[str, ServerFactory]) -> None:
+        """Use these for whatever begins from now on.
+
+        Sessions that are open keep their factory and its certificate, but are judged by the
+        policies that are in force when they ask.
+        """
+        self.policy.use(parts)
+        self.runner.schedule = parts.settings.schedule
+        self.runner.notices = _notice_writer(parts)
+        self.parts = parts
+        self.factories = factories
+
+
+def assemble(parts: Parts, context: CertificateOptions | None, owner: str) -> Running:
+    """Put the parts of a server together.
+
+    :param parts: all of them
+    :param context: the TLS context
+    :param owner: names this server's leases, unique among all that share the queue
+    """
+    clock, settings = parts.site.reactor, parts.settings
+    policy = PolicyInForce(parts)
+    dispatch = Dispatch(
+        router=policy, local=parts.local_agent(), relay=parts.relay_agent(), clock=clock
+    )
+    runner = QueueRunner(
+        storage=parts.queue.part,
+        storage_name=parts.queue.name,
+        dispatch=dispatch,
+        schedule=settings.schedule,
+        notices=_notice_writer(parts),
+        clock=clock,
+        owner=owner,
+        storage_time=settings.limits.plugin_time,
+    )
+    settlements = Settlements(parts.queue.part, clock)
+    runner.observe(settlements.stepped)
+    return Running(
+        parts=parts,
+        factories=make_factories(parts, policy, context),
+        policy=policy,
+        dispatch=dispatch,
+        runner=runner,
+        settlements=settlements,
+    )
+
+
+def _notice_writer(parts: Parts) -> NoticeWriter:
+    return NoticeWriter(
+        hostname=parts.settings.hostname,
+        random=parts.site.random,
+        schedule=parts.settings.schedule,
+    )
+
+
+def changeable(old: Settings, found: Settings) -> tuple[Settings, list[str]]:
+    """What of a changed configuration can come into force without a restart.
+
+    :param old: the one in force
+    :param found: the one that was read
+    :returns: settings with what can't change as it was, and the names of what was kept so
+    """
+    fixed = ("hostname", "state_dir", "relay", "dns")
+    kept = {name: getattr(old, name) for name in fixed}
+    changed = [name for name in fixed if getattr(found, name) != kept[name]]
+    for seam in ("queue", "delivery"):
+        if seam in old.chosen and old.chosen[seam] != found.chosen.get(seam):
+            changed.append(f"[{seam}]")
+    stay = {seam: choice for seam, choice in old.chosen.items() if seam not in POLICY}
+    listened = [(server.name, server.listen) for server in old.servers]
+    if listened != [(server.name, server.listen) for server in found.servers]:
+        changed.append("[[server]]")
+        kept |= {"servers": old.servers, "tls": found.tls or old.tls}
+    return attrs.evolve(found, **kept, chosen={**found.chosen, **stay}), changed
+
+
+def rebuild(
+    running: Running, settings: Settings, given: Mapping[str, Any]
+) -> tuple[Parts, dict[str, ServerFactory]]:
+    """Build what a reload exchanges; nothing is changed yet.
+
+    :param given: the parts that a program passed as objects
+    :raises PartError: a part can't be built
+    :raises CertificateError: certificate or key can't be used
+    """
+    context = tls_context(settings)
+    site = attrs.evolve(running.parts.site, local_domains=frozenset(settings.local_domains))
+    policy = build_parts(settings, site, POLICY, given)
+    parts = attrs.evolve(policy, built={**running.parts.built, **policy.built})
+    return parts, make_factories(parts, running.policy, context)

@@ -1,0 +1,304 @@
+"""The server as a Twisted service: the one place where parts, sockets and the queue's runner meet.
+
+Starting has two halves. While the process may still have privileges, the certificate's key is read
+and the sockets are opened, each with a `mailframe.listening.Door` that leads nowhere yet. After
+that, as the user it runs as, the parts are built, which make their files and threads now and not
+before a fork, and the doors are led to the factories that serve.
+
+Reloading builds accounts, authorisation, routing and factories anew and leads the doors to those,
+or, when anything of it fails, changes nothing. Whoever is connected stays so. Queue, mailboxes and
+sockets stay as they are.
+
+Stopping closes the sockets, lets transactions and attempts that are under way come to their end
+within a limit, and then closes the queue. What has not been tried by then is tried by the next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from weakref import WeakSet
+
+import attrs
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
+
+from mailframe.address import Address
+from mailframe.arguments import Arguments, read_arguments, read_parts
+from mailframe.assembly import PartError, open_parts
+from mailframe.certificates import CertificateError
+from mailframe.config_errors import SettingsError
+from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.embedding import SendHandle, hand_over
+from mailframe.listening import CannotListen, Doors
+from mailframe.plugin import SEAMS, find_parts
+from mailframe.queue.schedule import Schedule
+from mailframe.running import Running, assemble, changeable, rebuild
+from mailframe.server.limits import Limits
+from mailframe.serving import ServerFactory, tls_context
+from mailframe.settings import DEFAULT_PLUGINS, ServerSettings, Settings, TlsSettings, load
+
+__all__ = ["MailServer", "START_ERRORS", "open_parts"]
+
+log = Logger()
+
+# What keeps a server from starting, each with one message for the user.
+START_ERRORS = (SettingsError, PartError, CertificateError, CannotListen)
+STOP_TIME = 20.0  # seconds that sessions, and after them attempts, may take to come to their end
+
+
+class MailServer(MultiService):
+    """A mail server: an ordinary Twisted service that opens no socket until it is started.
+
+    Each part is a plugin's name, a table as in the configuration file, an instance of a plugin's
+    settings class, or an object that provides the seam's interface (`mailframe.interfaces`). The
+    queue's ``close`` is called when the server stops, also when it was passed as an object.
+
+    :param settings: what `mailframe.settings.load` gave; instead of the arguments up to ``relay``
+    :param hostname: our own name
+    :param local_domains: mail for these is delivered here
+    :param state_dir: the folder for everything the server writes
+    :param servers: what to listen for
+    :param tls: certificate and key
+    :param dns: name servers; by default the system's
+    :param reactor: by default the global one
+    :param resolver: answers DNS questions instead of ``dns``
+    :param in_thread: runs blocking work; see `mailframe.interfaces.Site`
+    :param random: the source of randomness; by default the operating system's
+    :raises SettingsError: the settings can't be used
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        hostname: str = "",
+        local_domains: Iterable[str] = (),
+        state_dir: str = "state",
+        servers: Sequence[ServerSettings | Mapping[str, Any]] = (),
+        tls: TlsSettings | Mapping[str, str] | None = None,
+        dns: Sequence[str] = (),
+        limits: Limits | None = None,
+        schedule: Schedule | None = None,
+        relay: RelaySettings | None = None,
+        accounts: Any = None,
+        authorisation: Any = None,
+        routing: Any = None,
+        queue: Any = None,
+        delivery: Any = None,
+        reactor: Any = None,
+        resolver: Any = None,
+        in_thread: Any = None,
+        random: Any = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted leaves it unannotated
+        asked = {
+            "accounts": accounts,
+            "authorisation": authorisation,
+            "routing": routing,
+            "queue": queue,
+            "delivery": delivery,
+        }
+        if settings is None:
+            installed = find_parts()
+            asked = {seam: asked[seam] or DEFAULT_PLUGINS[seam] for seam in SEAMS}
+            self._choices, self._given = read_parts(asked, installed)
+            arguments = Arguments(
+                hostname=hostname,
+                local_domains=local_domains,
+                state_dir=state_dir,
+                servers=servers,
+                tls=tls,
+                dns=dns,
+                limits=limits,
+                schedule=schedule,
+                relay=relay,
+            )
+            settings = read_arguments(arguments, self._choices)
+        else:
+            asked = {seam: part for seam, part in asked.items() if part is not None}
+            self._choices, self._given = read_parts(asked, find_parts()) if asked else ({}, {})
+        self.settings = self._with_choices(settings)
+        self._reactor = reactor
+        self._lent = {"resolver": resolver, "in_thread": in_thread, "random": random}
+        self._doors: Doors | None = None
+        self._context: CertificateOptions | None = None
+        self._running: Running | None = None
+        # factories that a reload replaced, for as long as somebody is connected to them
+        self._replaced: WeakSet[Any] = WeakSet()
+
+    @classmethod
+    def from_config(cls, path: str, **arguments: Any) -> MailServer:
+        """A server as a configuration file describes it.
+
+        :param path: the file
+        :param arguments: parts that take the place of the file's, ``reactor``, ``resolver``,
+            ``in_thread`` and ``random``, as for the class
+        :raises SettingsError: the file can't be used
+        """
+        return cls(settings=load(path), **arguments)
+
+    def _with_choices(self, settings: Settings) -> Settings:
+        return attrs.evolve(settings, chosen={**settings.chosen, **self._choices})
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor it runs under; looked up as late as possible."""
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    @property
+    def addresses(self) -> tuple[IAddress, ...]:
+        """Where it listens, in the order of the settings; empty while it doesn't."""
+        return self._doors.addresses() if self._doors else ()
+
+    # --- starting --------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Read the certificate's key and open the sockets.
+
+        :raises CertificateError: certificate or key can't be used
+        :raises CannotListen: a socket can't be opened; none stays open
+        """
+        self._context = tls_context(self.settings)
+        self._doors = Doors(self.reactor)
+        try:
+            for server in self.settings.servers:
+                for listen in server.listen:
+                    self._doors.open(server.name, listen)
+        except CannotListen:
+            self._close_doors()
+            raise
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # as above
+
+    def startService(self) -> None:
+        """Build the parts and begin to serve and to move the queue.
+
+        :raises PartError: a part can't be built; no socket stays open
+        """
+        if self._doors is None:
+            self.privilegedStartService()  # `twist` and most programs call this method only
+        for problem in self.settings.problems:
+            log.error("{problem}", problem=str(problem))
+        if not self.settings.servers:
+            log.warn("there is no [[server]]: nothing listens, only programs here can send")
+        try:
+            parts = open_parts(self.settings, self.reactor, given=self._given, **self._lent)
+        except PartError:
+            self._close_doors()
+            raise
+        owner = f"{parts.site.hostname}-{os.getpid()}-{parts.site.random.getrandbits(32):08x}"
+        running = self._running = assemble(parts, self._context, owner)
+        for service in running.services:
+            service.setServiceParent(self)
+        super().startService()  # type: ignore[no-untyped-call]  # as above
+        self._lead_to(running.factories)
+
+    def _lead_to(self, factories: Mapping[str, ServerFactory]) -> None:
+        assert self._doors is not None, "only a server that was started serves"
+        self._doors.lead_to({name: f.for_endpoint() for name, f in factories.items()})
+
+    def _close_doors(self) -> Deferred[Any]:
+        doors, self._doors = self._doors, None
+        return succeed(None) if doors is None else doors.close()
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, finish what is in flight within a limit, leave the rest in the queue."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        running, self._running = self._running, None
+        await self._close_doors()
+        if running is not None:
+            factories = {*running.factories.values(), *self._replaced}
+            await DeferredList([factory.drain(STOP_TIME) for factory in factories])
+            running.settlements.stop()
+            # The runner before the agents that it uses, and these before the queue.
+            for service in reversed(running.services):
+                await self._let_go(service)
+        # as above; what else was made a child of this service
+        await maybeDeferred(super().stopService)
+        if running is not None:
+            await running.parts.close()
+
+    async def _let_go(self, service: Any) -> None:
+        """Stop a child within a limit: one that hangs can't keep the rest from stopping."""
+        stopped = maybeDeferred(service.disownServiceParent)
+        try:
+            await stopped.addTimeout(STOP_TIME, self.reactor)
+        except Exception as error:
+            log.error("{service} did not stop: {error!r}", service=service, error=error)
+
+    # --- reloading -------------------------------------------------------------------------------
+
+    def reload(self) -> bool:
+        """Read configuration, accounts and certificate again, for whatever begins from now on.
+
+        :returns: whether that could be done; if not, nothing changed, and the log says why
+        """
+        running = self._running
+        if running is None:
+            return False
+        try:
+            found = load(self.settings.path) if self.settings.path else self.settings
+            settings, kept = changeable(self.settings, self._with_choices(found))
+            parts, factories = rebuild(running, settings, self._given)
+        except START_ERRORS as error:
+            log.error("the configuration in force stays, for: {reason}", reason=str(error))
+            return False
+        before = running.parts.services
+        self._replaced.update(running.factories.values())
+        running.exchange(parts, factories)
+        self.settings = settings
+        for service in parts.services:
+            if service not in before:
+                service.setServiceParent(self)
+        self._lead_to(factories)
+        for service in before:
+            if service not in parts.services:
+                Deferred.fromCoroutine(self._let_go(service))
+        for name in kept:
+            log.warn("what changed in {name} comes into force with a restart only", name=name)
+        log.info("the configuration was read again")
+        return True
+
+    # --- for programs ----------------------------------------------------------------------------
+
+    async def send(
+        self,
+        *,
+        sender: Address | str | None,
+        recipients: Sequence[Address | str],
+        content: bytes,
+    ) -> SendHandle:
+        """Put a message into the queue; see `mailframe.embedding.hand_over`.
+
+        :returns: by what to learn what becomes of it, once it would survive a power cut
+        :raises RuntimeError: the server is not running
+        """
+        parts = self._now().parts
+        id = await hand_over(
+            parts.queue.part, parts.site, sender=sender, recipients=recipients, content=content
+        )
+        return self.handle(id)
+
+    def handle(self, id: str) -> SendHandle:
+        """The handle of a message that was handed over before, by this server or an earlier one.
+
+        :raises RuntimeError: the server is not running
+        """
+        return SendHandle(id, self._now().settlements)
+
+    def _now(self) -> Running:
+        if self._running is None:
+            raise RuntimeError("the server is not running")
+        return self._running
