@@ -31,12 +31,11 @@ class Standing:
     def is_customer(self) -> bool:
         """Whether the provider recognises the client."""
         by_network, by_login = self.network is not None, self.login is not None
-        return {
-            "network": by_network,
-            "login": by_login,
-            "either": by_network or by_login,
-            "both": by_network and by_login,
-        }[self.customer]
+        if self.customer == "both":
+            return by_network and by_login
+        return (by_network and self.customer != "login") or (
+            by_login and self.customer != "network"
+        )
 
     @property
     def is_half_known(self) -> bool:

@@ -41,14 +41,14 @@ def _each(check: Callable[[str], object]) -> Any:
             try:
                 check(text)
             except ValueError as error:
-                raise ValueError(str(error), attribute) from None
+                raise ValueError(f"'{attribute.name}' {error}") from None
 
     return validate
 
 
 def _name(_instance: object, attribute: Any, value: Any) -> None:
     if value is not None and not (value.strip() and value.isprintable() and value.isascii()):
-        raise ValueError(f"found {value!r}; allowed: a name in printable ASCII", attribute)
+        raise ValueError(f"'{attribute.name}' found {value!r}; allowed: a name in printable ASCII")
 
 
 def _account_pattern(text: str) -> None:
@@ -91,8 +91,8 @@ class ProviderSettings:
         keys, given = needed[self.customer]
         if not given:
             raise ValueError(
-                f'provider "{self.name}" with customer = "{self.customer}" needs {keys}, '
-                "or it would recognise nobody"
+                f"'customer' \"{self.customer}\" needs {keys}, or provider {self.name} would "
+                "recognise nobody"
             )
 
 
@@ -100,7 +100,7 @@ def _unique_names(_instance: object, attribute: Any, value: Sequence[ProviderSet
     seen: set[str] = set()
     for provider in value:
         if provider.name in seen:
-            raise ValueError(f'two providers are named "{provider.name}"', attribute)
+            raise ValueError(f"'{attribute.name}' two providers are named {provider.name!r}")
         seen.add(provider.name)
 
 

@@ -27,23 +27,23 @@ PLUGIN = "table"
 
 def _patterns(_instance: object, attribute: Any, value: tuple[str, ...]) -> None:
     if not value:
-        raise ValueError("names no pattern, so the rule would never match", attribute)
+        raise ValueError(f"'{attribute.name}' names no pattern, so the rule would never match")
     try:
         AddressPatterns(value)
     except ValueError as error:
-        raise ValueError(str(error), attribute) from None
+        raise ValueError(f"'{attribute.name}' {error}") from None
 
 
 def _via(_instance: object, attribute: Any, value: str | tuple[str, ...]) -> None:
     try:
         parse_via(value)
     except ValueError as error:
-        raise ValueError(str(error), attribute) from None
+        raise ValueError(f"'{attribute.name}' {error}") from None
 
 
 def _name(_instance: object, attribute: Any, value: str) -> None:
     if not (value.isprintable() and value.isascii()):
-        raise ValueError(f"found {value!r}; allowed: a name in printable ASCII", attribute)
+        raise ValueError(f"'{attribute.name}' found {value!r}; allowed: a name in printable ASCII")
 
 
 @attrs.frozen(kw_only=True)
@@ -82,21 +82,21 @@ class RuleSettings:
             given, missing = "login", "password_file"
             if self.login is None:
                 given, missing = missing, given
-            raise ValueError(f"{given} is there without {missing}; a login needs both")
+            raise ValueError(f"'{given}' is there without {missing}; a login needs both")
         if self.login is not None and (via.kind != "hops" or via.uses_mx):
-            raise ValueError(
-                f'login with via = "{shown}" would hand the password to whatever host DNS names; '
-                "it is for an endpoint string alone"
+            why = (
+                "would hand the password to whatever host DNS names; it is for an endpoint alone"
                 if via.uses_mx
-                else f'login with via = "{shown}" is of no use: no server is asked to take the mail'
+                else "is of no use: no server is asked to take the mail"
             )
+            raise ValueError(f"'login' with via = \"{shown}\" {why}")
         if self.protocol == "lmtp" and (via.kind != "hops" or via.uses_mx):
             # RFC 2033 §5: LMTP is not for the port 25 of mail exchangers
-            raise ValueError(f'protocol = "lmtp" needs an endpoint string; found via = "{shown}"')
+            raise ValueError(f'\'protocol\' "lmtp" needs an endpoint string; found via = "{shown}"')
         if self.tls == "verify" and any(w.lower().startswith("ssl:") for w in via.where):
             raise ValueError(
-                f'tls = "verify" with via = "{shown}": an ssl: endpoint verifies no certificate; '
-                "write tls: instead"
+                f'\'tls\' "verify" with via = "{shown}": an ssl: endpoint verifies no '
+                "certificate; write tls: instead"
             )
 
 
@@ -104,7 +104,7 @@ def _unique_names(_instance: object, attribute: Any, value: Sequence[RuleSetting
     seen: set[str] = set()
     for rule in value:
         if rule.name and rule.name in seen:
-            raise ValueError(f'two rules are named "{rule.name}"', attribute)
+            raise ValueError(f"'{attribute.name}' two rules are named {rule.name!r}")
         seen.add(rule.name)
 
 

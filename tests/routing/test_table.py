@@ -158,20 +158,22 @@ class SettingsTests(SynchronousTestCase):
             ({"name": "a\nb"}, "name", "printable ASCII"),
             ({"protocol": "uucp"}, "protocol", "uucp"),
             ({"tls": "maybe"}, "tls", "maybe"),
-            ({"login": "user"}, None, "login is there without password_file"),
-            ({"password_file": password}, None, "password_file is there without login"),
-            ({"via": "mx", "protocol": "lmtp"}, None, "needs an endpoint string"),
-            ({"via": "local", "protocol": "lmtp"}, None, "needs an endpoint string"),
-            ({"via": "ssl:a:465", "tls": "verify"}, None, "write tls: instead"),
+            ({"login": "user"}, "login", "'login' is there without password_file"),
+            (
+                {"password_file": password},
+                "password_file",
+                "'password_file' is there without login",
+            ),
+            ({"via": "mx", "protocol": "lmtp"}, "protocol", "needs an endpoint string"),
+            ({"via": "local", "protocol": "lmtp"}, "protocol", "needs an endpoint string"),
+            ({"via": "ssl:a:465", "tls": "verify"}, "tls", "write tls: instead"),
         ]:
             with self.subTest(keys=keys):
                 error = self.assertRaises(
                     ValueError, RuleSettings, **{"via": "tcp:a:25", **cast(Any, keys)}
                 )
                 self.assertIn(words, error.args[0])
-                fields = [getattr(arg, "name", None) for arg in error.args[1:]]
-                if key is not None:
-                    self.assertIn(key, fields)
+                self.assertTrue(error.args[0].startswith(f"'{key}' "), error.args[0])
         for via, words in [
             ("mx", "whatever host DNS names"),
             (("tcp:a:25", "mx:b.example"), "whatever host DNS names"),
@@ -187,4 +189,4 @@ class SettingsTests(SynchronousTestCase):
         rules = tuple(RuleSettings(name=name, via="mx") for name in ("a", "", "", "b"))
         TableSettings(rule=rules)
         error = self.assertRaises(ValueError, TableSettings, rule=(*rules, rules[0]))
-        self.assertIn('two rules are named "a"', error.args[0])
+        self.assertIn("two rules are named 'a'", error.args[0])
