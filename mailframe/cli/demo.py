@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shlex
+import string
 import sys
 
 from mailframe.accounts.store import AccountStore
@@ -19,6 +20,7 @@ from mailframe.cli.template import configuration, write_file
 DOMAIN = "demo.example"
 NAMES = ("angelo", "jsmith")
 _FOLDERS = ("state", "mail")
+_LETTERS = string.ascii_letters + string.digits  # none that a shell or a program could take amiss
 _PASSWORD = re.compile(r"^(\S+@\S+) +(\S+)$", re.MULTILINE)
 
 _README = """\
@@ -127,7 +129,7 @@ def _read_passwords(readme: str) -> dict[str, str]:
 
 
 def _make_password() -> str:
-    return secrets.token_urlsafe(12)
+    return "".join(secrets.choice(_LETTERS) for _ in range(16))
 
 
 def lines(folder: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
-from typing import Any, get_type_hints
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import click
@@ -15,6 +16,7 @@ from mailframe.config_errors import SettingsError
 from mailframe.documents import Document
 from mailframe.plugin import Installed, Part, PluginError, find_parts, load_settings_class
 from mailframe.settings import load
+from mailframe.units import FilePath, Octets, Seconds, duration_text
 
 
 @click.command()
@@ -33,10 +35,7 @@ def plugins(config: str, as_json: bool) -> None:
     for part in document["plugins"]:
         help = part["help"] + (" (in use)" if part["in_use"] else "")
         rows.append((part["seam"], part["name"], "", help))
-        rows += [
-            ("", "", option["name"], f"{option['type']}{_default_text(option)}")
-            for option in part["options"]
-        ]
+        rows += [("", "", *row) for row in _option_rows(part["options"])]
     print_table(("seam", "plugin", "option", "what it is"), rows)
     for problem in document["problems"]:
         click.echo(
@@ -44,8 +43,18 @@ def plugins(config: str, as_json: bool) -> None:
         )
 
 
-def _default_text(option: Document) -> str:
-    return ", required" if option["required"] else f", default {option['default']}"
+def _option_rows(options: Sequence[Document], table: str = "") -> Iterator[tuple[str, str]]:
+    for option in options:
+        name = f"{table}{option['name']}"
+        if option["options"]:
+            yield name, option["type"]
+            yield from _option_rows(option["options"], f"{name}.")
+        elif option["required"]:
+            yield name, f"{option['type']}, required"
+        elif option["default"] is None:
+            yield name, f"{option['type']}, optional"
+        else:
+            yield name, f"{option['type']}, default {json.dumps(option['default'])}"
 
 
 def _in_use(config: str) -> Mapping[str, str] | None:
@@ -105,34 +114,71 @@ def plugins_document(installed: Installed, in_use: Mapping[str, str] | None) -> 
 
 
 def _options(part: Part) -> list[Document]:
-    settings = load_settings_class(part)
+    return options_of(load_settings_class(part))
+
+
+def options_of(settings: type[Any]) -> list[Document]:
+    """The options that a settings class reads, those of tables within it included."""
     hints = get_type_hints(settings)
-    return [
-        {
-            "name": field.name,
-            "type": _type_text(hints.get(field.name, field.type)),
-            "required": field.default is attrs.NOTHING,
-            "default": _default(field.default),
-        }
-        for field in attrs.fields(settings)
-    ]
+    options = []
+    for field in attrs.fields(settings):
+        hint = hints.get(field.name, field.type)
+        inner = _tables_of(hint)
+        options.append(
+            {
+                "name": field.name,
+                "type": type_text(hint),
+                "required": field.default is attrs.NOTHING,
+                "default": None if inner else _default(field.default, hint),
+                "options": options_of(inner) if inner else [],
+            }
+        )
+    return options
 
 
-def _type_text(hint: Any) -> str:
-    name = getattr(hint, "__name__", None)
-    # A generic type such as tuple[str, ...] has the bare name of its origin; its text says more.
-    return (
-        name if name and not getattr(hint, "__args__", None) else str(hint).replace("typing.", "")
-    )
+def _tables_of(hint: Any) -> type[Any] | None:
+    """The settings class of a table within a table, or of an array of such tables."""
+    for each in (hint, *get_args(hint)):
+        if isinstance(each, type) and attrs.has(each):
+            return each
+    return None
 
 
-def _default(value: Any) -> object:
+_WORDS: Mapping[Any, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    Seconds: "duration",
+    Octets: "size",
+    FilePath: "path",
+}
+
+
+def type_text(hint: Any) -> str:
+    """What may be written for an option, in words."""
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if isinstance(hint, type) and attrs.has(hint):
+        return "table"
+    arguments = [each for each in get_args(hint) if each not in (type(None), Ellipsis)]
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " | ".join(f'"{each}"' for each in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(map(type_text, arguments))
+    if origin is not None and arguments:
+        return f"list of: {type_text(arguments[0])}"
+    return getattr(hint, "__name__", None) or str(hint)
+
+
+def _default(value: Any, hint: Any) -> object:
     if value is attrs.NOTHING:
         return None
     if isinstance(value, attrs.Factory):  # type: ignore[arg-type]  # the stub calls it a function
-        return _default(value.factory()) if not value.takes_self else "computed"
-    if isinstance(value, enum.Enum):
-        return value.name
+        return None if value.takes_self else _default(value.factory(), hint)
     if isinstance(value, tuple | list | set | frozenset):
-        return [str(item) for item in value]
+        return [_default(item, None) for item in value]
+    if hint is Seconds:
+        return duration_text(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -63,6 +63,8 @@ class ConsoleServerFactory:
 class _QuietSite(Site):
     """A site without an access log: paths and agents are the client's own words."""
 
+    noisy = False
+
     def startFactory(self) -> None:
         """Begin nothing: the base class would keep a clock running for its log."""
 

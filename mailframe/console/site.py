@@ -211,6 +211,7 @@ class ConsoleResource(Resource):
 
 def _send(request: Any, answer: Answer) -> None:
     request.setResponseCode(answer.status)
+    request.responseHeaders.removeHeader(b"Server")  # which version runs is nobody's business
     for name, value in HEADERS.items():
         request.setHeader(name, value)
     if answer.status == 405:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
+from typing import Literal
+
+import attrs
 
 from mailframe.cli import plugins as plugins_module
 from mailframe.plugin import SEAMS, Installed, Part, Problem
+from mailframe.units import Octets, Seconds
 from tests.cli.commands import CommandCase
 
 
@@ -36,10 +41,19 @@ class Plugins(CommandCase):
         options = {option["name"]: option for option in found["queue", "sqlite"]["options"]}
         self.assertEqual(
             options["inline"],
-            {"name": "inline", "type": "Octets", "required": False, "default": 65536},
+            {
+                "name": "inline",
+                "type": "size",
+                "required": False,
+                "default": 65536,
+                "options": [],
+            },
         )
         self.assertIs(found["queue", "sqlite"]["in_use"], True)
         self.assertIs(found["queue", "memory"]["in_use"], False)
+        self.assertEqual(options["history"]["default"], "2w")
+        (rules,) = found["routing", "table"]["options"]
+        self.assertIn("via", [option["name"] for option in rules["options"]])
         (path,) = found["accounts", "file"]["options"]
         self.assertEqual((path["name"], path["required"]), ("path", True))
 
@@ -47,7 +61,40 @@ class Plugins(CommandCase):
         """A person would have to read JSON."""
         text = self.run_here("plugins").stdout
         self.assertIn("queue\tsqlite", text)
-        self.assertIn("required", text)
+        self.assertIn("\t\tpath\tpath, required\n", text)
+        self.assertIn("\t\trule.via\t", text)
+        self.assertIn('\t\thistory\tduration, default "2w"\n', text)
+
+    def test_types(self) -> None:
+        """Types of Python would be shown, which nobody writes into a configuration."""
+
+        @attrs.frozen
+        class Inner:
+            size: Octets = Octets(1)
+
+        for hint, words in (
+            (bool, "true or false"),
+            (Literal["a", "b"], '"a" | "b"'),
+            (int | None, "whole number"),
+            (Seconds | None, "duration"),
+            (tuple[str, ...], "list of: text"),
+            (tuple[Inner, ...], "list of: table"),
+            (Inner, "table"),
+            (PurePath, "PurePath"),
+        ):
+            self.assertEqual(plugins_module.type_text(hint), words)
+
+    def test_defaults(self) -> None:
+        """A default that can't be shown as JSON would end in a traceback."""
+
+        @attrs.frozen
+        class Odd:
+            made: list[PurePath] = attrs.Factory(lambda: [PurePath("a/b")])
+            computed: str = attrs.Factory(lambda self: "x", takes_self=True)
+            other: PurePath = PurePath("a/c")  # noqa: RUF009  # frozen
+
+        defaults = [option["default"] for option in plugins_module.options_of(Odd)]
+        self.assertEqual(defaults, [["a/b"], None, "a/c"])
 
     def test_without_a_configuration(self) -> None:
         """Who has no configuration yet, or a broken one, could not find out what to write."""
