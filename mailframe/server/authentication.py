@@ -45,8 +45,15 @@ class Authentication:
         """
         try:
             address = await guard.ask(
-                "accounts", (), self._clock, self._limits.plugin_time, lambda: self._ask(login)
+                "accounts",
+                (),
+                self._clock,
+                self._limits.plugin_time,
+                lambda: self._ask(login),
+                (UnauthorizedLogin,),
             )
+        except UnauthorizedLogin:
+            address = None
         except guard.PluginFault:
             return UNAVAILABLE
         log.info(
@@ -59,12 +66,9 @@ class Authentication:
         return address if address is not None else await self._refuse()
 
     async def _ask(self, login: Login) -> Address | None:
-        try:
-            _, avatar, logout = await self._portal.login(
-                UsernamePassword(login.user, login.password), None, IMailUser
-            )
-        except UnauthorizedLogin:
-            return None
+        _, avatar, logout = await self._portal.login(
+            UsernamePassword(login.user, login.password), None, IMailUser
+        )
         address: Address = cast(IMailUser, avatar).address
         # RFC 4616 §2: whoever proves to be one user may not act as another.
         if login.authzid not in (b"", login.user, str(address).encode("ascii")):

@@ -101,10 +101,15 @@ class Incoming:
         """Wait until the sink has room again."""
         try:
             await guard.ask(
-                self._storage_name, (), self._clock, self._limits.plugin_time, lambda: room
+                self._storage_name,
+                (),
+                self._clock,
+                self._limits.plugin_time,
+                lambda: room,
+                (StorageFault,),
             )
-        except guard.PluginFault as error:
-            self._storage_failed(error.__cause__ or error)
+        except (StorageFault, guard.PluginFault) as error:
+            self._storage_failed(error)
 
     async def end(self, refusal: Reply | None = None) -> Reply:
         """The content is complete: have it kept.
@@ -120,34 +125,22 @@ class Incoming:
                 await waiting
         if self._refusal is not None:
             return self._refusal
-        try:
-            failure = await guard.ask(
-                self._storage_name, (), self._clock, self._limits.plugin_time, self._commit
-            )
-        except guard.PluginFault:
-            failure = FAULT
-        if failure is not None:
-            self._log_refusal(failure, "the storage could not keep it")
-            return failure
-        self._log_acceptance()
-        return Reply(250, "2.0.0", f"queued as {self._id}")
-
-    async def _commit(self) -> Reply | None:
         sink, self._sink = self._sink, None
         assert sink is not None
         try:
-            await sink.commit()
-        except StorageFull:
-            return NO_ROOM
-        except StorageFault as error:
-            log.error(
-                "storage {storage} could not keep {id}: {reason!r}",
-                storage=self._storage_name,
-                id=self._id,
-                reason=str(error),
+            await guard.ask(
+                self._storage_name,
+                (),
+                self._clock,
+                self._limits.plugin_time,
+                sink.commit,
+                (StorageFault,),
             )
-            return FAULT
-        return None
+        except (StorageFault, guard.PluginFault) as error:
+            self._storage_failed(error)
+            return self._refusal or FAULT
+        self._log_acceptance()
+        return Reply(250, "2.0.0", f"queued as {self._id}")
 
     def abandon(self, reason: str) -> None:
         """The client went away, or was sent away, before the end."""
@@ -168,16 +161,17 @@ class Incoming:
                 log.failure("storage {storage} failed to abort", storage=self._storage_name)
         self._log_refusal(reply, reason)
 
-    def _storage_failed(self, error: BaseException) -> None:
+    def _storage_failed(self, error: Exception) -> None:
         if isinstance(error, StorageFull):
             self.refuse(NO_ROOM, "the storage is full")
             return
         log.error(
-            "storage {storage} failed to take content: {error!r}",
+            "storage {storage} could not keep message {id}: {error!r}",
             storage=self._storage_name,
+            id=self._id,
             error=error,
         )
-        self.refuse(FAULT, "the storage could not take it")
+        self.refuse(FAULT, "the storage could not keep it")
 
     def _log_refusal(self, reply: Reply, reason: str) -> None:
         log.info(

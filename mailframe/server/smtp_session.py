@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -24,12 +24,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.envelope import Client
+from mailframe.guard import as_deferred
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.admission import Transaction
 from mailframe.server.authentication import Authentication
 from mailframe.server.incoming import Incoming
+from mailframe.server.outlet import Outlet
 from mailframe.server.peer import peer_address, tls_description
-from mailframe.server.running import Running, start
 from mailframe.wire.sasl import SERVER_MECHANISMS
 from mailframe.wire.smtp_events import (
     Authenticate,
@@ -85,7 +86,7 @@ class SmtpSession(Protocol):
         self._tls = False
         self._transaction: Transaction | None = None
         self._incoming: Incoming | None = None
-        self._running: Running[Reply | None] | None = None
+        self._running: Deferred[Reply | None] | None = None
         self._event: Event | None = None  # the one whose answer is waited for
         self._closing = False  # the transport was told to close
         self._lost = False
@@ -103,6 +104,7 @@ class SmtpSession(Protocol):
         server = self._server
         transport = self._transport()
         self._tls = server.tls == "implicit" or ISSLTransport.providedBy(transport)
+        self._outlet = Outlet(transport, tls=self._tls)
         address, port = peer_address(transport)
         self._counted_as = address
         self._set_client(
@@ -121,15 +123,11 @@ class SmtpSession(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Octets arrived."""
         self._heard = self._server.clock.seconds()
-        try:
-            self._receiver.receive(data)
-            if self._running is None:
-                self._advance()
-            elif len(self._receiver) > MAX_UNPARSED:
-                self._pause_input()
-        except Exception:
-            log.failure("fault in the dialogue with {address}", address=self._client.address)
-            self._end(BROKEN, "a fault of ours")
+        self._receiver.receive(data)
+        if self._running is None:
+            self._advance()
+        elif len(self._receiver) > MAX_UNPARSED:
+            self._pause_input()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone: let go of everything."""
@@ -163,23 +161,33 @@ class SmtpSession(Protocol):
     # --- events and answers -------------------------------------------------------------------
 
     def _advance(self) -> None:
+        """Go on with the dialogue as far as it goes."""
+        try:
+            self._take_events()
+        except Exception:
+            log.failure("fault in the dialogue with {address}", address=self._client.address)
+            self._end(BROKEN, "a fault of ours")
+
+    def _take_events(self) -> None:
         receiver = self._receiver
         while not self._output_full:
             event = receiver.next_event()
             if event is None:
                 break
+            answer: Any  # `Answer` and then, once it was waited for, a Reply or None
             try:
                 answer = _ANSWERS[type(event)](self, event)
                 if answer is not None and not isinstance(answer, Reply):
-                    self._event = event
-                    result = start(answer, self._answered)
-                    if isinstance(result, Running):
-                        self._suspend(result)
+                    running = as_deferred(answer)
+                    if not running.called:
+                        self._suspend(event, running)
                         return
-                    answer = result
-            except Exception:
-                log.failure("fault while answering {address}", address=self._client.address)
-                answer = self._fault(event)
+                    answer = running.result
+                    if isinstance(answer, Failure):
+                        running.addErrback(lambda _: None)  # taken notice of here
+                        answer = self._fault(event, answer)
+            except Exception as error:
+                answer = self._fault(event, Failure(error))  # type: ignore[no-untyped-call]  # Twisted leaves it bare
             if answer is not None:
                 receiver.reply(answer)
         if self._stopping and not receiver.in_transaction:
@@ -189,16 +197,16 @@ class SmtpSession(Protocol):
             self._input_paused = False
             self._transport().resumeProducing()
 
-    def _suspend(self, running: Running[Reply | None]) -> None:
+    def _suspend(self, event: Event, running: Deferred[Reply | None]) -> None:
         """An answer has to be waited for."""
-        if running.finished:
-            return
+        self._event = event
         self._running = running
         octets = self._receiver.take_output()
         if octets:
-            self._transport().write(octets)
-        if isinstance(self._event, Content):
+            self._outlet.write(octets)
+        if isinstance(event, Content):
             self._pause_input()
+        running.addBoth(self._answered)
 
     def _answered(self, result: Reply | Failure | None) -> None:
         """The answer that was waited for is there."""
@@ -206,20 +214,20 @@ class SmtpSession(Protocol):
         event, self._event = self._event, None
         assert event is not None
         if isinstance(result, Failure):
-            if self._lost and isinstance(result.value, CancelledError):
-                return
-            log.failure(
-                "fault while answering {address}", failure=result, address=self._client.address
-            )
-            result = self._fault(event)
+            result = self._fault(event, result)
         if self._lost or self._closing:
             return
         if result is not None:
             self._receiver.reply(result)
         self._advance()
 
-    def _fault(self, event: Event) -> Reply | None:
+    def _fault(self, event: Event, failure: Failure) -> Reply | None:
         """What to answer when answering failed through a fault of ours."""
+        if self._lost and isinstance(failure.value, CancelledError):
+            return None
+        log.failure(
+            "fault while answering {address}", failure=failure, address=self._client.address
+        )
         if isinstance(event, Content):
             assert self._incoming is not None
             self._incoming.abandon("a fault of ours")
@@ -230,7 +238,7 @@ class SmtpSession(Protocol):
         """Send the replies so far; close when the receiver is done."""
         octets = self._receiver.take_output()
         if octets:
-            self._transport().write(octets)
+            self._outlet.write(octets)
         if self._receiver.closing and not self._closing:
             self._close()
 
@@ -269,9 +277,10 @@ class SmtpSession(Protocol):
             self.drop()
             return
         transport = self._transport()
-        transport.write(receiver.take_output())
-        transport.startTLS(self._server.tls_context)
+        self._outlet.write(receiver.take_output())
         self._tls = True
+        self._outlet = Outlet(transport, tls=True)
+        transport.startTLS(self._server.tls_context)
         if self._authentication is not None:
             self._authentication.log_out()
         self._set_client(attrs.evolve(self._client, helo=None, esmtp=False, login=None))
