@@ -246,7 +246,8 @@ class RelayConnection(Protocol):
         self._make_room()
 
     def stopProducing(self) -> None:
-        """The transport will take no more; `connectionLost` says the rest."""
+        """The transport is closing down; `connectionLost` says the rest."""
+        self._connected = False
         self._make_room()
 
     # --- between the sender and the transport ------------------------------------------------
@@ -300,7 +301,7 @@ class RelayConnection(Protocol):
         try:
             content = await open_content()
             try:
-                await self._stream(sender, content)
+                complete = await self._stream(sender, content)
             finally:
                 content.close()
         except Exception:
@@ -308,15 +309,19 @@ class RelayConnection(Protocol):
             sender.fail(Reply(451, "4.3.0", "the content could not be read here"))
             self._break()
         else:
-            sender.end_of_content()
-            self._watch()
+            if complete:
+                sender.end_of_content()
+                self._watch()
         self._pump()
 
-    async def _stream(self, sender: Sender, content: IContent) -> None:
-        """Send all of the content but the final dot, for which the last piece waits."""
+    async def _stream(self, sender: Sender, content: IContent) -> bool:
+        """Send all of the content but the final dot, for which the last piece waits.
+
+        :returns: whether it came to the end
+        """
         producing = False
         octets = await content.read()
-        while octets and sender.stage == "content":
+        while octets and self._connected and sender.stage == "content":
             sender.content(octets)
             octets = await content.read()
             if octets and self._connected:
@@ -327,8 +332,9 @@ class RelayConnection(Protocol):
                 self._watch()
                 if self._room is not None:
                     await self._room
-        if producing:
+        if producing and self._connected:
             self.transport.unregisterProducer()
+        return self._connected and sender.stage == "content"
 
     def _given_up(self, _waiting: Deferred[Any]) -> None:
         """Whoever waits for an answer cancelled it; `CancelledError` is the answer."""

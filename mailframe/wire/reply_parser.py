@@ -23,7 +23,7 @@ MAX_TEXT = 4096  # characters of a reply's text that are kept, all lines togethe
 # Reply-line = Reply-code [ SP / "-" textstring ], RFC 5321 §4.2; "250" alone must be understood.
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 # status-code SP at the start of the text, RFC 2034 §4
-_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
+_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 
 
 class ReplyError(Exception):

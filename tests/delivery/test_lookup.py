@@ -1,0 +1,269 @@
+"""Asking DNS, which may answer anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.names import dns
+from twisted.names.error import (
+    AuthoritativeDomainError,
+    DNSFormatError,
+    DNSQueryRefusedError,
+    DomainError,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery.addresses import is_prohibited
+from mailframe.delivery.exchanges import NO_SUCH_NAME, Exchange, Host, LookupFault
+from mailframe.delivery.lookup import MAX_KEPT, Lookup
+from mailframe.reply import Reply
+from mailframe.testing.resolver import FakeResolver
+
+
+class Answering:
+    """A resolver that gives the same answer, or raises the same error, to every question."""
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self.lookupMailExchange = self.lookupAddress = self.lookupIPV6Address = lambda name: (
+            answer()
+        )
+
+
+class LookupTests(SynchronousTestCase):
+    """`Lookup`, over a resolver in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+
+    def lookup(self, resolver: Any, **kwargs: Any) -> Lookup:
+        arguments: dict[str, Any] = {
+            "resolver": resolver,
+            "clock": self.clock,
+            "seconds": 30,
+            "hostname": "mx.rosse.example",
+            "own_addresses": ("192.0.2.99",),
+            "prohibited": is_prohibited,
+            "random": Random(1),
+        }
+        return Lookup(**{**arguments, **kwargs})
+
+    def hosts(self, zone: dict[str, Any], domain: str = "blu.example") -> Any:
+        answer = self.successResultOf(
+            Deferred.fromCoroutine(self.lookup(FakeResolver(zone)).hosts(domain))
+        )
+        if isinstance(answer, Reply):
+            return f"{answer.code} {answer.status}"
+        return [(host.name, host.address) for host in answer]
+
+    def ask(self, lookup: Lookup, question: str, name: str = "blu.example") -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(getattr(lookup, question)(name)))
+
+    def test_hosts(self) -> None:
+        """No mail would go to other domains."""
+        zone = {
+            "blu.example": {"MX": [(20, "b.blu.example"), (10, "a.blu.example")]},
+            "a.blu.example": {"A": ["192.0.2.1"], "AAAA": ["2001:db8::1"]},
+            "b.blu.example": {"AAAA": ["2001:db8::2"]},
+        }
+        self.assertEqual(
+            self.hosts(zone),
+            [
+                ("a.blu.example", "192.0.2.1"),
+                ("a.blu.example", "2001:db8::1"),
+                ("b.blu.example", "2001:db8::2"),
+            ],
+        )
+
+    def test_without_mx(self) -> None:
+        """Mail for domains that have only an address would bounce."""
+        zone = {"blu.example": {"A": ["192.0.2.1"]}}
+        self.assertEqual(self.hosts(zone), [("blu.example", "192.0.2.1")])
+
+    def test_nowhere(self) -> None:
+        """A domain that can't get mail would not be told from one that may later."""
+        self.assertEqual(self.hosts({}), "550 5.1.2")
+        self.assertEqual(self.hosts({"blu.example": {"TXT": ["x"]}}), "550 5.1.2")
+        self.assertEqual(self.hosts({"blu.example": {"MX": [(0, "")]}}), "556 5.1.10")
+        self.assertEqual(self.hosts({"blu.example": {"MX": [(0, "gone.example")]}}), "550 5.4.4")
+        self.assertEqual(
+            self.hosts(
+                {"blu.example": {"MX": [(0, "a.example")]}, "a.example": {"A": ["127.0.0.1"]}}
+            ),
+            "550 5.4.4",
+        )
+        self.assertEqual(
+            self.hosts(
+                {"blu.example": {"MX": [(0, "a.example")]}, "a.example": {"A": ["192.0.2.99"]}}
+            ),
+            "554 5.4.6",
+        )
+
+    def test_literals(self) -> None:
+        """Mail to an address literal would go through DNS, or into our own network."""
+        self.assertEqual(self.hosts({}, "[192.0.2.7]"), [("192.0.2.7", "192.0.2.7")])
+        self.assertEqual(self.hosts({}, "[IPv6:2001:db8::7]"), [("2001:db8::7", "2001:db8::7")])
+        self.assertEqual(self.hosts({}, "[127.0.0.1]"), "550 5.4.4")
+        self.assertEqual(self.hosts({}, "[192.0.2.99]"), "554 5.4.6")
+
+    def test_aliases(self) -> None:
+        """Exchangers that are named through CNAMEs would not be found."""
+        zone = {
+            "blu.example": {"CNAME": ["www.blu.example"]},
+            "www.blu.example": {"MX": [(1, "alias.blu.example")]},
+            "alias.blu.example": {"CNAME": ["Host.blu.example"]},
+            "host.blu.example": {"A": ["192.0.2.1"]},
+        }
+        self.assertEqual(self.hosts(zone), [("alias.blu.example", "192.0.2.1")])
+
+    def test_endless_aliases(self) -> None:
+        """A loop of CNAMEs would be followed for ever."""
+        records = [
+            dns.RRHeader("a.example", dns.CNAME, payload=dns.Record_CNAME("b.example")),
+            dns.RRHeader("b.example", dns.CNAME, payload=dns.Record_CNAME("a.example")),
+        ]
+        lookup = self.lookup(Answering(lambda: succeed((records, [], []))))
+        self.assertEqual(self.ask(lookup, "exchanges", "a.example"), ())
+
+    def test_unasked_records(self) -> None:
+        """Whoever can slip a record into an answer could have the mail."""
+        records = [
+            dns.RRHeader("evil.example", dns.A, payload=dns.Record_A("192.0.2.66")),
+            dns.RRHeader("blu.example", dns.A, cls=dns.CH, payload=dns.Record_A("192.0.2.67")),
+            dns.RRHeader("blu.example", dns.MX, payload=dns.Record_MX(1, "evil.example")),
+            dns.RRHeader("BLU.example", dns.A, payload=dns.Record_A("192.0.2.1")),
+            dns.RRHeader("blu.example", dns.A, payload=dns.Record_A("192.0.2.1")),
+        ]
+        lookup = self.lookup(Answering(lambda: succeed((records, [], []))))
+        self.assertEqual(self.ask(lookup, "addresses"), ("192.0.2.1",))
+
+    def test_faults(self) -> None:
+        """Mail would bounce because a name server is out of order."""
+        for error in (DNSFormatError(), DNSQueryRefusedError(), DomainError(), ValueError("?")):
+            for answer in (partial(fail, error), self._raising(error)):
+                lookup = self.lookup(Answering(answer))
+                self.assertIsInstance(self.ask(lookup, "exchanges"), LookupFault)
+                self.assertIsInstance(self.ask(lookup, "addresses"), LookupFault)
+        resolver = FakeResolver({"blu.example": {"MX": [(1, "a.example")]}, "a.example": {}})
+        resolver.servfail.add("blu.example")
+        answer = self.ask(self.lookup(resolver), "hosts")
+        self.assertEqual((answer.code, answer.status), (451, "4.4.3"))
+        self.assertIn("SERVFAIL", str(answer))
+
+    def _raising(self, error: Exception) -> Callable[[], Any]:
+        def answer() -> Any:
+            raise error
+
+        return answer
+
+    def test_no_such_name(self) -> None:
+        """A misspelt domain would be tried for days."""
+        lookup = self.lookup(Answering(lambda: fail(AuthoritativeDomainError())))
+        self.assertIs(self.ask(lookup, "exchanges"), NO_SUCH_NAME)
+        self.assertIs(self.ask(lookup, "addresses"), NO_SUCH_NAME)
+
+    def test_malformed_answers(self) -> None:
+        """An answer made of nonsense would crash the delivery."""
+        header = dns.RRHeader("blu.example", dns.A, payload=dns.Record_A("192.0.2.1"))
+        header.payload.address = b"too long for an address"
+        for sections in (None, (), (None,), ([None], [], []), ([header], [], [])):
+            lookup = self.lookup(Answering(lambda sections=sections: succeed(sections)))
+            self.assertIsInstance(self.ask(lookup, "addresses"), LookupFault)
+
+    def test_silence(self) -> None:
+        """A name server that never answers would hold a delivery for ever."""
+        never: list[Deferred[Any]] = []
+
+        def silent() -> Deferred[Any]:
+            never.append(Deferred())
+            return never[-1]
+
+        lookup = self.lookup(Answering(silent))
+        asked = Deferred.fromCoroutine(lookup.exchanges("blu.example"))
+        self.clock.advance(29)
+        self.assertNoResult(asked)
+        self.clock.advance(1)
+        fault = self.successResultOf(asked)
+        self.assertEqual(fault, LookupFault("DNS did not answer in time for blu.example"))
+        never[0].callback(([], [], []))  # too late, and no harm done
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancelled_by_one(self) -> None:
+        """A delivery that is given up would fail the others that wait for the same answer."""
+        shared: Deferred[Any] = Deferred()
+        lookup = self.lookup(Answering(lambda: shared))
+        asked = Deferred.fromCoroutine(lookup.exchanges("blu.example"))
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertFalse(shared.called)
+        for question in ("addresses", "hosts"):
+            lookup = self.lookup(Answering(Deferred))
+            asked = Deferred.fromCoroutine(getattr(lookup, question)("blu.example"))
+            asked.cancel()
+            self.failureResultOf(asked, CancelledError)
+        zone = {"blu.example": {"MX": [(1, "a.example"), (1, "b.example")]}, "a.example": {}}
+        resolver = FakeResolver(zone, self.clock)
+        resolver.timeouts.update(["a.example", "b.example"])
+        asked = Deferred.fromCoroutine(self.lookup(resolver).hosts("blu.example"))
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+
+    def test_cancelled_by_the_resolver(self) -> None:
+        """A question that others gave up would end the delivery as if it were given up itself."""
+        lookup = self.lookup(Answering(lambda: fail(CancelledError())))
+        self.assertIsInstance(self.ask(lookup, "exchanges"), LookupFault)
+
+    def test_kept(self) -> None:
+        """Every message would ask DNS anew, or old records would be used for ever."""
+        resolver = FakeResolver({"blu.example": {"MX": [(1, "a.example")]}})
+        lookup = self.lookup(resolver)
+        for _ in range(2):
+            self.assertEqual(self.ask(lookup, "exchanges"), (Exchange(1, "a.example"),))
+        self.assertEqual(len(resolver.asked), 1)
+        self.clock.advance(301)
+        resolver.zone.clear()
+        self.assertIs(self.ask(lookup, "exchanges"), NO_SUCH_NAME)
+        self.assertIs(self.ask(lookup, "exchanges"), NO_SUCH_NAME)
+        self.assertEqual(len(resolver.asked), 2)
+        self.clock.advance(61)
+        resolver.servfail.add("blu.example")
+        self.assertIsInstance(self.ask(lookup, "exchanges"), LookupFault)
+        resolver.servfail.clear()
+        resolver.zone["blu.example"] = {"MX": []}
+        self.assertEqual(self.ask(lookup, "exchanges"), ())
+        self.assertEqual(len(resolver.asked), 4)
+
+    def test_kept_within_bounds(self) -> None:
+        """Mail to ever different domains would fill the memory."""
+        lookup = self.lookup(FakeResolver({}))
+        for number in range(MAX_KEPT + 10):
+            self.ask(lookup, "exchanges", f"d{number}.example")
+        self.assertEqual(len(lookup._kept), MAX_KEPT)
+
+    def test_no_ttl(self) -> None:
+        """A record that says it must not be kept would be kept."""
+        record = dns.RRHeader("blu.example", dns.MX, ttl=0, payload=dns.Record_MX(1, "a.example"))
+        asked = []
+        lookup = self.lookup(Answering(lambda: asked.append(1) or succeed(([record], [], []))))
+        self.ask(lookup, "exchanges")
+        self.ask(lookup, "exchanges")
+        self.assertEqual(len(asked), 2)
+
+    def test_one_family_fails(self) -> None:
+        """A host would be lost because its name server fails for the other kind of address."""
+
+        class HalfBroken(FakeResolver):
+            def lookupIPV6Address(self, name: Any, timeout: Any = None) -> Any:
+                return fail(DNSQueryRefusedError())
+
+        resolver = HalfBroken({"blu.example": {"A": ["192.0.2.1"]}})
+        self.assertEqual(
+            self.ask(self.lookup(resolver), "hosts"), (Host("blu.example", "192.0.2.1"),)
+        )
+        resolver = HalfBroken({"blu.example": {"TXT": ["x"]}})
+        answer = self.ask(self.lookup(resolver), "hosts")
+        self.assertEqual((answer.code, answer.status), (451, "4.4.3"))

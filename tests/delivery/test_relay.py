@@ -1,0 +1,612 @@
+"""The relay agent against whole servers on a virtual network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mailframe.address import Address
+from mailframe.delivery.connection import CLOSING
+from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings
+from mailframe.interfaces import IDeliveryAgent, Job
+from mailframe.outcome import Delivered, NextHop, Outcome, Postponed, Refused, Relay
+from mailframe.reply import Reply
+from mailframe.testing.contents import FakeContent
+from mailframe.testing.network import VirtualReactor
+from mailframe.testing.site import make_site
+from mailframe.units import Seconds
+from tests.delivery.servers import CLOSE, SILENCE, ScriptedServer
+
+ANGELO = Address.parse("angelo@rosse.example")
+BOB = Address.parse("bob@blu.example")
+CAROL = Address.parse("carol@blu.example")
+CONTENT = b"Subject: x\r\n\r\nbody\r\n"
+TOO_MANY = b"452 4.5.3 too many\r\n"
+TAKEN = Reply(250, "2.0.0", "taken")
+FIRST, SECOND = "192.0.2.1", "192.0.2.2"
+ZONE = {
+    "blu.example": {"MX": [(10, "a.blu.example"), (20, "b.blu.example")]},
+    "a.blu.example": {"A": [FIRST]},
+    "b.blu.example": {"A": [SECOND]},
+    "inside.example": {"MX": [(1, "localhost.example")]},
+    "localhost.example": {"A": ["127.0.0.1"]},
+    "null.example": {"MX": [(0, "")]},
+    "six.example": {"AAAA": ["2001:db8::6"]},
+}
+BLU = NextHop(where="mx:blu.example")
+
+
+class RelayCase(SynchronousTestCase):
+    """An agent on a virtual network."""
+
+    def setUp(self) -> None:
+        self.reactor = VirtualReactor()
+        self.site = make_site(
+            state_dir="/nowhere", reactor=self.reactor, zone=ZONE, hostname="mx.rosse.example"
+        )
+        self.agents: list[RelayAgent] = []
+        self.opened: list[FakeContent] = []
+        self.addCleanup(self.nothing_left)
+
+    def nothing_left(self) -> None:
+        self.reactor.advance(STOPPING + CLOSING + 5)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        for agent in self.agents:
+            self.assertEqual(agent._destinations, {})
+            self.assertEqual(agent._sessions._connections, set())
+            self.assertEqual(agent._sessions._connecting, set())
+        for content in self.opened:
+            self.assertEqual(content.closed, 1)
+
+    def agent(self, **settings: Any) -> RelayAgent:
+        agent = RelayAgent(RelaySettings(**settings), self.site)
+        self.agents.append(agent)
+        return agent
+
+    def listen(self, server: ScriptedServer, address: str = FIRST, port: int = 25) -> Any:
+        return self.reactor.at(address).listenTCP(port, server, interface=address)
+
+    def job(self, *hops: NextHop, recipients: Sequence[Address] = (BOB,), **changes: Any) -> Job:
+        async def open_content() -> FakeContent:
+            content = FakeContent(CONTENT)
+            self.opened.append(content)
+            return content
+
+        route = Relay(reason="for the test", hops=hops or (BLU,))
+        job = Job(
+            id="q1",
+            sender=ANGELO,
+            recipients=tuple(recipients),
+            routes=(route,) * len(recipients),
+            body="7BIT",
+            size=len(CONTENT),
+            arrived=0.0,
+            attempt=0,
+            open=open_content,
+        )
+        return attrs.evolve(job, **changes)
+
+    def start(self, agent: RelayAgent, job: Job) -> Deferred[Sequence[Outcome]]:
+        result = Deferred.fromCoroutine(agent.deliver(job))
+        self.reactor.advance(0)
+        return result
+
+    def deliver(self, agent: RelayAgent, job: Job | None = None) -> Sequence[Outcome]:
+        return self.successResultOf(self.start(agent, job or self.job()))
+
+
+class DeliveryTests(RelayCase):
+    """Where a message goes."""
+
+    def test_interfaces(self) -> None:
+        """The server could not use the agent."""
+        agent = self.agent()
+        verifyObject(IDeliveryAgent, agent)
+        verifyObject(IService, agent)
+
+    def test_through_mx(self) -> None:
+        """No mail would reach other domains."""
+        server = ScriptedServer()
+        self.listen(server)
+        outcomes = self.deliver(self.agent(), self.job(recipients=[BOB, CAROL]))
+        where = "a.blu.example [192.0.2.1]:25"
+        self.assertEqual(outcomes, (Delivered(where=where, reply=TAKEN),) * 2)
+        self.assertEqual(server.messages, [CONTENT])
+
+    def test_through_endpoint(self) -> None:
+        """A configured smarthost, also one on this machine, could not be used."""
+        server = ScriptedServer()
+        self.listen(server, "127.0.0.1", 2600)
+        hop = NextHop(where="tcp:127.0.0.1:2600")
+        (outcome,) = self.deliver(self.agent(), self.job(hop))
+        self.assertEqual(outcome, Delivered(where="tcp:127.0.0.1:2600", reply=TAKEN))
+
+    def test_lmtp(self) -> None:
+        """A route to an LMTP server would speak SMTP."""
+        server = ScriptedServer(DOT=b"250 2.0.0 one\r\n452 4.2.2 full\r\n")
+        self.listen(server, "127.0.0.1", 24)
+        hop = NextHop(where="tcp:127.0.0.1:24", protocol="lmtp")
+        outcomes = self.deliver(self.agent(), self.job(hop, recipients=[BOB, CAROL]))
+        self.assertIsInstance(outcomes[0], Delivered)
+        self.assertIsInstance(outcomes[1], Postponed)
+        self.assertEqual(server.verbs, ["LHLO", "MAIL", "RCPT", "RCPT", "DATA"])
+
+    def test_ipv6(self) -> None:
+        """Hosts that have only IPv6 could not be reached."""
+        server = ScriptedServer()
+        self.listen(server, "2001:db8::6")
+        (outcome,) = self.deliver(self.agent(), self.job(NextHop(where="mx:six.example")))
+        self.assertEqual(outcome.where, "six.example [2001:db8::6]:25")
+
+    def test_private_addresses(self) -> None:
+        """A stranger's MX record could lead us into our own network."""
+        server = ScriptedServer()
+        self.listen(server, "127.0.0.1")
+        job = self.job(NextHop(where="mx:inside.example"))
+        (outcome,) = self.deliver(self.agent(), job)
+        self.assertIsInstance(outcome, Refused)
+        self.assertEqual(outcome.reply.status, "5.4.4")
+        self.assertEqual(server.commands, [])
+        (outcome,) = self.deliver(self.agent(allow_private=True), job)
+        self.assertIsInstance(outcome, Delivered)
+
+    def test_ourselves(self) -> None:
+        """A server would send mail to itself in a circle."""
+        agent = RelayAgent(RelaySettings(), self.site, local_addresses=[FIRST])
+        (outcome,) = self.deliver(agent)
+        self.assertEqual((outcome.reply.code, outcome.reply.status), (554, "5.4.6"))
+
+    def test_no_mail_accepted(self) -> None:
+        """Mail for a domain that takes none would be tried for days."""
+        (outcome,) = self.deliver(self.agent(), self.job(NextHop(where="mx:null.example")))
+        self.assertEqual(outcome, Refused(where="", reply=outcome.reply))
+        self.assertEqual(outcome.reply.code, 556)
+
+    def test_dns_out_of_order(self) -> None:
+        """Mail would bounce because DNS does not answer."""
+        self.site.resolver.timeouts.add("blu.example")
+        result = self.start(self.agent(), self.job())
+        self.reactor.advance(30)
+        (outcome,) = self.successResultOf(result)
+        self.assertEqual((outcome.reply.code, outcome.reply.status), (451, "4.4.3"))
+        self.assertIsInstance(outcome, Postponed)
+        self.reactor.advance(60)
+
+    def test_plan(self) -> None:
+        """``explain`` would show other hosts than those that mail goes to."""
+        hops = (BLU, NextHop(where="tcp:smart.example:587"), NextHop(where="mx:null.example"))
+        route = Relay(reason="x", hops=hops)
+        planned = self.successResultOf(Deferred.fromCoroutine(self.agent().plan(route)))
+        self.assertEqual(
+            [[str(target) for target in hop.targets] for hop in planned],
+            [
+                ["a.blu.example [192.0.2.1]:25", "b.blu.example [192.0.2.2]:25"],
+                ["tcp:smart.example:587"],
+                [],
+            ],
+        )
+        self.assertEqual(planned[1].targets[0].host, "smart.example")
+        self.assertEqual(planned[2].reply.status, "5.1.10")
+
+    def test_misconfigured_routes(self) -> None:
+        """Mail would bounce because of a mistake in our configuration."""
+        for where in ("tcp", "nonsense:x", "mx:not a domain", "tcp:host:port:x:y:z"):
+            (outcome,) = self.deliver(self.agent(), self.job(NextHop(where=where)))
+            self.assertIsInstance(outcome, Postponed)
+            self.assertEqual(outcome.reply.status, "4.3.5", where)
+
+
+class FallbackTests(RelayCase):
+    """Which server is tried next, and when none is."""
+
+    def test_next_host(self) -> None:
+        """A domain's backup servers would be of no use."""
+        for server in (
+            None,
+            ScriptedServer(GREETING=b"421 4.3.2 busy\r\n"),
+            ScriptedServer(GREETING=b"554 5.3.2 no service\r\n"),
+            ScriptedServer(GREETING=CLOSE),
+            ScriptedServer(EHLO=b"421 4.3.2 busy\r\n"),
+            ScriptedServer(EHLO=b"450 4.3.2 busy\r\n"),
+            ScriptedServer(MAIL=b"421 4.3.2 busy\r\n"),
+            ScriptedServer(RCPT=CLOSE),
+            ScriptedServer(DATA=CLOSE),
+        ):
+            self.setUp()
+            backup = ScriptedServer()
+            self.listen(backup, SECOND)
+            if server is not None:
+                self.listen(server)
+            (outcome,) = self.deliver(self.agent())
+            self.assertEqual(outcome, Delivered(where="b.blu.example [192.0.2.2]:25", reply=TAKEN))
+            self.reactor.advance(CLOSING)
+
+    def test_unreachable_host(self) -> None:
+        """A host whose cable is pulled would stop mail that the backup could take."""
+        backup = ScriptedServer()
+        self.listen(backup, SECOND)
+        self.reactor.unreachable(FIRST)
+        result = self.start(self.agent(), self.job())
+        self.reactor.advance(29)
+        self.assertNoResult(result)
+        self.reactor.advance(1)
+        (outcome,) = self.successResultOf(result)
+        self.assertIsInstance(outcome, Delivered)
+
+    def test_replies_are_final(self) -> None:
+        """A refused recipient would be tried at every backup server."""
+        for answers, kind in (
+            ({"MAIL": b"550 5.7.1 no\r\n"}, Refused),
+            ({"MAIL": b"451 4.7.1 greylisted\r\n"}, Postponed),
+            ({"RCPT": b"550 5.1.1 no\r\n"}, Refused),
+            ({"RCPT": b"450 4.2.1 later\r\n"}, Postponed),
+            ({"DATA": b"451 4.3.0 later\r\n"}, Postponed),
+            ({"DOT": b"554 5.6.0 spam\r\n"}, Refused),
+            ({"DOT": b"421 4.3.2 bye\r\n"}, Postponed),
+            ({"DOT": CLOSE}, Postponed),
+        ):
+            self.setUp()
+            backup = ScriptedServer()
+            self.listen(ScriptedServer(**answers))
+            self.listen(backup, SECOND)
+            (outcome,) = self.deliver(self.agent())
+            self.assertIsInstance(outcome, kind)
+            self.assertEqual(outcome.where, "a.blu.example [192.0.2.1]:25")
+            self.assertEqual(backup.commands, [])
+            self.reactor.advance(CLOSING)
+
+    def test_silent_after_the_dot(self) -> None:
+        """The recipient would get the message twice."""
+        backup = ScriptedServer()
+        self.listen(ScriptedServer(DOT=SILENCE))
+        self.listen(backup, SECOND)
+        result = self.start(self.agent(), self.job())
+        self.reactor.advance(600)
+        (outcome,) = self.successResultOf(result)
+        self.assertIsInstance(outcome, Postponed)
+        self.assertIn("may have been delivered", str(outcome.reply))
+        self.assertEqual(backup.commands, [])
+
+    def test_part_of_the_recipients(self) -> None:
+        """Recipients of whom the first host said something would be asked about again."""
+        self.listen(ScriptedServer(RCPT=[b"550 5.1.1 nobody\r\n", b"250 ok\r\n"], DATA=CLOSE))
+        backup = ScriptedServer()
+        self.listen(backup, SECOND)
+        outcomes = self.deliver(self.agent(), self.job(recipients=[BOB, CAROL]))
+        self.assertIsInstance(outcomes[0], Refused)
+        self.assertEqual(outcomes[0].where, "a.blu.example [192.0.2.1]:25")
+        self.assertEqual(outcomes[1].where, "b.blu.example [192.0.2.2]:25")
+        self.assertIn(b"RCPT TO:<carol@blu.example>", backup.commands[0])
+        self.assertNotIn(b"RCPT TO:<bob@blu.example>", backup.commands[0])
+
+    def test_nobody_left(self) -> None:
+        """Mail would bounce although one of the hosts may take it later."""
+        (outcome,) = self.deliver(self.agent())
+        self.assertEqual(
+            outcome,
+            Postponed(
+                where="b.blu.example [192.0.2.2]:25",
+                reply=Reply(
+                    451,
+                    "4.4.1",
+                    "could not connect to b.blu.example [192.0.2.2]:25: connection refused",
+                ),
+            ),
+        )
+        no_service = Reply(554, "5.3.2", "no service")
+        self.listen(ScriptedServer(GREETING=b"554 5.3.2 no service\r\n"), SECOND)
+        (outcome,) = self.deliver(self.agent())
+        self.assertIsInstance(outcome, Postponed)
+        self.listen(ScriptedServer(GREETING=b"554 5.3.2 no service\r\n"))
+        (outcome,) = self.deliver(self.agent())
+        self.assertEqual(outcome, Refused(where="b.blu.example [192.0.2.2]:25", reply=no_service))
+
+    def test_next_hop(self) -> None:
+        """The second of two configured smarthosts would never be used."""
+        server = ScriptedServer()
+        self.listen(server, "127.0.0.1", 2600)
+        hops = (
+            NextHop(where="tcp:127.0.0.1:2599"),
+            NextHop(where="mx:null.example"),
+            NextHop(where="tcp:127.0.0.1:2600"),
+        )
+        (outcome,) = self.deliver(self.agent(), self.job(*hops))
+        self.assertEqual(outcome.where, "tcp:127.0.0.1:2600")
+
+    def test_too_many_recipients(self) -> None:
+        """All but the first hundred recipients would get their mail a quarter of an hour later."""
+        server = ScriptedServer(
+            RCPT=[
+                b"250 ok\r\n",
+                TOO_MANY,
+                TOO_MANY,
+                b"250 ok\r\n",
+            ]
+        )
+        self.listen(server)
+        recipients = [BOB, CAROL, ANGELO]
+        outcomes = self.deliver(self.agent(), self.job(recipients=recipients))
+        self.assertEqual([type(outcome) for outcome in outcomes], [Delivered] * 3)
+        self.assertEqual(len(server.messages), 2)
+        server.answers["RCPT"] = TOO_MANY
+        outcomes = self.deliver(self.agent(), self.job(recipients=recipients))
+        self.assertEqual([type(outcome) for outcome in outcomes], [Postponed] * 3)
+
+    def test_cancelled(self) -> None:
+        """A delivery that is given up would hold its connection, or go on behind our back."""
+        self.reactor.unreachable(FIRST)
+        self.site.resolver.timeouts.add("late.example")
+        for where in ("mx:blu.example", "mx:late.example", "tcp:192.0.2.1:25"):
+            agent = self.agent(connections_per_destination=1)
+            job = self.job(NextHop(where=where))
+            result, waiting = self.start(agent, job), self.start(agent, job)
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            result.cancel()
+            self.failureResultOf(result)
+        self.reactor.up(FIRST)
+        server = ScriptedServer(DOT=SILENCE)
+        self.listen(server)
+        result = self.start(self.agent(), self.job())
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.reactor.advance(0)
+        self.assertEqual(server.connections, [])
+        self.reactor.advance(60)
+
+
+class EightBitTests(RelayCase):
+    """Content beyond ASCII (RFC 6152)."""
+
+    def outcome(self, server: ScriptedServer, *contents: FakeContent) -> Outcome:
+        self.listen(server)
+        unread = list(contents)
+
+        async def open_content() -> FakeContent:
+            return unread.pop(0)
+
+        job = self.job(body="8BITMIME", open=open_content)
+        (outcome,) = self.deliver(self.agent(), job)
+        return outcome
+
+    PLAIN = b"250 mx\r\n"
+
+    def test_offered(self) -> None:
+        """Mail in most of the world's languages would bounce."""
+        server = ScriptedServer()
+        content = FakeContent("Grüße\r\n".encode())
+        self.assertIsInstance(self.outcome(server, content), Delivered)
+        self.assertTrue(server.commands[0][1].endswith(b" BODY=8BITMIME"))
+
+    def test_not_offered(self) -> None:
+        """Content would be damaged by a server that does not take it."""
+        server = ScriptedServer(EHLO=self.PLAIN)
+        content = FakeContent("x\r\nGrüße\r\n".encode(), piece=3)
+        outcome = self.outcome(server, content)
+        self.assertIsInstance(outcome, Refused)
+        self.assertEqual(outcome.reply.status, "5.6.3")
+        self.assertEqual(content.closed, 1)
+        self.assertEqual(server.verbs, ["EHLO"])
+
+    def test_not_needed(self) -> None:
+        """A message that was only declared so would bounce at old servers."""
+        server = ScriptedServer(EHLO=self.PLAIN)
+        contents = FakeContent(b"plain\r\n"), FakeContent(b"plain\r\n")
+        self.assertIsInstance(self.outcome(server, *contents), Delivered)
+        self.assertEqual([content.closed for content in contents], [1, 1])
+
+    def test_unreadable(self) -> None:
+        """A fault of our disk would bounce mail."""
+        outcome = self.outcome(ScriptedServer(EHLO=self.PLAIN), FakeContent(b"", fails_after=0))
+        self.assertIsInstance(outcome, Postponed)
+        self.assertEqual(outcome.reply.status, "4.3.0")
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_slow(self) -> None:
+        """A message whose content is read slowly would lose its place at the server."""
+        server = ScriptedServer(EHLO=self.PLAIN)
+        self.listen(server)
+        opening: list[Deferred[Any]] = []
+
+        def open_content() -> Deferred[Any]:
+            opening.append(Deferred())
+            return opening[-1]
+
+        result = self.start(self.agent(), self.job(body="8BITMIME", open=open_content))
+        server.connections[0].transport.loseConnection()
+        self.reactor.advance(0)
+        opening[0].callback(FakeContent(b"plain"))
+        self.reactor.advance(0)
+        (outcome,) = self.successResultOf(result)
+        self.assertIsInstance(outcome, Postponed)
+        result = self.start(self.agent(), self.job(body="8BITMIME", open=open_content))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+
+
+class ReuseTests(RelayCase):
+    """Connections that serve more than one message."""
+
+    def test_reused(self) -> None:
+        """Every message would pay for a connection of its own."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent()
+        for _ in range(5):
+            self.assertIsInstance(self.deliver(agent)[0], Delivered)
+            self.reactor.advance(4)
+        self.assertEqual(len(server.commands), 1)
+        self.assertEqual(server.verbs, ["EHLO", *["MAIL", "RCPT", "DATA"] * 5])
+        self.reactor.advance(1)
+        self.assertEqual(server.verbs[-1], "QUIT")
+        self.assertEqual(agent._destinations, {})
+
+    def test_not_across_policies(self) -> None:
+        """Mail that must have TLS would go over a connection without."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent()
+        self.deliver(agent)
+        self.deliver(agent, self.job(attrs.evolve(BLU, tls="none")))
+        self.deliver(agent, self.job(attrs.evolve(BLU, tls="require")))
+        self.assertEqual(len(server.commands), 3)
+
+    def test_messages_per_connection(self) -> None:
+        """Servers that limit messages per connection would close on us."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent(reuse_messages=2)
+        for _ in range(5):
+            self.deliver(agent)
+        self.assertEqual([len(commands) for commands in server.commands], [8, 8, 4])
+
+    def test_switched_off(self) -> None:
+        """Connections would be kept although the configuration says no."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent(reuse_idle=Seconds(0))
+        self.deliver(agent)
+        self.assertEqual(server.verbs[-1], "QUIT")
+        self.assertEqual(agent._destinations, {})
+
+    def test_closed_in_the_meantime(self) -> None:
+        """Mail would be postponed because a server closed a connection that was idle."""
+        for farewell in (b"", b"421 4.4.2 idle\r\n", b"250 noise\r\n"):
+            self.setUp()
+            server = ScriptedServer()
+            self.listen(server)
+            agent = self.agent()
+            self.deliver(agent)
+            server.connections[0].transport.write(farewell)
+            server.connections[0].transport.loseConnection()
+            self.reactor.advance(0)
+            self.assertIsInstance(self.deliver(agent)[0], Delivered)
+            self.assertEqual(len(server.commands), 2)
+            self.nothing_left()
+
+    def test_closed_at_mail(self) -> None:
+        """Mail would be postponed because a server tired of the connection just now."""
+        for answer in (CLOSE, b"421 4.7.0 enough\r\n"):
+            self.setUp()
+            server = ScriptedServer()
+            self.listen(server)
+            agent = self.agent()
+            self.deliver(agent)
+            server.answers["MAIL"] = [answer]
+            (outcome,) = self.deliver(agent)
+            self.assertEqual(outcome.where, "a.blu.example [192.0.2.1]:25")
+            self.assertIsInstance(outcome, Delivered)
+            self.assertEqual(len(server.commands), 2)
+            self.nothing_left()
+
+    def test_lost_later(self) -> None:
+        """A message whose kept connection breaks at DATA would not be tried elsewhere."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent()
+        self.deliver(agent)
+        server.answers["DATA"] = [CLOSE]
+        self.assertIsInstance(self.deliver(agent)[0], Delivered)
+        self.assertEqual(len(server.messages), 2)
+
+    def test_limit(self) -> None:
+        """A server would see hundreds of connections from us, or messages would be overtaken."""
+        server = ScriptedServer(DOT=[SILENCE, SILENCE])
+        self.listen(server)
+        agent = self.agent(connections_per_destination=2)
+        results = [self.start(agent, self.job()) for _ in range(6)]
+        self.assertEqual(len(server.connections), 2)
+        self.assertEqual(len(server.messages), 2)
+        server.connections[0].transport.write(b"250 2.0.0 taken\r\n")
+        self.reactor.advance(0)
+        for index in (0, 2, 3, 4, 5):
+            self.assertIsInstance(self.successResultOf(results[index])[0], Delivered)
+        self.assertNoResult(results[1])
+        self.assertEqual(len(server.commands), 2)
+        server.connections[1].transport.write(b"250 2.0.0 taken\r\n")
+        self.reactor.advance(0)
+        self.successResultOf(results[1])
+
+    def test_those_who_wait_share_the_bad_news(self) -> None:
+        """A dead host would hold up its messages one connection timeout after the other."""
+        self.reactor.unreachable(FIRST)
+        self.reactor.unreachable(SECOND)
+        agent = self.agent(connections_per_destination=2)
+        results = [self.start(agent, self.job()) for _ in range(50)]
+        self.reactor.advance(61)
+        for result in results:
+            (outcome,) = self.successResultOf(result)
+            self.assertIsInstance(outcome, Postponed)
+            self.assertIn("no answer in time", str(outcome.reply))
+
+    def test_many_refused_at_once(self) -> None:
+        """A long line of messages that are each refused at once would exhaust the stack."""
+        server = ScriptedServer(EHLO=b"250-mx\r\n250 SIZE 5\r\n")
+        self.listen(server)
+        agent = self.agent(connections_per_destination=1, reuse_messages=10_000)
+        results = [self.start(agent, self.job()) for _ in range(1)]
+        results += [Deferred.fromCoroutine(agent.deliver(self.job())) for _ in range(2000)]
+        self.reactor.advance(0)
+        for result in results:
+            self.assertIsInstance(self.successResultOf(result)[0], Refused)
+
+
+class ServiceTests(RelayCase):
+    """Starting and stopping."""
+
+    def test_idle(self) -> None:
+        """Servers would see our connections break at every restart."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent()
+        agent.startService()
+        self.deliver(agent)
+        stopped = agent.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(server.verbs[-1], "QUIT")
+        self.assertEqual(server.connections, [])
+        (outcome,) = self.deliver(agent)
+        self.assertEqual((type(outcome), outcome.reply.status), (Postponed, "4.3.2"))
+        agent.startService()
+        self.assertIsInstance(self.deliver(agent)[0], Delivered)
+
+    def test_under_way(self) -> None:
+        """A message on its way would be sent again after every restart."""
+        server = ScriptedServer(DOT=[SILENCE])
+        self.listen(server)
+        agent = self.agent(connections_per_destination=1)
+        result, waiting = self.start(agent, self.job()), self.start(agent, self.job())
+        stopped = agent.stopService()
+        self.assertEqual(self.successResultOf(waiting)[0].reply.status, "4.3.2")
+        self.reactor.advance(STOPPING - 1)
+        self.assertNoResult(stopped)
+        server.connections[0].transport.write(b"250 2.0.0 taken\r\n")
+        self.reactor.advance(0)
+        self.assertIsInstance(self.successResultOf(result)[0], Delivered)
+        self.successResultOf(stopped)
+
+    def test_broken_off(self) -> None:
+        """A silent server would hold up the shutdown for ten minutes."""
+        server = ScriptedServer(DOT=[SILENCE])
+        self.listen(server)
+        self.listen(ScriptedServer(GREETING=SILENCE), SECOND)
+        self.reactor.unreachable("192.0.2.3")
+        agent = self.agent()
+        results = [
+            self.start(agent, self.job()),
+            self.start(agent, self.job(NextHop(where="tcp:192.0.2.2:25"))),
+            self.start(agent, self.job(NextHop(where="tcp:192.0.2.3:25"))),
+        ]
+        self.reactor.advance(5)
+        stopped = agent.stopService()
+        self.reactor.advance(STOPPING)
+        self.successResultOf(stopped)
+        for result in results:
+            self.assertIsInstance(self.successResultOf(result)[0], Postponed)

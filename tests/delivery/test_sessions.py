@@ -1,0 +1,269 @@
+"""Opening sessions: TLS under each policy, and the login."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import DNSLookupError, NoRouteError
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery.connection import CLOSING, RelayConnection
+from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.delivery.sessions import Sessions
+from mailframe.delivery.targets import Target
+from mailframe.outcome import NextHop, TlsPolicy
+from mailframe.reply import Reply
+from mailframe.testing.network import VirtualReactor
+from mailframe.testing.site import make_site
+from mailframe.wire.sasl import Login
+from tests.delivery.servers import ScriptedServer
+from tests.delivery.test_tls_policy import server_options, trust_root
+
+HOST = "192.0.2.1"
+LOGIN = Login(authzid=b"", user=b"user", password=b"secret")
+WITH_TLS = b"250-mx\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n"
+
+
+class SessionsCase(SynchronousTestCase):
+    """Sessions with one server on a virtual network."""
+
+    def setUp(self) -> None:
+        self.reactor = VirtualReactor()
+        self.site = make_site(state_dir="/nowhere", reactor=self.reactor)
+        self.sessions = Sessions(settings=RelaySettings(), site=self.site, trust_root=trust_root())
+        self.addCleanup(self.nothing_left)
+
+    def nothing_left(self) -> None:
+        closed = Deferred.fromCoroutine(self.sessions.close())
+        self.reactor.advance(CLOSING * 2)
+        self.successResultOf(closed)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def open(
+        self,
+        server: ScriptedServer,
+        policy: TlsPolicy,
+        name: str = "mx.blu.example",
+        login: Login | None = None,
+    ) -> RelayConnection | Reply:
+        self.reactor.at(HOST).listenTCP(25, server)
+        result = self.begin(policy, name, login)
+        self.reactor.advance(0)
+        opened = self.successResultOf(result)
+        if isinstance(opened, RelayConnection):
+            self.assertTrue(opened.usable)
+        return opened
+
+    def begin(
+        self, policy: TlsPolicy, name: str = "mx.blu.example", login: Login | None = None
+    ) -> Deferred[Any]:
+        endpoint = TCP4ClientEndpoint(self.reactor, HOST, 25)
+        target = Target(where="mx:x", host=name, address=HOST, port=25, endpoint=endpoint)
+        hop = NextHop(where="mx:x", tls=policy)
+        return Deferred.fromCoroutine(self.sessions.open(target, hop, login))
+
+
+class TlsTests(SessionsCase):
+    """STARTTLS, for real."""
+
+    def server(self, *names: str, **kwargs: Any) -> ScriptedServer:
+        return ScriptedServer(
+            tls=server_options(*(names or ("mx.blu.example",)), **kwargs), EHLO=WITH_TLS
+        )
+
+    def test_good_certificate(self) -> None:
+        """Mail that must be encrypted would not go out at all."""
+        for policy in ("opportunistic", "require", "verify"):
+            self.setUp()
+            server = self.server()
+            self.assertIsInstance(self.open(server, policy), RelayConnection)
+            self.assertEqual(server.verbs, ["EHLO", "STARTTLS", "EHLO"])
+            self.nothing_left()
+
+    def test_bad_certificates(self) -> None:
+        """Somebody in between could read mail whose route asks for a verified server."""
+        for server in (self.server(trusted=False), self.server("other.example")):
+            for policy, good in (("opportunistic", True), ("require", True), ("verify", False)):
+                self.setUp()
+                server.commands.clear()
+                opened = self.open(server, policy)
+                if good:
+                    self.assertIsInstance(opened, RelayConnection)
+                else:
+                    assert isinstance(opened, Reply)
+                    self.assertEqual((opened.code, opened.status), (454, "4.7.5"))
+                    self.assertEqual(server.verbs, ["EHLO", "STARTTLS"])
+                self.nothing_left()
+        self.flushLoggedErrors()
+
+    def test_reason(self) -> None:
+        """Nobody could tell why TLS with a server fails."""
+        opened = self.open(self.server(trusted=False), "verify")
+        self.assertIn("certificate verify failed", str(opened))
+
+    def test_old_version(self) -> None:
+        """TLS versions that are broken would be taken for encryption."""
+        for policy in ("require", "verify"):
+            self.setUp()
+            opened = self.open(self.server(old=True), policy)
+            assert isinstance(opened, Reply)
+            self.assertEqual(opened.status, "4.7.5")
+            self.nothing_left()
+
+    def test_handshake_fails(self) -> None:
+        """Mail to a server with broken TLS would not go out, or would in spite of the policy."""
+        # With no TLS behind its STARTTLS, the server takes the ClientHello for a command line.
+        for policy, good in (("opportunistic", True), ("require", False), ("verify", False)):
+            self.setUp()
+            server = ScriptedServer(EHLO=WITH_TLS)
+            server.answers["STARTTLS"] = b"220 go\r\n"
+            self.reactor.at(HOST).listenTCP(25, server)
+            result = self.begin(policy)
+            self.reactor.advance(0)
+            self.assertNoResult(result)
+            server.connections[0].transport.write(b"500 what?\r\n")
+            self.reactor.advance(0)
+            opened = self.successResultOf(result)
+            if good:
+                self.assertIsInstance(opened, RelayConnection)
+                self.assertEqual(len(server.commands), 2)
+                self.assertEqual(server.commands[1], [b"EHLO mx.here.example"])
+            else:
+                self.assertEqual((opened.code, opened.status), (454, "4.7.5"))
+                self.assertEqual(len(server.commands), 1)
+            self.nothing_left()
+
+    def test_handshake_hangs(self) -> None:
+        """A server that goes silent in the handshake would hold its mail for ever."""
+        for policy, good in (("opportunistic", True), ("require", False)):
+            self.setUp()
+            server = ScriptedServer(EHLO=WITH_TLS)
+            self.reactor.at(HOST).listenTCP(25, server)
+            result = self.begin(policy)
+            self.reactor.advance(61)
+            opened = self.successResultOf(result)
+            self.assertEqual(isinstance(opened, RelayConnection), good)
+            self.nothing_left()
+
+    def test_injection_is_not_retried_in_clear(self) -> None:
+        """Whoever injects octets before TLS could have the mail in clear."""
+        server = ScriptedServer(EHLO=WITH_TLS, STARTTLS=b"220 go\r\n250 AUTH PLAIN\r\n")
+        opened = self.open(server, "opportunistic")
+        assert isinstance(opened, Reply)
+        self.assertEqual(opened.status, "4.5.0")
+        self.assertEqual(len(server.commands), 1)
+
+    def test_stripped(self) -> None:
+        """Whoever hides STARTTLS could have the mail in clear."""
+        for policy in ("require", "verify"):
+            self.setUp()
+            server = ScriptedServer()
+            opened = self.open(server, policy)
+            assert isinstance(opened, Reply)
+            self.assertEqual(opened.status, "4.7.10")
+            self.assertEqual(server.verbs, ["EHLO"])
+            self.nothing_left()
+
+    def test_impossible_name(self) -> None:
+        """A host whose name no certificate can be for would crash the delivery."""
+        opened = self.open(self.server(), "verify", name="")
+        assert isinstance(opened, Reply)
+        self.assertEqual((opened.code, opened.status), (454, "4.7.5"))
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+
+class LoginTests(SessionsCase):
+    """AUTH at a smarthost."""
+
+    def test_over_tls(self) -> None:
+        """A smarthost with a login could not be used."""
+        server = ScriptedServer(tls=server_options("mx.blu.example"), EHLO=WITH_TLS)
+        self.assertIsInstance(self.open(server, "verify", login=LOGIN), RelayConnection)
+        self.assertEqual(
+            server.commands[0][-1], b"AUTH PLAIN " + base64.b64encode(b"\0user\0secret")
+        )
+
+    def test_never_in_clear(self) -> None:
+        """The password would be sent in clear when TLS is hidden or fails."""
+        for server in (
+            ScriptedServer(EHLO=b"250-mx\r\n250 AUTH PLAIN\r\n"),
+            ScriptedServer(EHLO=WITH_TLS, STARTTLS=b"454 not now\r\n"),
+        ):
+            self.setUp()
+            opened = self.open(server, "opportunistic", login=LOGIN)
+            assert isinstance(opened, Reply)
+            self.assertEqual(opened.status, "4.7.11")
+            self.assertNotIn("AUTH", server.verbs)
+            self.nothing_left()
+
+    def login(self, hop: NextHop) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(self.sessions.login(hop)))
+
+    def test_password_file(self) -> None:
+        """The password could not be changed without a restart, or would end in a line break."""
+        path = self.mktemp()
+        hop = NextHop(where="tcp:x:25", login="user", password_file=path)
+        for content, password in ((b"secret\n", b"secret"), (b"other\r\nrest", b"other")):
+            with open(path, "wb") as file:
+                file.write(content)
+            self.assertEqual(self.login(hop), Login(authzid=b"", user=b"user", password=password))
+        self.assertIsNone(self.login(NextHop(where="tcp:x:25")))
+
+    def test_bad_password_file(self) -> None:
+        """Mail would bounce because a file of ours is missing."""
+        path = self.mktemp()
+        hop = NextHop(where="tcp:x:25", login="user", password_file=path)
+        for content in (None, b"", b"\n", b"x" * 2000):
+            if content is not None:
+                with open(path, "wb") as file:
+                    file.write(content)
+            reply = self.login(hop)
+            self.assertEqual((reply.code, reply.status), (451, "4.3.5"))
+        reply = self.login(attrs.evolve(hop, password_file=None))
+        self.assertEqual(reply.status, "4.3.5")
+
+    def test_cancelled(self) -> None:
+        """A delivery that is given up while its password is read would go on."""
+        site = attrs.evolve(self.site, in_thread=lambda *args: Deferred())
+        sessions = Sessions(settings=RelaySettings(), site=site, trust_root=None)
+        hop = NextHop(where="tcp:x:25", login="user", password_file="x")
+        result = Deferred.fromCoroutine(sessions.login(hop))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+
+
+class ConnectTests(SessionsCase):
+    """Attempts to connect."""
+
+    def test_words(self) -> None:
+        """Nobody could tell why a server was not reached."""
+
+        class Endpoint:
+            def __init__(self, error: Exception) -> None:
+                self.error = error
+
+            def connect(self, factory: Any) -> Deferred[Any]:
+                return fail(self.error)
+
+        for error, words in (
+            (DNSLookupError(), "its name was not found"),
+            (NoRouteError(), "no route to it"),
+            (ValueError("x"), "ValueError"),
+        ):
+            target = Target(where="tcp:x:1", host="x", endpoint=Endpoint(error))
+            opened = self.successResultOf(
+                Deferred.fromCoroutine(self.sessions.open(target, NextHop(where="x"), None))
+            )
+            self.assertEqual(str(opened), f"451 4.4.1 could not connect to tcp:x:1: {words}")
+
+    def test_closing(self) -> None:
+        """The shutdown would wait for hosts that do not answer."""
+        self.reactor.unreachable(HOST)
+        result = self.begin("none")
+        self.reactor.advance(0)
+        self.successResultOf(Deferred.fromCoroutine(self.sessions.close()))
+        self.assertEqual(self.successResultOf(result).status, "4.4.1")
