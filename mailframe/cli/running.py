@@ -47,6 +47,8 @@ def run(main: Callable[[Any], Awaitable[T]]) -> T:
         if in_main:
             signal.signal(signal.SIGINT, before)
         reactor.removeAll()
+        # its own two descriptors, which nothing else closes as a reactor is meant to be for ever
+        reactor.waker.connectionLost(None)
     if not answers:
         raise click.Abort
     answer = answers[0]

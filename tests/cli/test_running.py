@@ -35,6 +35,15 @@ class Running(SynchronousTestCase):
         with self.assertRaises(LookupError):
             run(broken)
 
+    def test_many(self) -> None:
+        """A program that runs many commands would run out of file descriptors."""
+
+        def descriptors() -> int:
+            run(lambda _: succeed(None))
+            return len(os.listdir("/proc/self/fd"))
+
+        self.assertEqual(descriptors(), descriptors())
+
     def test_interrupt(self) -> None:
         """Ctrl-C would not end a command that waits."""
         before = signal.getsignal(signal.SIGINT)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import io
+from types import SimpleNamespace
+from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.address import Address
 from mailframe.cli import send as send_module
+from mailframe.cli.outgoing import read_message
 from mailframe.cli.parts import with_storage
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage, StorageFault, StorageFull
+from mailframe.outcome import Local
 from mailframe.settings import load
 from tests.cli.commands import CommandCase
 
@@ -178,3 +188,59 @@ class Refusing(SendCase):
             self.patch(send_module, "put", put)
             error = self.assert_refused(JSMITH, status=1)
             self.assertIn(str(fault), error)
+
+
+class _Sink:
+    """A sink whose disk is full from the second piece on."""
+
+    id = "abc"
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.aborted = False
+        self.room: Deferred[None] = Deferred()
+
+    def write(self, octets: bytes) -> Deferred[None]:
+        self.pieces.append(octets)
+        return self.room
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class _Parts:
+    """Just enough of the server's parts."""
+
+    def __init__(self, sink: _Sink) -> None:
+        clock = Clock()
+        route = Local(reason="x", mailbox=Address("a", "b.example"))
+
+        class Router:
+            async def route(self, *_: object) -> Local:
+                return route
+
+        storage = SimpleNamespace(receive=lambda envelope: sink)
+        self.site = SimpleNamespace(reactor=clock, hostname="mx.rosse.example")
+        self.queue = SimpleNamespace(part=storage)
+        self.router = Router
+
+
+class Putting(SynchronousTestCase):
+    """Between routing and commit."""
+
+    def test_back_pressure_and_abort(self) -> None:
+        """A large message would fill the memory; one that could not be written would stay."""
+        sink = _Sink()
+        message = read_message(
+            io.BytesIO(b"Subject: x\n\n" + b"x\n" * 100_000).readline, limit=10**6
+        )
+        letter = send_module.Letter(
+            sender=None, recipients=(Address("a", "b.example"),), message=message, added=b""
+        )
+        parts: Any = _Parts(sink)
+        done = Deferred.fromCoroutine(send_module.put(parts, letter))
+        self.assertNoResult(done)
+        self.assertEqual(len(sink.pieces), 1)
+        sink.room.errback(StorageFull("no space left"))
+        self.failureResultOf(done, StorageFull)
+        self.assertTrue(sink.aborted)
