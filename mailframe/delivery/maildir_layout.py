@@ -1,0 +1,152 @@
+"""Where an account's Maildir lies and how the files in it are called. Pure: nothing is touched.
+
+An address may hold any printable character, so none of it becomes part of a path as it is: every
+character outside an allow-list is percent-encoded, and so is a leading dot. Two accounts never
+share a folder, and no account's folder lies outside the configured one.
+
+A message's name is fixed by its queue id and its recipient, so that an attempt that repeats one cut
+off by a crash finds what that one left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import attrs
+
+from mailframe.address import Address
+
+MAX_COMPONENT = 200  # octets; file systems take 255, and a message's name must fit as well
+MAX_UIDL = 70  # octets, RFC 1939 §7
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]")
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_PLACES = ("domain", "mailbox")
+_TIME = re.compile(rb"(\d{1,15})\.")
+_WIRE_SIZE = re.compile(rb",W=(\d{1,15})(?=,|\Z)")
+_UIDL = re.compile(rb"[\x21-\x7e]{1,70}")
+
+
+class LayoutError(ValueError):
+    """The path in the configuration can't be used. ``str(error)`` says what is allowed."""
+
+
+@attrs.frozen
+class MailboxPath:
+    """The folder of one Maildir.
+
+    :ivar prefix: the absolute path of the folder that holds all of them; an operator's choice
+    :ivar components: the names below it, each made from an address; no link among them is followed
+    """
+
+    prefix: str
+    components: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "/".join((self.prefix.rstrip("/"), *self.components))
+
+
+class Layout:
+    """Turns mailboxes into paths.
+
+    :param template: an absolute path with ``{mailbox}`` and, where it may be, ``{domain}``
+    :param many_domains: whether mailboxes of several domains are kept, so that both are needed
+    :raises LayoutError: the template has no such places, or is ambiguous
+    """
+
+    def __init__(self, template: str, *, many_domains: bool) -> None:
+        names = _PLACE.findall(template)
+        for name in names:
+            if name not in _PLACES:
+                raise LayoutError(f"{{{name}}} stands for nothing; use {{domain}} and {{mailbox}}")
+        if "mailbox" not in names:
+            raise LayoutError("the path must hold {mailbox}, so that each account has its own")
+        if many_domains and "domain" not in names:
+            raise LayoutError("the path must hold {domain}, as there are several local domains")
+        components = template.split("/")
+        first = next(i for i, part in enumerate(components) if "{" in part)
+        self._prefix = "/".join(components[:first]) or "/"
+        self._components = [part for part in components[first:] if part]
+        for part in self._components:
+            _check_component(part)
+
+    def path(self, mailbox: Address) -> MailboxPath:
+        """The folder of an account's Maildir."""
+        values = {"domain": encode(mailbox.domain), "mailbox": encode(mailbox.local_part)}
+        return MailboxPath(
+            self._prefix,
+            tuple(_shortened(part.format_map(values)) for part in self._components),
+        )
+
+
+def _check_component(part: str) -> None:
+    if part in (".", ".."):
+        raise LayoutError(f"{part!r} may not follow {{domain}} or {{mailbox}}")
+    if "{" in _PLACE.sub("", part) or "}" in _PLACE.sub("", part):
+        raise LayoutError(f"a brace is missing in {part!r}")
+    if len(_PLACE.findall(part)) > 1 and part != "{mailbox}@{domain}":
+        raise LayoutError(
+            "two places in one component are ambiguous; write {domain}/{mailbox} or "
+            "{mailbox}@{domain}"
+        )
+
+
+def encode(text: str) -> str:
+    """Printable ASCII as part of a file name; different texts give different names."""
+    safe = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text)
+    return "%2E" + safe[1:] if safe.startswith(".") else safe
+
+
+def _shortened(component: str) -> str:
+    if len(component) <= MAX_COMPONENT:
+        return component
+    # "~" is outside the allow-list, so that no encoded address can be taken for a shortened one.
+    return f"{component[:100]}~{hashlib.sha256(component.encode()).hexdigest()}"
+
+
+# --- the names of messages -------------------------------------------------------------------
+
+
+def delivery_stem(arrived: float, queue_id: str, recipient: Address) -> str:
+    """The part of a delivered message's name by which a repeated attempt finds it again."""
+    digest = hashlib.sha256(str(recipient).encode()).hexdigest()[:16]
+    return f"{int(arrived)}.Q{queue_id}R{digest}"
+
+
+def delivery_name(stem: str, hostname: str, size: int, wire_size: int) -> str:
+    """The whole name; ``S`` and ``W`` are read by POP3 and IMAP servers, Dovecot's among them.
+
+    :param stem: see `delivery_stem`
+    :param size: octets of the file
+    :param wire_size: octets with every line ended by CRLF
+    """
+    return f"{stem}.{encode(hostname)[:100]},S={size},W={wire_size}"
+
+
+def stem_of(name: bytes) -> bytes:
+    """The stem of a message's name, for comparison with `delivery_stem`."""
+    return b".".join(name.split(b".", 2)[:2])
+
+
+def base_name(name: bytes) -> bytes:
+    """A message's name without its flags: what stays when a reader moves it from new to cur."""
+    return name.partition(b":")[0]
+
+
+def arrival(base: bytes) -> int | None:
+    """The time with which a name begins, POSIX seconds; ``None`` when it doesn't."""
+    match = _TIME.match(base)
+    return int(match[1]) if match else None
+
+
+def wire_size(base: bytes) -> int | None:
+    """The octets with CRLF line ends that a name tells, or ``None``."""
+    match = _WIRE_SIZE.search(base)
+    return int(match[1]) if match else None
+
+
+def uidl(base: bytes) -> bytes:
+    """The unique id of RFC 1939 §7: the name itself where it has the form, else its hash."""
+    if _UIDL.fullmatch(base):
+        return base
+    return hashlib.sha256(base).hexdigest().encode()

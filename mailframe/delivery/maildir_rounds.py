@@ -1,0 +1,76 @@
+"""Lets many deliveries share rounds in a few threads: one call there and back for all of them.
+
+While a round is being written and synced, what arrives meanwhile gathers for the next one, so that
+rounds grow with the load and a lone message waits for nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from mailframe.delivery.maildir_writer import Copy
+
+Results: TypeAlias = Sequence[Exception | None]
+
+ROUND = 64  # copies that are taken into one round
+THREADS = 4  # rounds at the same time: the file system lets their syncs share a commit
+
+
+class Rounds:
+    """Gathers copies and has them written.
+
+    :param write: writes a batch; called in other threads, several at once
+    :param in_thread: see `mailframe.interfaces.Site`
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Copy]], Results],
+        in_thread: Callable[..., Deferred[Any]],
+    ) -> None:
+        self._write = write
+        self._in_thread = in_thread
+        self._waiting: deque[tuple[Sequence[Copy], Deferred[Results]]] = deque()
+        self._running = 0
+
+    def submit(self, copies: Sequence[Copy]) -> Deferred[Results]:
+        """Write these copies in a coming round.
+
+        :returns: fires with ``None`` or an error for each copy. When it is cancelled before their
+            round began they are not written
+        """
+        done: Deferred[Results] = Deferred(self._withdraw)
+        self._waiting.append((copies, done))
+        self._start()
+        return done
+
+    def _withdraw(self, done: Deferred[Results]) -> None:
+        self._waiting = deque(unit for unit in self._waiting if unit[1] is not done)
+
+    def _start(self) -> None:
+        while self._waiting and self._running < THREADS:
+            copies: list[Copy] = []
+            shares: list[tuple[int, Deferred[Results]]] = []
+            while self._waiting and len(copies) < ROUND:
+                more, done = self._waiting.popleft()
+                copies.extend(more)
+                shares.append((len(more), done))
+            self._running += 1
+            self._in_thread(self._write, copies).addBoth(self._finish, shares)
+
+    def _finish(
+        self, results: Results | Failure, shares: Sequence[tuple[int, Deferred[Results]]]
+    ) -> None:
+        self._running -= 1
+        self._start()
+        start = 0
+        for count, done in shares:
+            share = results if isinstance(results, Failure) else results[start : start + count]
+            start += count
+            if not done.called:  # else the caller gave up meanwhile
+                done.callback(share)

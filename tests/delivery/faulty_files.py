@@ -1,0 +1,90 @@
+"""A file system that fails when it is told to, and remembers what was done to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mailframe.delivery.maildir_files import Files
+
+
+class FaultyFiles(Files):
+    """Real files, with faults.
+
+    :ivar calls: each operation with the path it was done to, relative to ``root``
+    :ivar faults: what the n-th call (from 1) of an operation raises
+    :ivar most: octets that a single write takes at the most
+    :ivar opened: descriptors that are open
+    :ivar before: called before each operation, with its name
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self.calls: list[tuple[str, str]] = []
+        self.faults: dict[tuple[str, int], Exception] = {}
+        self.most = 1 << 30
+        self.opened: set[int] = set()
+        self.before: Callable[[str], None] = lambda operation: None
+        self._counts: dict[str, int] = {}
+
+    def count(self, operation: str) -> int:
+        """How often an operation was called."""
+        return self._counts.get(operation, 0)
+
+    def fail(self, operation: str, errno: int, nth: int = 1) -> None:
+        """Have the n-th call from now on fail."""
+        self.faults[operation, self.count(operation) + nth] = OSError(errno, os.strerror(errno))
+
+    def _note(self, operation: str, name: Any, folder: int | None) -> None:
+        self.before(operation)
+        self._counts[operation] = self.count(operation) + 1
+        text = os.fsdecode(name)
+        path = os.path.join(self._path(folder), text) if folder is not None else text
+        self.calls.append((operation, os.path.relpath(path, self.root)))
+        fault = self.faults.get((operation, self._counts[operation]))
+        if fault is not None:
+            raise fault
+
+    def _path(self, descriptor: int) -> str:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+
+    def open(self, name: str | bytes, flags: int, mode: int = 0, dir_fd: int | None = None) -> int:
+        self._note("open", name, dir_fd)
+        descriptor = super().open(name, flags, mode, dir_fd)
+        self.opened.add(descriptor)
+        return descriptor
+
+    def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
+        self._note("write", self._path(descriptor), None)
+        octets = b"".join(pieces)
+        return super().write(descriptor, [octets[: self.most]]) if self.most else 0
+
+    def fsync(self, descriptor: int) -> None:
+        self._note("fsync", self._path(descriptor), None)
+        super().fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        self.opened.discard(descriptor)
+        super().close(descriptor)
+        self._note("close", str(descriptor), None)
+
+    def rename(self, old: str, old_folder: int, new: str, new_folder: int) -> None:
+        self._note("rename", new, new_folder)
+        super().rename(old, old_folder, new, new_folder)
+
+    def unlink(self, name: str | bytes, dir_fd: int) -> None:
+        self._note("unlink", name, dir_fd)
+        super().unlink(name, dir_fd)
+
+    def mkdir(self, name: str, dir_fd: int | None = None) -> None:
+        self._note("mkdir", name, dir_fd)
+        super().mkdir(name, dir_fd)
+
+    def entries(self, descriptor: int) -> list[tuple[bytes, bool]]:
+        self._note("entries", self._path(descriptor), None)
+        return super().entries(descriptor)
+
+    def stat(self, name: str | bytes, dir_fd: int) -> os.stat_result:
+        self._note("stat", name, dir_fd)
+        return super().stat(name, dir_fd)
