@@ -189,10 +189,10 @@ class Receiver:
         code = reply.code
         if code >= 500:
             self._errors += 1
-            if self._errors >= self._max_errors:
-                reply = replies.TOO_MANY_ERRORS
-                self.closing = True
         elif code == 421:
+            self.closing = True
+        if self._errors >= self._max_errors:
+            reply = replies.TOO_MANY_ERRORS
             self.closing = True
         self._output.append(reply.encode())
 
