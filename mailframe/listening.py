@@ -168,7 +168,6 @@ class Doors:
             port.stopListening()
         else:
             self._ports.append(port)
-            log.info("listening on {address}", address=port.getHost())
 
     def lead_to(self, factories: Mapping[str, IProtocolFactory]) -> None:
         """Have these factories serve who comes from now on, each at the server of its name."""

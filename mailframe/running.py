@@ -13,7 +13,7 @@ from mailframe.delivery.dispatch import Dispatch
 from mailframe.embedding import Settlements
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.runner import QueueRunner
-from mailframe.serving import PolicyInForce, ServerFactory, make_factories, tls_context
+from mailframe.serving import PolicyInForce, ServerFactory, make_factories
 from mailframe.settings import Settings
 
 
@@ -118,15 +118,17 @@ def changeable(old: Settings, found: Settings) -> tuple[Settings, list[str]]:
 
 
 def rebuild(
-    running: Running, settings: Settings, given: Mapping[str, Any]
+    running: Running,
+    settings: Settings,
+    given: Mapping[str, Any],
+    context: CertificateOptions | None,
 ) -> tuple[Parts, dict[str, ServerFactory]]:
     """Build what a reload exchanges; nothing is changed yet.
 
     :param given: the parts that a program passed as objects
+    :param context: the TLS context
     :raises PartError: a part can't be built
-    :raises CertificateError: certificate or key can't be used
     """
-    context = tls_context(settings)
     site = attrs.evolve(running.parts.site, local_domains=frozenset(settings.local_domains))
     policy = build_parts(settings, site, POLICY, given)
     parts = attrs.evolve(policy, built={**running.parts.built, **policy.built})

@@ -232,9 +232,13 @@ class MailServer(MultiService):
 
     async def _let_go(self, service: Any) -> None:
         """Stop a child within a limit: one that hangs can't keep the rest from stopping."""
-        stopped = maybeDeferred(service.disownServiceParent)
+        done: Deferred[Any] = Deferred()
+        done.addTimeout(STOP_TIME, self.reactor)
+        # Its own Deferred is not cancelled at the limit: it may still have things to put away.
+        stopping = maybeDeferred(service.disownServiceParent)
+        stopping.addBoth(lambda result: None if done.called else done.callback(result))
         try:
-            await stopped.addTimeout(STOP_TIME, self.reactor)
+            await done
         except Exception as error:
             log.error("{service} did not stop: {error!r}", service=service, error=error)
 
@@ -251,7 +255,8 @@ class MailServer(MultiService):
         try:
             found = load(self.settings.path) if self.settings.path else self.settings
             settings, kept = changeable(self.settings, self._with_choices(found))
-            parts, factories = rebuild(running, settings, self._given)
+            context = self._context_again(settings)
+            parts, factories = rebuild(running, settings, self._given, context)
         except START_ERRORS as error:
             log.error("the configuration in force stays, for: {reason}", reason=str(error))
             return False
@@ -259,6 +264,7 @@ class MailServer(MultiService):
         self._replaced.update(running.factories.values())
         running.exchange(parts, factories)
         self.settings = settings
+        self._context = context
         for service in parts.services:
             if service not in before:
                 service.setServiceParent(self)
@@ -270,6 +276,16 @@ class MailServer(MultiService):
             log.warn("what changed in {name} comes into force with a restart only", name=name)
         log.info("the configuration was read again")
         return True
+
+    def _context_again(self, settings: Settings) -> CertificateOptions | None:
+        """The TLS context; the one in force when a key can't be read without privileges."""
+        try:
+            return tls_context(settings)
+        except CertificateError as error:
+            if self._context is None:
+                raise
+            log.error("the certificate in force stays, for: {reason}", reason=str(error))
+            return self._context
 
     # --- for programs ----------------------------------------------------------------------------
 

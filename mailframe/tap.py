@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from twisted.logger import Logger
 from twisted.python import usage
 
+from mailframe.assembly import PartError
 from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import load
 
@@ -47,7 +48,7 @@ class Daemon(MailServer):
         """Start, or end the process."""
         try:
             super().startService()
-        except START_ERRORS as error:
+        except PartError as error:
             self._give_up(error)
         self.reactor.callWhenRunning(self._listen_for_sighup)
 

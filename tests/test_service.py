@@ -12,6 +12,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -336,7 +337,10 @@ class PartsOfManyKinds(ServerTests):
         """Whatever a file can say, a program can say with a dictionary."""
         server = self.start(
             servers=[{"name": "mx", "protocol": "smtp", "listen": ["tcp:25", "tcp:26"]}],
-            routing={"plugin": "table", "rule": [{"via": "reject:gone", "recipients": ["*@here.example"]}]},
+            routing={
+                "plugin": "table",
+                "rule": [{"via": "reject:gone", "recipients": ["*@here.example"]}],
+            },
         )
         self.assertEqual([address.port for address in server.addresses], [25, 26])
         peer = self.begin(26)
@@ -402,8 +406,14 @@ class Protocols(ServerTests):
         for port in (465, 995, 443):
             peer = self.connect(port)
             self.assertEqual(peer.received, b"")
-            self.say(peer, "EHLO client.example")
-            self.assertTrue(peer.is_lost)
+            peer.transport.startTLS(CertificateOptions())  # type: ignore[union-attr]  # connected
+            self.reactor.advance(0)
+            self.assertIn(
+                b"HTTP/1.1 200" if port == 443 else b"mx.here.example",
+                self.say(peer, "GET / HTTP/1.1\r\nHost: localhost\r\n")
+                if port == 443
+                else peer.received,
+            )
 
     def test_authorisation_is_asked(self) -> None:
         """Whoever is no customer must not have mail carried."""
@@ -472,6 +482,38 @@ class Reloading(ServerTests):
         peer = self.begin()
         self.say(peer, "RCPT TO:<jsmith@here.example>")
         self.assertTrue(self.say(peer, "RCPT TO:<b@there.example>").startswith(b"452"))
+
+    def certificate(self, name: str) -> None:
+        """Write a certificate for a name."""
+        issued = trustme.CA().issue_cert(name)
+        issued.private_key_pem.write_to_path(os.path.join(self.folder, "k.pem"))
+        issued.cert_chain_pems[0].write_to_path(os.path.join(self.folder, "c.pem"))
+
+    def test_certificate(self) -> None:
+        """A renewed certificate must be served without a restart, a bad one never."""
+        table = '[tls]\ncertificate = "c.pem"\nprivate_key = "k.pem"\n'
+        self.certificate("one.example")
+        self.write(table)
+        server = self.start_from_file()
+        first = server._context
+        self.certificate("two.example")
+        self.assertTrue(server.reload())
+        second = server._context
+        self.assertIsNot(first, second)
+        os.remove(os.path.join(self.folder, "k.pem"))
+        self.write(table + "[limits]\nrecipients = 1\n")
+        self.assertTrue(server.reload())
+        self.assertIs(server._context, second)
+        self.assertEqual(server.settings.limits.recipients, 1)
+        self.assertIn(b"STARTTLS", self.say(self.connect(), "EHLO client.example"))
+
+    def test_first_certificate_is_bad(self) -> None:
+        """Without a certificate in force there is nothing to go on with."""
+        self.write()
+        server = self.start_from_file()
+        self.write('[tls]\ncertificate = "c.pem"\nprivate_key = "k.pem"\n')
+        self.assertFalse(server.reload())
+        self.assertIsNone(server.settings.tls)
 
     def test_what_needs_a_restart(self) -> None:
         """Sockets, name and queue stay; half of a change must not come into force."""
