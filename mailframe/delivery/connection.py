@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
     ITLSTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -104,6 +105,8 @@ class RelayConnection(Protocol):
         self._connected = False
         self._open: OpenContent | None = None
         self._waiting: Deferred[Result] | None = None
+        self._direct = False  # the transport is a bare socket
+        self._send: Callable[[bytes], Any] | None = None  # to the socket, while nothing waits
         self._room: Deferred[None] | None = None  # while the transport has had enough
 
         timeouts = settings.timeouts
@@ -152,6 +155,8 @@ class RelayConnection(Protocol):
         self._open = open_content
         waiting = self._waiting = Deferred(self._given_up)
         self._last_deadline = self._clock.seconds() + self._total
+        if self._direct:  # the server has answered to all that was written
+            self._send = self.transport.writeSomeData
         self._sender.begin(transaction)
         self._watch()
         self._pump()
@@ -190,12 +195,15 @@ class RelayConnection(Protocol):
         """The connection stands; the server has the first word."""
         self._connected = True
         self._last_deadline = self._clock.seconds() + self._total
+        encrypted = ISSLTransport.providedBy(self.transport)
+        # Not by a look for the method: wrappers lend that of what they wrap.
+        self._direct = isinstance(self.transport, Connection) and not encrypted
         self._sender = Sender(
             hostname=self._hostname,
             protocol=self._hop.protocol,
             tls=self._hop.tls if self._creator else "none",
             login=self._login,
-            encrypted=ISSLTransport.providedBy(self.transport),
+            encrypted=encrypted,
             loopback=_is_loopback(self.transport.getPeer()),
         )
         self._watch()
@@ -258,9 +266,24 @@ class RelayConnection(Protocol):
         assert sender
         output = sender.take_output()
         if output and self._connected:
-            self.transport.write(output)
+            self._write(output)
         for event in sender.take_events():
             self._act(event)
+
+    def _write(self, octets: bytes) -> None:
+        """Write, past the transport's buffer where nothing waits in it.
+
+        Twisted's `write` asks the reactor to be told when the socket takes octets: for the few of a
+        command or a small message, which a socket takes at once, that is most of the cost.
+        """
+        if self._send is not None:
+            sent = self._send(octets)
+            if sent == len(octets):
+                return
+            self._send = None  # the socket is full or dead: the rest is the transport's work
+            if isinstance(sent, int) and sent > 0:
+                octets = octets[sent:]
+        self.transport.write(octets)
 
     def _act(self, event: Event) -> None:
         if isinstance(event, ContentWanted):
@@ -289,6 +312,7 @@ class RelayConnection(Protocol):
         assert self._sender
         assert self._creator
         if ITLSTransport.providedBy(self.transport):
+            self._direct, self._send = False, None
             self.transport.startTLS(self._creator)
         else:
             self._sender.fail(Reply(454, "4.7.5", "this kind of connection has no TLS"))
@@ -326,6 +350,7 @@ class RelayConnection(Protocol):
             octets = await content.read()
             if octets and self._connected:
                 if not producing:
+                    self._send = None
                     self.transport.registerProducer(self, True)
                     producing = True
                 self.transport.write(sender.take_output())

@@ -284,6 +284,32 @@ class BackPressureTests(ConnectionCase):
         self.assertEqual(content.closed, 1)
         connection.quit()
 
+    def test_one_piece_too_large_for_the_socket(self) -> None:
+        """The end of a piece that the socket took in part would be lost, or sent out of order."""
+        server = ScriptedServer()
+        connection = self.connect(server)
+        content = FakeContent((b"x" * 62 + b"\r\n") * 1024, piece=65_536)
+        result = self.transact_paused(server, connection, content)
+        self.assertNoResult(result)
+        server.connections[0].transport.resumeProducing()
+        self.reactor.advance(0)
+        self.assertIsInstance(self.successResultOf(result), Settled)
+        self.assertEqual(server.messages, [(b"x" * 62 + b"\r\n") * 1024])
+        server.pause_at = ""
+        self.assertIsInstance(self.successResultOf(self.transact(connection)), Settled)
+        connection.quit()
+
+    def test_socket_dead(self) -> None:
+        """A connection that died unnoticed would swallow the next message."""
+        server = ScriptedServer()
+        connection = self.connect(server)
+        self.reactor.cut(HOST)
+        result = connection.transact(
+            Transaction(sender=ANGELO, recipients=(BOB,), size=1), lambda: Deferred()
+        )
+        self.reactor.advance(0)
+        self.assertTrue(self.successResultOf(result).untouched)
+
     def test_broken_while_paused(self) -> None:
         """The content of a message whose connection broke would stay open."""
         server = ScriptedServer()
