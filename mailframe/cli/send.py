@@ -57,7 +57,7 @@ class Letter:
 @click.option("-F", "full_name", metavar="NAME", default="", help="The sender's name, for From.")
 @click.option("-t", "from_header", is_flag=True, help="Send to those in To, Cc and Bcc as well.")
 @click.option("-i", "ignore_dots", is_flag=True, help="A line of one dot does not end the message.")
-@click.option("-o", "settings_", metavar="X", multiple=True, help="As sendmail: -oi is -i.")
+@click.option("-o", "long_flags", metavar="X", multiple=True, help="As sendmail: -oi is -i.")
 @click.option("-b", "mode", metavar="m", default="m", help="As sendmail: only -bm is there.")
 @click.argument("recipients", metavar="[RECIPIENT...]", nargs=-1)
 def send(
@@ -66,7 +66,7 @@ def send(
     full_name: str,
     from_header: bool,
     ignore_dots: bool,
-    settings_: Sequence[str],
+    long_flags: Sequence[str],
     mode: str,
     recipients: Sequence[str],
 ) -> None:
@@ -84,7 +84,7 @@ def send(
     reverse_path = _sender(settings, sender)
     named = [_address(recipient, settings) for recipient in recipients]
     # A person ends a message with a dot; what comes from a program or a file may hold one.
-    dot_ends = sys.stdin.isatty() and not (ignore_dots or "i" in settings_)
+    dot_ends = sys.stdin.isatty() and not (ignore_dots or "i" in long_flags)
     letter = _letter(settings, reverse_path, full_name, named, from_header, dot_ends)
     try:
         id = with_parts(
