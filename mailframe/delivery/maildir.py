@@ -31,7 +31,14 @@ from mailframe.delivery.maildir_layout import Layout, delivery_name, delivery_st
 from mailframe.delivery.maildir_rounds import Rounds
 from mailframe.delivery.maildir_writer import Copy, Draft, Writer
 from mailframe.delivery.shielded import shielded
-from mailframe.interfaces import IDeliveryAgent, IMailboxStore, Job, Site
+from mailframe.interfaces import (
+    IDeliveryAgent,
+    IMailboxStore,
+    Job,
+    Site,
+    StorageFault,
+    UnknownMessage,
+)
 from mailframe.outcome import Delivered, Local, Outcome, Postponed, Refused
 from mailframe.reply import Reply, temporary_fault
 from mailframe.units import FilePath
@@ -139,8 +146,11 @@ class MaildirAgent:
                 outcomes.update(await way(job, list(waiting.values())))
             except CancelledError:
                 raise  # who waited has given up
-            except Exception:
-                log.failure("could not read message {id} to deliver it", id=job.id)
+            except Exception as error:
+                if isinstance(error, OSError | StorageFault | UnknownMessage):
+                    log.error("could not read message {id}: {reason!r}", id=job.id, reason=error)
+                else:
+                    log.failure("fault while delivering message {id}", id=job.id)
                 postponed = Postponed(where="", reply=temporary_fault())
                 outcomes.update((stem, postponed) for stem in waiting if stem not in outcomes)
         return [outcomes[target.stem] for target in targets]

@@ -230,8 +230,10 @@ class Writer:
         """Forget the draft; nothing of it remains. Does nothing when it is finished."""
         with draft.lock:
             if draft.open:
-                self._discard(draft.maildir, draft.name)
-                self._close(draft)
+                try:
+                    self._discard(draft.maildir, draft.name)
+                finally:
+                    self._close(draft)
 
     def _check(self, draft: Draft) -> None:
         if not draft.open:

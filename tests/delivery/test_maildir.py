@@ -1,0 +1,361 @@
+"""The local delivery agent."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mailframe.address import Address
+from mailframe.delivery import maildir
+from mailframe.delivery.maildir import FRESH, SMALL, MaildirAgent, MaildirSettings, build
+from mailframe.delivery.maildir_layout import Layout, LayoutError
+from mailframe.guard import as_deferred
+from mailframe.interfaces import IContent, IDeliveryAgent, IMailboxStore, Job, MailboxInUse
+from mailframe.outcome import Delivered, Local, Outcome, Postponed, Refused
+from mailframe.testing.contents import FakeContent
+from mailframe.testing.contracts.delivery import DeliveryAgentContract
+from mailframe.testing.site import make_site
+from mailframe.testing.threads import in_thread
+from mailframe.units import FilePath
+from mailframe.wire.data import DataDecoder, DataEncoder
+from tests.delivery.faulty_files import FaultyFiles
+
+MARY = Address("mary", "here.example")
+BOB = Address("bob", "here.example")
+CONTENT = b"Subject: lunch\r\n\r\nAt one?\r\n.\r\n"
+LARGE = b"Subject: much\r\n\r\n" + b"0123456789abcdef\r\n" * (SMALL // 10)
+
+
+def messages(root: str, mailbox: Address) -> dict[str, bytes]:
+    """What is in a mailbox, by folder and name."""
+    found = {}
+    for folder in ("new", "cur"):
+        path = os.path.join(root, mailbox.domain, mailbox.local_part, folder)
+        for name in os.listdir(path) if os.path.isdir(path) else ():
+            with open(os.path.join(path, name), "rb") as file:
+                found[f"{folder}/{name}"] = file.read()
+    return found
+
+
+class ContractTests(DeliveryAgentContract, SynchronousTestCase):
+    """What the server relies upon."""
+
+    def make_agent(self) -> IDeliveryAgent:
+        self.root = os.path.abspath(self.mktemp())
+        settings = MaildirSettings(path=FilePath(self.root + "/{domain}/{mailbox}"))
+        return build(settings, make_site(state_dir=self.mktemp(), reactor=self.reactor))
+
+    def delivered(self, recipient: Address) -> list[bytes] | None:
+        return [m.replace(b"\n", b"\r\n") for m in messages(self.root, recipient).values()]
+
+
+class AgentCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = os.path.abspath(self.mktemp())
+        self.files = FaultyFiles(self.root)
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.contents: list[FakeContent] = []
+        self.restart()
+
+    def restart(self) -> None:
+        self.agent = MaildirAgent(
+            layout=Layout(self.root + "/{domain}/{mailbox}", many_domains=True),
+            hostname="mx.here.example",
+            in_thread=self.in_thread,
+            clock=self.clock,
+            files=self.files,
+        )
+
+    def in_thread(self, function: object, *args: object) -> Deferred[object]:
+        return in_thread(function, *args)  # type: ignore[arg-type]
+
+    def job(
+        self,
+        *recipients: Address,
+        content: bytes = CONTENT,
+        id: str = "q1",
+        sender: Address | None = BOB,
+        attempt: int = 0,
+        mailboxes: Sequence[Address] = (),
+        arrived: float | None = None,
+        fails_after: int | None = None,
+    ) -> Job:
+        async def open_content() -> IContent:
+            self.contents.append(FakeContent(content, fails_after=fails_after))
+            return self.contents[-1]
+
+        return Job(
+            id=id,
+            sender=sender,
+            recipients=recipients,
+            routes=tuple(Local(mailbox=mailbox, reason="r") for mailbox in mailboxes or recipients),
+            body="7BIT",
+            size=len(content),
+            arrived=self.clock.seconds() if arrived is None else arrived,
+            attempt=attempt,
+            open=open_content,
+        )
+
+    def deliver(self, job: Job) -> Sequence[Outcome]:
+        outcomes = self.successResultOf(as_deferred(self.agent.deliver(job)))
+        self.assertEqual(self.files.opened, set())
+        self.assertEqual([content.closed for content in self.contents], [1] * len(self.contents))
+        return outcomes
+
+    def deliver_one(self, job: Job) -> Outcome:
+        (outcome,) = self.deliver(job)
+        return outcome
+
+
+class DeliverTests(AgentCase):
+    """What lies in the mailbox afterwards."""
+
+    def test_interfaces(self) -> None:
+        """The server can't find out that the mailboxes can be read."""
+        verifyObject(IDeliveryAgent, self.agent)
+        verifyObject(IMailboxStore, self.agent)
+
+    def test_message(self) -> None:
+        """A reader finds our headers, the very content, and the sizes in the name."""
+        outcome = self.deliver_one(self.job(MARY))
+        self.assertIsInstance(outcome, Delivered)
+        self.assertEqual(outcome.where, "mary@here.example")
+        ((name, octets),) = messages(self.root, MARY).items()
+        head = b"Return-Path: <bob@here.example>\nDelivered-To: mary@here.example\n"
+        self.assertEqual(octets, head + CONTENT.replace(b"\r\n", b"\n"))
+        lines = octets.count(b"\n")
+        self.assertRegex(
+            name,
+            rf"\Anew/1700000000\.Qq1R[0-9a-f]{{16}}\.mx\.here\.example"
+            rf",S={len(octets)},W={len(octets) + lines}\Z",
+        )
+
+    def test_large(self) -> None:
+        """A message too large for memory arrives as well, and has the same form of name."""
+        self.deliver(self.job(MARY, BOB, content=LARGE))
+        for mailbox in (MARY, BOB):
+            ((name, octets),) = messages(self.root, mailbox).items()
+            self.assertTrue(octets.endswith(LARGE.replace(b"\r\n", b"\n")))
+            self.assertEqual(octets.count(b"\n"), LARGE.count(b"\n") + 2)
+            lines = octets.count(b"\n")
+            self.assertTrue(name.endswith(f",S={len(octets)},W={len(octets) + lines}"))
+            encoder, decoder = DataEncoder(), DataDecoder()
+            fetched = decoder.decode(encoder.encode(octets) + encoder.finish())
+            self.assertTrue(fetched.endswith(LARGE))
+
+    def test_large_is_held_in_pieces(self) -> None:
+        """A message of gigabytes takes gigabytes of memory."""
+        self.deliver(self.job(MARY, content=LARGE * 3))
+        self.assertTrue(0 < self.files.largest < 2 * SMALL)
+
+    def test_recipients(self) -> None:
+        """Each recipient gets a copy; one named twice gets one, and both are told."""
+        outcomes = self.deliver(self.job(MARY, BOB, MARY))
+        self.assertEqual([type(outcome) for outcome in outcomes], [Delivered] * 3)
+        self.assertEqual([len(messages(self.root, m)) for m in (MARY, BOB)], [1, 1])
+
+    def test_mailbox_of_another_name(self) -> None:
+        """Mail for another address of an account is put into the account's mailbox."""
+        tagged = Address("mary+list", "here.example")
+        self.deliver(self.job(tagged, mailboxes=(MARY,)))
+        (octets,) = messages(self.root, MARY).values()
+        self.assertIn(b"Delivered-To: mary+list@here.example\n", octets)
+
+    def test_loop(self) -> None:
+        """A message that a forwarding brings back again and again is not stopped."""
+        looped = b"Delivered-To: mary@here.example\r\n" + CONTENT
+        for content in (looped, b"Delivered-To: mary@here.example\r\n" + LARGE):
+            mary, bob = self.deliver(self.job(MARY, BOB, content=content, id=f"q{len(content)}"))
+            self.assertIsInstance(mary, Refused)
+            self.assertEqual(str(mary.reply)[:10], "554 5.4.6 ")
+            self.assertIsInstance(bob, Delivered)
+        self.assertEqual(messages(self.root, MARY), {})
+
+    def test_hostile_account(self) -> None:
+        """An account's name puts mail outside the folder of mailboxes."""
+        hostile = Address("../../../../tmp/x", "here.example")
+        self.assertIsInstance(self.deliver_one(self.job(hostile)), Delivered)
+        self.assertEqual(os.listdir(self.root + "/here.example"), ["%2E.%2F..%2F..%2F..%2Ftmp%2Fx"])
+
+
+class RepeatTests(AgentCase):
+    """An attempt after one whose outcome was not recorded."""
+
+    def test_in_the_same_process(self) -> None:
+        """The queue could not record a delivery; the message comes twice, or after deletion."""
+        job = self.job(MARY)
+        self.deliver(job)
+        (name,) = messages(self.root, MARY)
+        os.unlink(f"{self.root}/here.example/mary/{name}")
+        self.assertIsInstance(self.deliver_one(job), Delivered)
+        self.assertEqual(messages(self.root, MARY), {})
+
+    def test_after_a_crash(self) -> None:
+        """The server died before the record; the message comes twice, read or not."""
+        for content in (CONTENT, LARGE):
+            job = self.job(MARY, content=content, id=f"q{len(content)}")
+            self.clock.advance(1)
+            self.deliver(job)
+            before = set(messages(self.root, MARY))
+            self.restart()
+            self.assertIsInstance(self.deliver_one(job), Delivered)
+            self.assertEqual(set(messages(self.root, MARY)), before)
+            name = next(name for name in before if f"q{len(content)}R" in name)
+            folder = f"{self.root}/here.example/mary/"
+            os.rename(folder + name, folder + name.replace("new/", "cur/") + ":2,S")
+            self.restart()
+            self.assertIsInstance(self.deliver_one(job), Delivered)
+            self.assertEqual(len(messages(self.root, MARY)), len(before))
+
+    def test_looks_only_when_needed(self) -> None:
+        """Each delivery costs a listing of a mailbox with a hundred thousand messages."""
+        now = self.clock.seconds()
+        for number, (attempt, arrived, looks) in enumerate(
+            ((0, now, 0), (1, now, 2), (0, now - 1, 2), (0, now + 1, 0))
+        ):
+            before = self.files.count("entries")
+            self.deliver(self.job(MARY, id=f"q{number}", attempt=attempt, arrived=arrived))
+            self.assertEqual(self.files.count("entries") - before, looks, number)
+        self.clock.advance(FRESH + 2)
+        self.deliver(self.job(MARY, id="q9", arrived=now + 1))
+        self.assertEqual(self.files.count("entries"), 6)
+
+    def test_memory_is_bounded(self) -> None:
+        """What was delivered is remembered until memory is full."""
+        self.patch(maildir, "REMEMBERED", 2)
+        for number in range(4):
+            self.deliver(self.job(MARY, id=f"q{number}"))
+        self.assertEqual(len(self.agent._delivered), 2)
+
+
+class FaultTests(AgentCase):
+    """What goes wrong is temporary, and said in words that tell nothing of the inside."""
+
+    def postponed(self, outcome: Outcome) -> str:
+        self.assertIsInstance(outcome, Postponed)
+        self.assertEqual(outcome.where, "mary@here.example")
+        text = str(outcome.reply)
+        self.assertNotIn(self.root, text)
+        self.assertNotIn("rrno", text)
+        return text[:9]
+
+    def test_faults_of_the_disk(self) -> None:
+        """A full disk or a broken one makes mail bounce."""
+        for number, code in (
+            (errno.ENOSPC, "452 4.3.1"),
+            (errno.EDQUOT, "452 4.2.2"),
+            (errno.EIO, "451 4.3.0"),
+            (errno.EMFILE, "451 4.3.0"),
+            (errno.EROFS, "451 4.3.0"),
+        ):
+            for content in (CONTENT, LARGE):
+                job = self.job(MARY, content=content, id=f"q{number}x{len(content)}")
+                self.files.fail("write", number)
+                self.assertEqual(self.postponed(self.deliver_one(job)), code)
+                self.assertEqual(messages(self.root, MARY), {})
+        self.assertEqual(os.listdir(self.root + "/here.example/mary/tmp"), [])
+        self.assertIsInstance(self.deliver_one(self.job(MARY)), Delivered)
+
+    def test_foreign_maildir(self) -> None:
+        """Mail for a mailbox that can't be used bounces, or goes where a link leads."""
+        os.makedirs(self.root + "/here.example")
+        os.symlink("/tmp", self.root + "/here.example/mary")
+        for content in (CONTENT, LARGE):
+            job = self.job(MARY, BOB, content=content, id=f"q{len(content)}")
+            mary, bob = self.deliver(job)
+            self.assertEqual(self.postponed(mary), "451 4.2.0")
+            self.assertIsInstance(bob, Delivered)
+
+    def test_content_breaks_off(self) -> None:
+        """A fault of the queue while a large message is read leaves half a message."""
+        outcome = self.deliver_one(self.job(MARY, content=LARGE, fails_after=6))
+        self.assertIsInstance(outcome, Postponed)
+        self.assertEqual(messages(self.root, MARY), {})
+        self.assertEqual(os.listdir(self.root + "/here.example/mary/tmp"), [])
+
+    def test_unexpected_error(self) -> None:
+        """A bug makes mail bounce, or stops the queue."""
+        job = self.job(MARY, content=LARGE)
+        self.files.faults["write", 1] = RuntimeError("a bug")
+        self.assertIsInstance(self.deliver_one(job), Postponed)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.files.faults["write", 2] = RuntimeError("a bug")
+        self.assertIsInstance(self.deliver_one(self.job(MARY, id="q2")), Postponed)
+
+    def test_abandoning_fails(self) -> None:
+        """A fault while cleaning up hides the fault that came first."""
+        self.files.fail("write", errno.ENOSPC)
+        self.files.faults["unlink", 1] = RuntimeError("a bug")
+        outcome = self.deliver_one(self.job(MARY, content=LARGE))
+        self.assertEqual(self.postponed(outcome), "452 4.3.1")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class CancelTests(AgentCase):
+    """The server does not wait for ever."""
+
+    def setUp(self) -> None:
+        self.threads: list[tuple[Deferred[object], object, tuple[object, ...]]] = []
+        super().setUp()
+
+    def in_thread(self, function: object, *args: object) -> Deferred[object]:
+        done: Deferred[object] = Deferred(lambda _: None)
+        self.threads.append((done, function, args))
+        return done
+
+    def finish(self) -> None:
+        done, function, args = self.threads.pop(0)
+        result = function(*args)  # type: ignore[operator]
+        if not done.called:
+            done.callback(result)
+
+    def test_while_it_begins(self) -> None:
+        """A delivery that was given up leaves a file and descriptors behind."""
+        delivery = as_deferred(self.agent.deliver(self.job(MARY, content=LARGE)))
+        delivery.cancel()
+        self.failureResultOf(delivery, CancelledError)
+        while self.threads:
+            self.finish()
+        self.assertEqual(self.files.opened, set())
+        self.assertEqual(os.listdir(self.root + "/here.example/mary/tmp"), [])
+        self.assertEqual(self.contents[0].closed, 1)
+
+    def test_while_it_writes(self) -> None:
+        """Likewise when it is half written."""
+        delivery = as_deferred(self.agent.deliver(self.job(MARY, content=LARGE)))
+        self.finish()
+        self.finish()
+        delivery.cancel()
+        self.failureResultOf(delivery, CancelledError)
+        abandon = self.threads.pop()
+        self.threads.insert(0, abandon)
+        self.finish()
+        self.assertRaises(OSError, self.finish)  # the write that comes too late
+        self.assertEqual(self.files.opened, set())
+        self.assertEqual(os.listdir(self.root + "/here.example/mary/tmp"), [])
+
+
+class BuildTests(AgentCase):
+    """From the configuration."""
+
+    def test_refuses_an_ambiguous_path(self) -> None:
+        """Two domains' accounts of one name share a mailbox."""
+        site = make_site(state_dir="s", local_domains=("a.example", "b.example"))
+        settings = MaildirSettings(path=FilePath("/m/{mailbox}"))
+        self.assertRaises(LayoutError, build, settings, site)
+
+    def test_mailboxes(self) -> None:
+        """What is delivered can be read, by one session at a time."""
+        self.deliver(self.job(MARY))
+        mailbox = self.successResultOf(self.agent.open_mailbox(MARY))
+        self.assertEqual(len(mailbox.listMessages()), 1)
+        self.failureResultOf(self.agent.open_mailbox(MARY), MailboxInUse)
+        mailbox.close()  # type: ignore[attr-defined]
+        self.successResultOf(self.agent.open_mailbox(MARY)).close()  # type: ignore[attr-defined]

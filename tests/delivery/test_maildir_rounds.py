@@ -1,0 +1,88 @@
+"""Many deliveries in one round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_rounds import ROUND, THREADS, Rounds
+from mailframe.delivery.maildir_writer import Copy
+
+
+def copies(count: int, name: str = "x") -> list[Copy]:
+    path = MailboxPath("/m", ("a",))
+    return [
+        Copy(path=path, stem=f"{name}{n}", name=name, pieces=(), repeat=False) for n in range(count)
+    ]
+
+
+class RoundsTests(SynchronousTestCase):
+    """Deliveries gather while others are being written."""
+
+    def setUp(self) -> None:
+        self.threads: list[tuple[Deferred[Any], list[Copy]]] = []
+        self.rounds = Rounds(self.write, self.in_thread)
+
+    def write(self, batch: Sequence[Copy]) -> list[Exception | None]:
+        return [OSError(copy.stem) if copy.name == "bad" else None for copy in batch]
+
+    def in_thread(self, function: Any, batch: list[Copy]) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self.threads.append((done, batch))
+        return done.addCallback(lambda _: function(batch))
+
+    def finish(self) -> None:
+        self.threads.pop(0)[0].callback(None)
+
+    def test_gather(self) -> None:
+        """Throughput under load stays that of one message at a time."""
+        results = [self.rounds.submit(copies(1)) for _ in range(THREADS + ROUND + 5)]
+        self.assertEqual([len(batch) for _, batch in self.threads], [1] * THREADS)
+        self.finish()
+        self.assertEqual(len(self.threads[-1][1]), ROUND)
+        self.assertEqual(self.successResultOf(results[0]), [None])
+        self.finish()
+        self.assertEqual(len(self.threads[-1][1]), 5)
+        while self.threads:
+            self.finish()
+        for result in results[1:]:
+            self.assertEqual(self.successResultOf(result), [None])
+
+    def test_each_gets_its_own(self) -> None:
+        """A message is told of another one's fate."""
+        first = [self.rounds.submit(copies(1)) for _ in range(THREADS)]
+        good, bad = self.rounds.submit(copies(2)), self.rounds.submit(copies(3, "bad"))
+        while self.threads:
+            self.finish()
+        self.assertEqual(self.successResultOf(good), [None, None])
+        self.assertEqual([str(e) for e in self.successResultOf(bad)], ["bad0", "bad1", "bad2"])
+        for result in first:
+            self.successResultOf(result)
+
+    def test_fault(self) -> None:
+        """A thread that fails altogether leaves its messages waiting for ever."""
+        result = self.rounds.submit(copies(1))
+        self.threads.pop(0)[0].errback(RuntimeError("no threads"))
+        self.failureResultOf(result, RuntimeError)
+        later = self.rounds.submit(copies(1))
+        self.finish()
+        self.assertEqual(self.successResultOf(later), [None])
+
+    def test_cancelled(self) -> None:
+        """A delivery that was given up is made later all the same, or stops the others."""
+        running = [self.rounds.submit(copies(1)) for _ in range(THREADS)]
+        waiting, other = self.rounds.submit(copies(1, "given up")), self.rounds.submit(copies(1))
+        waiting.cancel()
+        running[0].cancel()
+        for result in (waiting, running[0]):
+            self.failureResultOf(result, CancelledError)
+        self.finish()
+        self.assertEqual([copy.name for copy in self.threads[-1][1]], ["x"])
+        while self.threads:
+            self.finish()
+        for result in (*running[1:], other):
+            self.successResultOf(result)
