@@ -16,7 +16,6 @@ class FaultyFiles(Files):
     :ivar faults: what the n-th call (from 1) of an operation raises
     :ivar most: octets that a single write takes at the most
     :ivar largest: octets that a write was given at the most
-    :ivar opened: descriptors that are open
     :ivar before: called before each operation, with its name
     """
 
@@ -26,9 +25,22 @@ class FaultyFiles(Files):
         self.faults: dict[tuple[str, int], Exception] = {}
         self.most = 1 << 30
         self.largest = 0
-        self.opened: set[int] = set()
+        self._opened: dict[int, tuple[int, int]] = {}
         self.before: Callable[[str], None] = lambda operation: None
         self._counts: dict[str, int] = {}
+
+    @property
+    def opened(self) -> set[int]:
+        """The descriptors that are still open, those included that a file object was made of."""
+        still = set()
+        for descriptor, identity in self._opened.items():
+            try:
+                found = os.fstat(descriptor)
+            except OSError:
+                continue
+            if (found.st_dev, found.st_ino) == identity:
+                still.add(descriptor)
+        return still
 
     def count(self, operation: str) -> int:
         """How often an operation was called."""
@@ -54,7 +66,8 @@ class FaultyFiles(Files):
     def open(self, name: str | bytes, flags: int, mode: int = 0, dir_fd: int | None = None) -> int:
         self._note("open", name, dir_fd)
         descriptor = super().open(name, flags, mode, dir_fd)
-        self.opened.add(descriptor)
+        found = os.fstat(descriptor)
+        self._opened[descriptor] = (found.st_dev, found.st_ino)
         return descriptor
 
     def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
@@ -68,7 +81,6 @@ class FaultyFiles(Files):
         self._note("fsync", self._path(descriptor), None)
 
     def close(self, descriptor: int) -> None:
-        self.opened.discard(descriptor)
         super().close(descriptor)
         self._note("close", str(descriptor), None)
 

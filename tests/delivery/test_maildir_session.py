@@ -1,0 +1,308 @@
+"""A locked Maildir: what is listed, read and removed while other programs are at work in it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery import maildir_session
+from mailframe.delivery.maildir_files import ForeignMaildir
+from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_session import AT_ONCE, Session, Sizes
+from mailframe.interfaces import MailboxInUse
+from mailframe.wire.data import DataEncoder
+from tests.delivery.faulty_files import FaultyFiles
+
+NOW = 1_700_000_000.0
+
+
+class SessionCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = os.path.abspath(self.mktemp())
+        self.files = FaultyFiles(self.root)
+        self.sizes = Sizes()
+        self.opened: list[Session] = []
+        for folder in ("tmp", "new", "cur"):
+            os.makedirs(f"{self.root}/mary/{folder}")
+
+    def tearDown(self) -> None:
+        for session in self.opened:
+            session.close()
+        self.assertEqual(self.files.opened, set())
+
+    def put(self, name: str, octets: bytes = b"x\n", folder: str = "new") -> str:
+        path = f"{self.root}/mary/{folder}/{name}"
+        with open(path, "wb") as file:
+            file.write(octets)
+        return path
+
+    def open(self) -> Session:
+        path = MailboxPath(self.root, ("mary",))
+        session = Session.open(self.files, path, NOW, self.sizes)
+        self.opened.append(session)
+        return session
+
+    def names(self, folder: str = "new") -> list[str]:
+        return sorted(os.listdir(f"{self.root}/mary/{folder}"))
+
+    def read(self, session: Session, index: int) -> bytes:
+        with session.read(session.messages[index]) as file:
+            return file.read()
+
+
+class ListTests(SessionCase):
+    """What a mailbox holds."""
+
+    def test_order(self) -> None:
+        """Messages come in the order in which they arrived, and keep their numbers."""
+        self.put("1700000002.b.host")
+        self.put("900000000.z.host:2,S", folder="cur")
+        self.put("1700000001.a.host,S=2,W=3")
+        undated = self.put("undated")
+        os.utime(undated, (1_600_000_000, 1_600_000_000))
+        bases = [message.base for message in self.open().messages]
+        self.assertEqual(
+            bases,
+            [b"900000000.z.host", b"undated", b"1700000001.a.host,S=2,W=3", b"1700000002.b.host"],
+        )
+
+    def test_flags_are_not_the_name(self) -> None:
+        """A message seen in both folders while another program moves it is one message."""
+        self.put("1.a.host")
+        self.put("1.a.host:2,ST", folder="cur")
+        (message,) = self.open().messages
+        self.assertEqual(message.name, b"1.a.host:2,ST")
+
+    def test_ignored(self) -> None:
+        """A link shows its owner any file that the server can read; dot files are no messages."""
+        seen: list[str] = []
+        observer = lambda event: seen.append(event.get("log_format") or "")  # noqa: E731 # short
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        os.symlink("/etc/passwd", f"{self.root}/mary/new/1.a.host")
+        os.mkdir(f"{self.root}/mary/new/2.b.host")
+        os.mkfifo(f"{self.root}/mary/cur/3.c.host:2,")
+        self.put(".hidden")
+        self.assertEqual(self.open().messages, [])
+        self.assertEqual(len([line for line in seen if "not a regular file" in line]), 3)
+
+    def test_unreadable(self) -> None:
+        """One message that can't be read hides all the others."""
+        self.put("1.a.host")
+        self.put("2.b.host,W=3")
+        self.files.fail("open", errno.EACCES, nth=7)  # prefix, mailbox, its three, lock: 1.a
+        self.assertEqual([m.base for m in self.open().messages], [b"2.b.host,W=3"])
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r", b".b"]), max_size=12))
+    def test_sizes(self, parts: list[bytes]) -> None:
+        """A size is what is sent, whatever line ends another program has stored."""
+        octets = b"".join(parts)
+        self.put("1.a.host", octets)
+        sizes = []
+        for piece in (3, AT_ONCE):
+            self.patch(maildir_session, "AT_ONCE", piece)
+            self.sizes = Sizes()
+            session = self.open()
+            sizes.append(session.messages[0].size)
+            session.close()
+        encoder = DataEncoder()
+        sent = encoder.encode(octets) + encoder.finish()
+        stuffed = sent.count(b"\r\n..") + sent.startswith(b"..")
+        self.assertEqual(sizes, [len(sent) - len(b".\r\n") - stuffed] * 2)
+
+    def test_sizes_are_measured_once(self) -> None:
+        """Each login reads the whole mailbox."""
+        self.put("1.a.host")
+        self.open().close()
+        before = self.files.count("open")
+        self.open().close()
+        self.assertEqual(self.files.count("open") - before, 6)
+
+    def test_sizes_are_bounded(self) -> None:
+        """Sizes that are remembered fill the memory."""
+        self.patch(maildir_session, "REMEMBERED", 2)
+        path = MailboxPath("/m", ("a",))
+        for number in range(5):
+            self.sizes.of(path, b"%d" % number, lambda: 1)
+        self.assertLessEqual(len(self.sizes._known), 2)
+
+    def test_tidies_up(self) -> None:
+        """What dead writers left fills the disk."""
+        stale = self.put("1.old", folder="tmp")
+        os.utime(stale, (NOW - 200_000, NOW - 200_000))
+        young = self.put("2.young", folder="tmp")
+        os.utime(young, (NOW, NOW))
+        self.open()
+        self.assertEqual(self.names("tmp"), ["2.young"])
+
+
+class LockTests(SessionCase):
+    """One session at a time."""
+
+    def test_other_process(self) -> None:
+        """Two sessions delete by numbers that mean different messages."""
+        self.open()
+        self.assertRaises(MailboxInUse, self.open)
+
+    def test_released(self) -> None:
+        """A mailbox stays locked after its session."""
+        self.open().close()
+        self.open()
+
+    def test_lock_of_another_program(self) -> None:
+        """The lock is one that other programs can take."""
+        lock = f"{self.root}/mary/mailframe-pop3.lock"
+        with open(lock, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self.assertRaises(MailboxInUse, self.open)
+        self.open()
+        os.unlink(lock)
+
+    def test_linked_lock(self) -> None:
+        """A link in place of the lock file makes a file elsewhere."""
+        os.symlink("/tmp/mailframe-nowhere", f"{self.root}/mary/mailframe-pop3.lock")
+        self.assertRaises(OSError, self.open)
+        self.assertFalse(os.path.exists("/tmp/mailframe-nowhere"))
+
+    def test_faults(self) -> None:
+        """A mailbox that can't be opened leaves nothing open or locked."""
+        self.put("1.a.host")
+        for operation, nth in [("open", n) for n in range(1, 7)] + [("entries", n) for n in (1, 2)]:
+            self.files = FaultyFiles(self.root)
+            self.files.fail(operation, errno.EIO, nth)
+            self.assertRaises((OSError, ForeignMaildir), self.open)
+            self.assertEqual(self.files.opened, set(), (operation, nth))
+
+
+class ReadTests(SessionCase):
+    """Messages, while they are moved about."""
+
+    def test_small_and_large(self) -> None:
+        """What is read is the file, whether it is read at once or piece by piece."""
+        large = b"0123456789abcde\n" * AT_ONCE
+        self.put("1.a.host", b"small\n")
+        self.put("2.b.host,W=1", large)
+        self.put("3.c.host,W=1", large[:AT_ONCE])
+        session = self.open()
+        with session.read(session.messages[0]) as file:
+            self.assertIsInstance(file, io.BytesIO)
+        self.assertEqual(self.read(session, 0), b"small\n")
+        for index, octets in ((1, large), (2, large[:AT_ONCE])):
+            with session.read(session.messages[index]) as file:
+                self.assertNotIsInstance(file, io.BytesIO)
+                self.assertEqual(b"".join(iter(lambda f=file: f.read(AT_ONCE), b"")), octets)
+
+    def test_moved(self) -> None:
+        """A message that an IMAP server marks as read can't be fetched any more."""
+        path = self.put("1.a.host", b"moving\n")
+        session = self.open()
+        os.rename(path, f"{self.root}/mary/cur/1.a.host:2,")
+        self.assertEqual(self.read(session, 0), b"moving\n")
+        os.rename(f"{self.root}/mary/cur/1.a.host:2,", f"{self.root}/mary/cur/1.a.host:2,S")
+        self.assertEqual(self.read(session, 0), b"moving\n")
+        os.unlink(f"{self.root}/mary/cur/1.a.host:2,S")
+        self.assertRaises(FileNotFoundError, session.read, session.messages[0])
+
+    def test_restless(self) -> None:
+        """A message that moves whenever one looks for it is not looked for without end."""
+        self.put("1.a.host", b"moving\n")
+        session = self.open()
+        places = ["new/1.a.host", "cur/1.a.host:2,", "cur/1.a.host:2,S"] * 3
+
+        def move(operation: str) -> None:
+            if operation == "open":
+                os.rename(f"{self.root}/mary/{places[0]}", f"{self.root}/mary/{places[1]}")
+                del places[0]
+
+        self.files.before = move
+        self.assertRaises(FileNotFoundError, session.read, session.messages[0])
+
+    def test_fault(self) -> None:
+        """A message that can't be read is an error, and no end of the mailbox."""
+        self.put("1.a.host,W=1")
+        session = self.open()
+        self.files.fail("open", errno.EIO)
+        self.assertRaises(OSError, session.read, session.messages[0])
+
+
+class RemoveTests(SessionCase):
+    """Deletion."""
+
+    def test_removes(self) -> None:
+        """What is deleted comes back after a power cut, or something else is deleted."""
+        for number in range(4):
+            self.put(f"{number}.a.host,W=1")
+        self.put("4.a.host,W=1:2,S", folder="cur")
+        session = self.open()
+        for index in (1, 3, 4):
+            session.messages[index].deleted = True
+        self.files.calls.clear()
+        session.remove_deleted()
+        self.assertEqual(self.names(), ["0.a.host,W=1", "2.a.host,W=1"])
+        self.assertEqual(self.names("cur"), [])
+        self.assertEqual(
+            sorted(self.files.calls[3:]), [("fsync", "mary/cur"), ("fsync", "mary/new")]
+        )
+        session.remove_deleted()
+        self.assertEqual(self.names(), ["0.a.host,W=1", "2.a.host,W=1"])
+
+    def test_moved_or_gone(self) -> None:
+        """A message that was moved is deleted all the same; one that is gone is no error."""
+        moved, gone = self.put("1.a.host,W=1"), self.put("2.a.host,W=1")
+        session = self.open()
+        os.rename(moved, f"{self.root}/mary/cur/1.a.host,W=1:2,S")
+        os.unlink(gone)
+        for message in session.messages:
+            message.deleted = True
+        session.remove_deleted()
+        self.assertEqual(self.names() + self.names("cur"), [])
+
+    def test_partial_failure(self) -> None:
+        """The client is told that all is deleted when it isn't; or one fault saves the rest."""
+        for number in range(3):
+            self.put(f"{number}.a.host,W=1")
+        for operation, left in (("unlink", 1), ("fsync", 0)):
+            session = self.open()
+            for message in session.messages:
+                message.deleted = True
+            self.files.fail(operation, errno.EIO)
+            self.assertRaises(OSError, session.remove_deleted)
+            session.close()
+            self.assertEqual(len(self.names()), left)
+
+
+class CloseTests(SessionCase):
+    """The end of a session."""
+
+    def test_while_a_thread_works(self) -> None:
+        """A descriptor is closed and used for another file while a thread still reads with it."""
+        self.put("1.a.host")
+        session = self.open()
+        session.messages[0].deleted = True
+
+        def leave(operation: str) -> None:
+            self.files.before = lambda operation: None
+            session.close()
+            self.assertNotEqual(self.files.opened, set())
+
+        self.files.before = leave
+        session.remove_deleted()
+        self.assertEqual(self.files.opened, set())
+        self.assertEqual(self.names(), [])
+
+    def test_nothing_afterwards(self) -> None:
+        """A closed session deletes something by a descriptor that is another folder's now."""
+        self.put("1.a.host")
+        session = self.open()
+        session.close()
+        session.close()
+        self.assertRaises(ValueError, session.read, session.messages[0])
+        self.assertRaises(ValueError, session.remove_deleted)
