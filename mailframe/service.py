@@ -40,7 +40,7 @@ from mailframe.queue.schedule import Schedule
 from mailframe.running import Running, assemble, changeable, rebuild
 from mailframe.server.limits import Limits
 from mailframe.serving import ServerFactory, tls_context
-from mailframe.settings import DEFAULT_PLUGINS, ServerSettings, Settings, TlsSettings, load
+from mailframe.settings import DEFAULT_TABLES, ServerSettings, Settings, TlsSettings, load
 
 __all__ = ["MailServer", "START_ERRORS", "open_parts"]
 
@@ -105,7 +105,7 @@ class MailServer(MultiService):
         }
         if settings is None:
             installed = find_parts()
-            asked = {seam: asked[seam] or DEFAULT_PLUGINS[seam] for seam in SEAMS}
+            asked = {seam: asked[seam] or DEFAULT_TABLES[seam] for seam in SEAMS}
             self._choices, self._given = read_parts(asked, installed)
             arguments = Arguments(
                 hostname=hostname,

@@ -37,12 +37,13 @@ from mailframe.settings_converter import DomainName
 from mailframe.settings_reader import found_instead, read_table
 from mailframe.units import FilePath
 
-DEFAULT_PLUGINS: Mapping[str, str] = {
-    "accounts": "file",
-    "authorisation": "providers",
-    "routing": "table",
-    "queue": "sqlite",
-    "delivery": "maildir",
+# What stands for a table that is not there.
+DEFAULT_TABLES: Mapping[str, Mapping[str, str]] = {
+    "accounts": {"plugin": "file", "path": "accounts.toml"},
+    "authorisation": {"plugin": "providers"},
+    "routing": {"plugin": "table"},
+    "queue": {"plugin": "sqlite"},
+    "delivery": {"plugin": "maildir"},
 }
 Protocol: TypeAlias = Literal["smtp", "submission", "pop3", "console"]
 Tls: TypeAlias = Literal["none", "starttls", "implicit"]
@@ -165,8 +166,8 @@ def from_document(
     top, mistakes = read_table(_File, document, (), folder, document)
     chosen: dict[str, Chosen] = {}
     for seam in seams:
-        table = document.get(seam, {})
-        if isinstance(table, dict):
+        table = document.get(seam, DEFAULT_TABLES[seam])
+        if isinstance(table, Mapping):
             choice, more = choose(seam, table, installed, folder, document, other_keys(seam))
             mistakes += more
             if choice is not None:
@@ -228,7 +229,7 @@ def choose(
     :param document: the file's content, to name the place of a mistake
     :returns: the choice, or ``None`` with the mistakes that prevented it
     """
-    name = table.get("plugin", DEFAULT_PLUGINS[seam])
+    name = table.get("plugin", DEFAULT_TABLES[seam]["plugin"])
     if not isinstance(name, str):
         return None, [found_instead(document, (seam, "plugin"), "a plugin's name, in quotes")]
     try:

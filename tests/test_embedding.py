@@ -18,7 +18,7 @@ from mailframe.outcome import Refused
 from mailframe.queue.memory import MemoryStorage
 from mailframe.reply import Reply
 from mailframe.testing.fake_storage import FakeStorage
-from tests.test_service import JSMITH, ServerTests
+from tests.whole_server import JSMITH, ServerTests
 
 MARY = Address("mary", "here.example")
 

@@ -1,144 +1,25 @@
-"""The whole server: started, stopped and reloaded under virtual time and over a virtual network."""
+"""The whole server: started and stopped under virtual time and over a virtual network."""
 
 from __future__ import annotations
 
 import os
 import stat
-from random import Random
 from typing import Any
 
-import trustme
-from twisted.application.service import IService, Service
+import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import CertificateOptions
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from twisted.internet.protocol import Factory
 
 from mailframe import MailServer
-from mailframe.address import Address
 from mailframe.assembly import PartError
 from mailframe.certificates import CertificateError
 from mailframe.config_errors import SettingsError
 from mailframe.listening import CannotListen
-from mailframe.plugin import SEAMS
+from mailframe.plugin import SEAMS, Problem
 from mailframe.queue.memory import MemorySettings
 from mailframe.service import STOP_TIME
 from mailframe.settings import ServerSettings
-from mailframe.testing.fakes import DENIED, FakeAccounts, FakeAgent, FakeAuthorisation, FakeRouting
-from mailframe.testing.network import VirtualReactor
-from mailframe.testing.resolver import FakeResolver
-from mailframe.testing.threads import in_thread
-
-JSMITH = Address("jsmith", "here.example")
-MX = ServerSettings(name="mx", protocol="smtp", listen=("tcp:25",))
-
-
-class Peer(Protocol):
-    """A client that says what it is told to."""
-
-    def __init__(self) -> None:
-        self.received = b""
-        self.is_lost = False
-
-    def dataReceived(self, data: bytes) -> None:
-        self.received += data
-
-    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
-        # Twisted's own default value for it is not in its interface.
-        self.is_lost = True
-
-
-@implementer(IService)
-class RoutingService(FakeRouting, Service):
-    """A part that is a service as well."""
-
-
-class ServerTests(SynchronousTestCase):
-    """A server of fakes in a virtual network."""
-
-    def setUp(self) -> None:
-        self.reactor = VirtualReactor()
-        self.accounts = FakeAccounts({JSMITH: b"secret"})
-        self.authorisation = FakeAuthorisation()
-        self.routing: Any = FakeRouting()
-        self.agent = FakeAgent()
-        self.state_dir = os.path.abspath(self.mktemp())
-        self.server: MailServer | None = None
-
-    def tearDown(self) -> None:
-        if self.server is not None and self.server.running:
-            self.stop()
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def lent(self) -> dict[str, Any]:
-        """The virtual world."""
-        return {
-            "reactor": self.reactor,
-            "resolver": FakeResolver({}, self.reactor),
-            "in_thread": in_thread,
-            "random": Random(0),
-        }
-
-    def make(self, **changes: Any) -> MailServer:
-        """A server that was not started."""
-        arguments: dict[str, Any] = {
-            "hostname": "mx.here.example",
-            "local_domains": ["here.example"],
-            "state_dir": self.state_dir,
-            "servers": [MX],
-            "accounts": self.accounts,
-            "authorisation": self.authorisation,
-            "routing": self.routing,
-            "queue": "memory",
-            "delivery": self.agent,
-            **self.lent(),
-        }
-        self.server = MailServer(**{**arguments, **changes})
-        return self.server
-
-    def start(self, **changes: Any) -> MailServer:
-        """A server that runs."""
-        server = self.make(**changes)
-        server.startService()
-        self.reactor.advance(0)
-        return server
-
-    def stop(self) -> None:
-        """Stop the server, with all the time it may take."""
-        assert self.server is not None
-        stopped = self.server.stopService()
-        self.reactor.advance(3 * STOP_TIME)
-        self.successResultOf(stopped)
-
-    def connect(self, port: int = 25) -> Peer:
-        """A client's connection."""
-        endpoint = clientFromString(self.reactor, f"tcp:127.0.0.1:{port}")
-        connected = endpoint.connect(Factory.forProtocol(Peer))
-        self.reactor.advance(0)
-        return self.successResultOf(connected)
-
-    def say(self, peer: Peer, *lines: str) -> bytes:
-        """Say lines one after the other, and give what was answered to the last."""
-        for line in lines:
-            peer.received = b""
-            peer.transport.write(line.encode() + b"\r\n")
-            self.reactor.advance(0)
-        return peer.received
-
-    def begin(self, port: int = 25) -> Peer:
-        """A client that has greeted and named a sender."""
-        peer = self.connect(port)
-        self.say(peer, "EHLO client.example", "MAIL FROM:<a@there.example>")
-        return peer
-
-    def hand_over(self, recipient: str = "jsmith@here.example", port: int = 25) -> bytes:
-        """Hand over a message; the last reply."""
-        peer = self.begin(port)
-        reply = self.say(peer, f"RCPT TO:<{recipient}>", "DATA", "Subject: x\r\n\r\nhello\r\n.")
-        self.say(peer, "QUIT")
-        return reply
+from tests.whole_server import JSMITH, MX, RoutingService, ServerTests
 
 
 class Life(ServerTests):
@@ -313,10 +194,6 @@ class Trouble(ServerTests):
 
     def test_broken_drop_ins_are_logged(self) -> None:
         """Nobody looks for a plugin that silently isn't there."""
-        import attrs
-
-        from mailframe.plugin import Problem
-
         server = self.make()
         problem = Problem(module="m", file="f", reason="ImportError: x")
         server.settings = attrs.evolve(server.settings, problems=(problem,))
@@ -361,200 +238,3 @@ class PartsOfManyKinds(ServerTests):
         from twisted.internet import reactor
 
         self.assertIs(MailServer(hostname="a.example", accounts=self.accounts).reactor, reactor)
-
-
-class Protocols(ServerTests):
-    """Each protocol gets its server."""
-
-    def certificate(self) -> dict[str, str]:
-        """A certificate and its key."""
-        folder = os.path.abspath(self.mktemp())
-        os.mkdir(folder)
-        issued = trustme.CA().issue_cert("mx.here.example")
-        table = {key: os.path.join(folder, key) for key in ("certificate", "private_key")}
-        issued.private_key_pem.write_to_path(table["private_key"])
-        for pem in issued.cert_chain_pems:
-            pem.write_to_path(table["certificate"], append=True)
-        return table
-
-    def test_greetings(self) -> None:
-        """Each must speak its protocol, with TLS by default when there is a certificate."""
-        servers = [
-            {"name": name, "protocol": protocol, "listen": f"tcp:{port}"}
-            for name, protocol, port in [
-                ("mx", "smtp", 25),
-                ("sub", "submission", 587),
-                ("pop", "pop3", 110),
-                ("web", "console", 80),
-            ]
-        ]
-        self.start(servers=servers, tls=self.certificate())
-        for port in (25, 587):
-            self.assertIn(b"STARTTLS", self.say(self.connect(port), "EHLO client.example"))
-        self.assertTrue(self.connect(110).received.startswith(b"+OK"))
-        self.assertIn(b"STLS", self.say(self.connect(110), "CAPA"))
-        answered = self.say(self.connect(80), "GET / HTTP/1.1\r\nHost: localhost\r\n")
-        self.assertTrue(answered.startswith(b"HTTP/1.1 200"))
-
-    def test_implicit_tls(self) -> None:
-        """Nothing may be said in clear on a server with implicit TLS."""
-        servers = [
-            {"name": name, "protocol": name, "listen": f"tcp:{port}", "tls": "implicit"}
-            for name, port in [("submission", 465), ("pop3", 995), ("console", 443)]
-        ]
-        self.start(servers=servers, tls=self.certificate())
-        for port in (465, 995, 443):
-            peer = self.connect(port)
-            self.assertEqual(peer.received, b"")
-            peer.transport.startTLS(CertificateOptions())  # type: ignore[union-attr]  # connected
-            self.reactor.advance(0)
-            self.assertIn(
-                b"HTTP/1.1 200" if port == 443 else b"mx.here.example",
-                self.say(peer, "GET / HTTP/1.1\r\nHost: localhost\r\n")
-                if port == 443
-                else peer.received,
-            )
-
-    def test_authorisation_is_asked(self) -> None:
-        """Whoever is no customer must not have mail carried."""
-        self.authorisation.verdict = DENIED
-        self.start()
-        reply = self.say(self.begin(), "RCPT TO:<b@there.example>")
-        self.assertTrue(reply.startswith(b"550 5.7.1"))
-
-
-class Reloading(ServerTests):
-    """`MailServer.reload`, which SIGHUP calls."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.folder = os.path.abspath(self.mktemp())
-        os.mkdir(self.folder)
-        self.path = os.path.join(self.folder, "mailframe.toml")
-
-    def write(self, more: str = "", listen: str = "tcp:25", hostname: str = "mx") -> None:
-        """Write the configuration."""
-        with open(self.path, "w") as file:
-            file.write(
-                f'hostname = "{hostname}.here.example"\nlocal_domains = ["here.example"]\n'
-                f'[[server]]\nname = "mx"\nprotocol = "smtp"\nlisten = "{listen}"\n'
-                f'[queue]\nplugin = "memory"\n[accounts]\npath = "accounts.toml"\n{more}'
-            )
-
-    def start_from_file(self, **parts: Any) -> MailServer:
-        """A server that runs as the file says, but for these parts."""
-        fakes: dict[str, Any] = {
-            "accounts": self.accounts,
-            "authorisation": self.authorisation,
-            "delivery": self.agent,
-        }
-        self.server = MailServer.from_config(self.path, **{**fakes, **parts}, **self.lent())
-        self.server.startService()
-        self.reactor.advance(0)
-        return self.server
-
-    def test_routing_table(self) -> None:
-        """A changed table must hold for whom is asked from now on, in open sessions as well."""
-        self.write()
-        server = self.start_from_file()
-        peer = self.begin()
-        self.write('[[routing.rule]]\nvia = "reject:moved"\n')
-        self.assertTrue(server.reload())
-        reply = self.say(peer, "RCPT TO:<jsmith@here.example>")
-        self.assertIn(b"moved", reply)
-        self.assertFalse(peer.is_lost)
-        self.assertIn(b"moved", self.say(self.begin(), "RCPT TO:<jsmith@here.example>"))
-
-    def test_bad_file(self) -> None:
-        """A slip of the pen must not stop the mail."""
-        self.write()
-        server = self.start_from_file()
-        self.write("[[routing.rule]]\nvai = 3\n")
-        self.assertFalse(server.reload())
-        self.assertTrue(self.hand_over().startswith(b"250"))
-
-    def test_times_and_limits(self) -> None:
-        """Retry times and limits must not need a restart."""
-        self.write()
-        server = self.start_from_file()
-        self.write("[limits]\nrecipients = 1\n")
-        self.assertTrue(server.reload())
-        peer = self.begin()
-        self.say(peer, "RCPT TO:<jsmith@here.example>")
-        self.assertTrue(self.say(peer, "RCPT TO:<b@there.example>").startswith(b"452"))
-
-    def certificate(self, name: str) -> None:
-        """Write a certificate for a name."""
-        issued = trustme.CA().issue_cert(name)
-        issued.private_key_pem.write_to_path(os.path.join(self.folder, "k.pem"))
-        issued.cert_chain_pems[0].write_to_path(os.path.join(self.folder, "c.pem"))
-
-    def test_certificate(self) -> None:
-        """A renewed certificate must be served without a restart, a bad one never."""
-        table = '[tls]\ncertificate = "c.pem"\nprivate_key = "k.pem"\n'
-        self.certificate("one.example")
-        self.write(table)
-        server = self.start_from_file()
-        first = server._context
-        self.certificate("two.example")
-        self.assertTrue(server.reload())
-        second = server._context
-        self.assertIsNot(first, second)
-        os.remove(os.path.join(self.folder, "k.pem"))
-        self.write(table + "[limits]\nrecipients = 1\n")
-        self.assertTrue(server.reload())
-        self.assertIs(server._context, second)
-        self.assertEqual(server.settings.limits.recipients, 1)
-        self.assertIn(b"STARTTLS", self.say(self.connect(), "EHLO client.example"))
-
-    def test_first_certificate_is_bad(self) -> None:
-        """Without a certificate in force there is nothing to go on with."""
-        self.write()
-        server = self.start_from_file()
-        self.write('[tls]\ncertificate = "c.pem"\nprivate_key = "k.pem"\n')
-        self.assertFalse(server.reload())
-        self.assertIsNone(server.settings.tls)
-
-    def test_what_needs_a_restart(self) -> None:
-        """Sockets, name and queue stay; half of a change must not come into force."""
-        self.write()
-        server = self.start_from_file()
-        before = server.settings
-        self.write("[relay]\nport = 2600\n", listen="tcp:26", hostname="other")
-        self.assertTrue(server.reload())
-        self.assertEqual(server.settings.hostname, "mx.here.example")
-        self.assertEqual(server.settings.servers, before.servers)
-        self.assertEqual(server.settings.relay, before.relay)
-        self.assertTrue(self.hand_over().startswith(b"250"))
-
-    def test_parts_that_are_services(self) -> None:
-        """A part that was exchanged must be stopped, one that stays must not."""
-        self.routing = RoutingService()
-        self.write()
-        server = self.start_from_file(routing=self.routing)
-        self.assertTrue(server.reload())
-        self.reactor.advance(0)
-        self.assertTrue(self.routing.running)
-
-    def test_stop_waits_for_old_sessions_too(self) -> None:
-        """A session from before a reload must not be cut off by a stop soon after it."""
-        self.write()
-        server = self.start_from_file()
-        peer = self.begin()
-        self.say(peer, "RCPT TO:<jsmith@here.example>", "DATA")
-        self.assertTrue(server.reload())
-        stopped = server.stopService()
-        self.reactor.advance(1)
-        self.assertNoResult(stopped)
-        self.assertTrue(self.say(peer, "Subject: x\r\n\r\nhello\r\n.").startswith(b"250"))
-        self.reactor.advance(1)
-        self.successResultOf(stopped)
-
-    def test_not_running(self) -> None:
-        """A signal before the start or after the end does nothing."""
-        self.assertFalse(self.make().reload())
-
-    def test_without_a_file(self) -> None:
-        """A program's server reads certificate and accounts again."""
-        self.assertTrue(self.start().reload())
-        self.assertTrue(self.hand_over().startswith(b"250"))

@@ -84,7 +84,7 @@ def _installed(*, problems: tuple[Problem, ...] = ()) -> Installed:
 
     return Installed(
         parts={
-            "accounts": part("accounts", "file", "NoSettings"),
+            "accounts": part("accounts", "file", "Example"),
             "authorisation": part("authorisation", "providers", "Example"),
             "routing": part("routing", "table", "Example"),
             "queue": part("queue", "sqlite", "Example"),
@@ -134,6 +134,8 @@ class Good(FileTests):
         self.assertEqual(found.state_dir, os.path.join(folder, "state"))
         self.assertEqual(found.schedule, Schedule())
         self.assertEqual(set(found.chosen), set(SEAMS))
+        accounts = found.chosen["accounts"].settings
+        self.assertEqual(accounts.path, os.path.join(folder, "accounts.toml"))
         self.assertEqual((found.servers, found.local_domains, found.tls), ((), (), None))
         self.assertEqual(found.path, self.path)
 
