@@ -1,0 +1,107 @@
+"""The connections to one listening server: counted, limited, and brought to an end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from mailframe.server.limits import Limits
+
+log = Logger()
+
+
+class Connection(Protocol):
+    """What is asked of a connection at the end."""
+
+    def shut_down(self) -> None:
+        """Finish what is under way, then close."""
+
+    def drop(self) -> None:
+        """Close at once."""
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class Connections(Generic[C]):
+    """Those that are open.
+
+    :ivar draining: the server stops
+    """
+
+    def __init__(self, *, server: str, limits: Limits, clock: IReactorTime) -> None:
+        """:param server: the server's name, for the log"""
+        self.draining = False
+        self._server = server
+        self._limits = limits
+        self._clock = clock
+        self._open: set[C] = set()
+        self._of_address: Counter[str] = Counter()
+        self._drained: Deferred[None] | None = None
+        self._drain_limit: IDelayedCall | None = None
+
+    def arrived(self, connection: C, address: str) -> str | None:
+        """A connection was made. It counts until `left`, even if it is sent away.
+
+        :returns: the limit that it is beyond, or ``None``
+        """
+        limits = self._limits
+        beyond = None
+        if len(self._open) >= limits.connections:
+            beyond = "connections"
+        elif self._of_address[address] >= limits.connections_per_address:
+            beyond = "connections_per_address"
+        self._open.add(connection)
+        self._of_address[address] += 1
+        if beyond is not None:
+            log.info(
+                "refused connection from {address} on {server}: over the limit {rule!r}",
+                address=address,
+                server=self._server,
+                rule=beyond,
+            )
+        return beyond
+
+    def left(self, connection: C, address: str) -> None:
+        """A connection is over."""
+        self._open.discard(connection)
+        self._of_address[address] -= 1
+        if self._of_address[address] <= 0:
+            del self._of_address[address]
+        if not self._open:
+            self._finish()
+
+    def drain(self, seconds: float) -> Deferred[None]:
+        """Bring all to an end.
+
+        :param seconds: how long what is under way may take; then the connections are cut
+        :returns: fires when no connection is left, or all have been cut
+        """
+        if self._drained is not None:
+            return self._drained
+        self.draining = True
+        for connection in list(self._open):
+            connection.shut_down()
+        if not self._open:
+            return succeed(None)
+        self._drained = Deferred()
+        self._drain_limit = self._clock.callLater(seconds, self._cut)
+        return self._drained
+
+    def _cut(self) -> None:
+        self._drain_limit = None
+        for connection in list(self._open):
+            connection.drop()
+        self._finish()
+
+    def _finish(self) -> None:
+        drained, self._drained = self._drained, None
+        if self._drain_limit is not None:
+            self._drain_limit.cancel()
+            self._drain_limit = None
+        if drained is not None:
+            drained.callback(None)
