@@ -124,7 +124,7 @@ class SmtpSession(Protocol):
         """Octets arrived."""
         self._heard = self._server.clock.seconds()
         self._receiver.receive(data)
-        if self._running is None:
+        if self._running is None and not self._output_full:
             self._advance()
         elif len(self._receiver) > MAX_UNPARSED:
             self._pause_input()
@@ -145,9 +145,11 @@ class SmtpSession(Protocol):
         self._server.left(self, self._counted_as)
 
     def pauseProducing(self) -> None:
-        """The client doesn't take our replies as fast as it makes us write them."""
+        """The client doesn't take our replies as fast as it makes us write them.
+
+        Input is not paused for that: TLS may have to read before it can write.
+        """
         self._output_full = True
-        self._pause_input()
 
     def resumeProducing(self) -> None:
         """There is room for replies again."""
@@ -358,10 +360,10 @@ class SmtpSession(Protocol):
 
     def drop(self) -> None:
         """Close at once, without another word."""
-        self._receiver.closing = True
-        self._closing = True
         transport = self._transport()
-        transport.unregisterProducer()
+        if not self._closing:
+            transport.unregisterProducer()
+        self._closing = self._receiver.closing = True
         getattr(transport, "abortConnection", transport.loseConnection)()
 
     def _end(self, reply: Reply, reason: str) -> None:
@@ -378,8 +380,6 @@ class SmtpSession(Protocol):
         # As long as there is a producer the transport would wait for it.
         transport.unregisterProducer()
         transport.loseConnection()
-        if self._lost:
-            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._server.clock.callLater(LINGER, self._tick)

@@ -1,0 +1,191 @@
+"""A message on its way into the queue: `mailframe.server.incoming`."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.address import Address
+from mailframe.envelope import Client
+from mailframe.interfaces import StorageFault, StorageFull
+from mailframe.outcome import Permit
+from mailframe.reply import Reply
+from mailframe.server.incoming import FAULT, NO_ROOM, TOO_BIG, Incoming
+from mailframe.server.limits import Limits
+from mailframe.units import Octets
+from tests.server.smtp_fakes import FakeStorage, fake_admission
+
+CLIENT = Client(server="mx", protocol="smtp", address="192.0.2.1")
+
+
+class IncomingTests(SynchronousTestCase):
+    """250 means that the message was committed; anything else, that it was not."""
+
+    def setUp(self) -> None:
+        """A storage and a clock."""
+        self.clock = Clock()
+        self.storage = FakeStorage()
+
+    def begin(self, **limits: Any) -> Incoming:
+        """A message for one mailbox."""
+        admission = fake_admission(self.clock, storage=self.storage, limits=Limits(**limits))
+        transaction = admission.mail(CLIENT, None, None, "7BIT")
+        assert not isinstance(transaction, Reply)
+        transaction.recipients[Address("a", "here.example")] = Permit(reason="local")
+        incoming = admission.begin(transaction)
+        assert isinstance(incoming, Incoming)
+        return incoming
+
+    def end(self, incoming: Incoming, refusal: Reply | None = None) -> Deferred[Reply]:
+        """The end of the content."""
+        return Deferred.fromCoroutine(incoming.end(refusal))
+
+    def run_on(self, coroutine: Coroutine[Any, Any, None] | None) -> Deferred[None]:
+        """Wait for room."""
+        assert coroutine is not None
+        return Deferred.fromCoroutine(coroutine)
+
+    def refused(self, incoming: Incoming, reply: Reply) -> None:
+        """The message is told to be refused, and the storage to forget it."""
+        self.assertEqual(self.successResultOf(self.end(incoming)), reply)
+        self.assertEqual(self.storage.sinks[0].ended, "abort")
+
+    def test_kept(self) -> None:
+        """A message is kept whole, behind its trace header, and acknowledged with its id."""
+        incoming = self.begin()
+        self.assertIsNone(incoming.write(b"Subject: x\r\n\r\n"))
+        self.assertIsNone(incoming.write(b"body\r\n"))
+        reply = self.successResultOf(self.end(incoming))
+        self.assertEqual(reply, Reply(250, "2.0.0", "queued as q1"))
+        sink = self.storage.sinks[0]
+        self.assertEqual(sink.ended, "commit")
+        self.assertTrue(sink.content.startswith(b"Received: from [192.0.2.1] "))
+        self.assertTrue(sink.content.endswith(b"+0000\r\nSubject: x\r\n\r\nbody\r\n"))
+        incoming.abandon("too late to matter")
+        self.assertEqual(sink.ended, "commit")
+
+    def test_empty(self) -> None:
+        """A message without content is one too: it has at least its trace header."""
+        self.successResultOf(self.end(self.begin()))
+        self.assertTrue(self.storage.sinks[0].content.startswith(b"Received: "))
+
+    def test_no_acknowledgement_before_commit(self) -> None:
+        """As long as the message might be lost, the client is not told that it is safe."""
+        self.storage.committing = Deferred()
+        incoming = self.begin()
+        incoming.write(b"x\r\n")
+        reply = self.end(incoming)
+        self.assertNoResult(reply)
+        self.storage.committing.callback(None)
+        self.assertEqual(self.successResultOf(reply).code, 250)
+
+    def test_commit_fails(self) -> None:
+        """A message that could not be kept is asked for again later, never refused for good."""
+        for error, expected in (
+            (StorageFull("disk"), NO_ROOM),
+            (StorageFault("disk"), FAULT),
+            (OSError("bug"), FAULT),
+        ):
+            self.storage.commit_error = error
+            reply = self.successResultOf(self.end(self.begin()))
+            self.assertEqual(reply, expected)
+            self.assertTrue(reply.is_temporary)
+        self.flushLoggedErrors(OSError)
+
+    def test_commit_hangs(self) -> None:
+        """A storage that does not answer costs the client its time limit, and no more."""
+        self.storage.committing = Deferred()
+        reply = self.end(self.begin())
+        self.clock.advance(30)
+        self.assertEqual(self.successResultOf(reply), FAULT)
+
+    def test_write_fails(self) -> None:
+        """A storage that fails halfway is left alone, and the client told to come again."""
+        for error, expected in ((StorageFull("x"), NO_ROOM), (OSError("x"), FAULT)):
+            self.storage.sinks.clear()
+            self.storage.write_error = error
+            incoming = self.begin()
+            self.assertIsNone(incoming.write(b"x\r\n"))
+            self.assertIsNone(incoming.write(b"y\r\n"))
+            self.refused(incoming, expected)
+
+    def test_room(self) -> None:
+        """A slow storage is waited for, and may fail while it is."""
+        self.storage.room = Deferred()
+        incoming = self.begin()
+        waiting = self.run_on(incoming.write(b"x\r\n"))
+        self.assertNoResult(waiting)
+        self.storage.room.callback(None)
+        self.successResultOf(waiting)
+        self.storage.room = Deferred()
+        waiting = self.run_on(incoming.write(b"y\r\n"))
+        self.storage.room.errback(StorageFull("x"))
+        self.successResultOf(waiting)
+        self.refused(incoming, NO_ROOM)
+
+    def test_room_never(self) -> None:
+        """A storage that never has room again is given up."""
+        self.storage.room = Deferred()
+        incoming = self.begin()
+        waiting = self.run_on(incoming.write(b"x\r\n"))
+        self.clock.advance(30)
+        self.successResultOf(waiting)
+        self.refused(incoming, FAULT)
+
+    def test_room_for_an_empty_message(self) -> None:
+        """The trace header alone may have to wait for room."""
+        self.storage.room = Deferred()
+        reply = self.end(self.begin())
+        self.assertNoResult(reply)
+        self.storage.room.callback(None)
+        self.assertEqual(self.successResultOf(reply).code, 250)
+
+    def test_too_big(self) -> None:
+        """A message over the limit is forgotten as soon as it is, and refused at its end."""
+        incoming = self.begin(message_size=Octets(10))
+        incoming.write(b"12345678\r\n")
+        self.assertEqual(self.storage.sinks[0].ended, "")
+        incoming.write(b"x")
+        self.assertEqual(self.storage.sinks[0].ended, "abort")
+        incoming.write(b"x" * 100)
+        self.refused(incoming, TOO_BIG)
+        unlimited = self.begin(message_size=Octets(0))
+        unlimited.write(b"x" * 100)
+        self.assertEqual(self.successResultOf(self.end(unlimited)).code, 250)
+
+    def test_loop(self) -> None:
+        """A looping message is refused for good."""
+        incoming = self.begin(received_hops=2)
+        incoming.write(b"Received: x\r\nReceived: y\r\n\r\n")
+        self.assertEqual(self.successResultOf(self.end(incoming)).status, "5.4.6")
+        self.assertEqual(self.storage.sinks[0].ended, "abort")
+
+    def test_wire_refusal(self) -> None:
+        """What the wire layer refuses is not kept; the first reason found is the one told."""
+        refusal = Reply(554, "5.6.0", "bare")
+        incoming = self.begin()
+        incoming.write(b"x\r\n")
+        self.assertEqual(self.successResultOf(self.end(incoming, refusal)), refusal)
+        self.assertEqual(self.storage.sinks[0].ended, "abort")
+        incoming = self.begin(message_size=Octets(1))
+        incoming.write(b"x\r\n")
+        self.assertEqual(self.successResultOf(self.end(incoming, refusal)), TOO_BIG)
+
+    def test_abandoned(self) -> None:
+        """When the client goes away halfway nothing of the message remains."""
+        incoming = self.begin()
+        incoming.write(b"x\r\n")
+        incoming.abandon("gone")
+        incoming.abandon("gone again")
+        self.assertEqual(self.storage.sinks[0].ended, "abort")
+
+    def test_abort_fails(self) -> None:
+        """A storage that can't even forget does not harm the dialogue."""
+        self.storage.abort_error = OSError("x")
+        incoming = self.begin()
+        incoming.abandon("gone")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
