@@ -127,7 +127,7 @@ def _check_host_and_port(text: str) -> None:
 
 
 def _refused(text: str, why: str, meant: str | None = None) -> ValueError:
-    hint = f"; did you mean {meant!r}?" if meant else ""
+    hint = f'; did you mean "{meant}"?' if meant else ""
     return ValueError(f"{text!r} can't be used: {why}; allowed: {_ALLOWED}{hint}")
 
 

@@ -100,7 +100,7 @@ class FindTests(FileCase):
     def test_must_be_usable(self) -> None:
         """A server would start that knows none of its users."""
         self.spoil()
-        self.assertIn("did you mean 'account'?", str(self.assertRaises(AccountsError, self.make)))
+        self.assertIn('did you mean "account"?', str(self.assertRaises(AccountsError, self.make)))
 
 
 class ChangedFileTests(FileCase):
@@ -158,7 +158,7 @@ class ChangedFileTests(FileCase):
             self.assertIsNotNone(self.successResultOf(accounts.find(ANGELO)))
         (said,) = self.said
         self.assertIn("accounts stay as they were", said)
-        self.assertIn("did you mean 'account'?", said)
+        self.assertIn('did you mean "account"?', said)
         self.spoil("")
         self.clock.advance(1)
         self.assertIsNone(self.successResultOf(accounts.find(ANGELO)))

@@ -91,10 +91,10 @@ class MistakeTests(SynchronousTestCase):
 
     def test_unknown_keys(self) -> None:
         """A misspelt key would be ignored, and with it what it was meant to say."""
-        self.assertIn("did you mean 'account'?", self.mistake("[[acount]]\n"))
+        self.assertIn('did you mean "account"?', self.mistake("[[acount]]\n"))
         words = self.mistake(f'[[account]]\naddress="a@x.example"\npasword="{HASH}"\n')
         self.assertIn("[[account]] #1: pasword: unknown key; allowed: address, password", words)
-        self.assertIn("did you mean 'password'?", words)
+        self.assertIn('did you mean "password"?', words)
         self.assertIn("[[account]] #1: password: is missing", words)
 
     def test_wrong_shapes(self) -> None:

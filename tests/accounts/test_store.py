@@ -85,10 +85,10 @@ class ChangeTests(StoreCase):
         store = self.load()
         store.add(ANGELO, "secret")
         store.alias(INFO, [ANGELO])
-        words = "there is no account angleo@demo.example; did you mean 'angelo@demo.example'?"
+        words = 'there is no account angleo@demo.example; did you mean "angelo@demo.example"?'
         self.refused(words, store.remove, "angleo@demo.example")
         self.refused(words, store.set_password, "angleo@demo.example", "x")
-        self.refused("did you mean 'info@demo.example'?", store.remove_alias, "inf@demo.example")
+        self.refused('did you mean "info@demo.example"?', store.remove_alias, "inf@demo.example")
         self.refused(
             "'angelo' is not a mail address: the address has no @domain", store.remove, "angelo"
         )

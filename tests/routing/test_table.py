@@ -151,7 +151,7 @@ class SettingsTests(SynchronousTestCase):
         """Mail would go astray, or a password to a stranger, because of a slip in the table."""
         password = FilePath("/etc/password")
         for keys, key, words in [
-            ({"via": "tpc:a:25"}, "via", "did you mean 'tcp'?"),
+            ({"via": "tpc:a:25"}, "via", 'did you mean "tcp"?'),
             ({"recipients": ("mindspring.com",)}, "recipients", "not an address pattern"),
             ({"recipients": ()}, "recipients", "would never match"),
             ({"senders": ("@x",)}, "senders", "write *@x"),
