@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -43,6 +44,13 @@ class Connections(Generic[C]):
         self._of_address: Counter[str] = Counter()
         self._drained: Deferred[None] | None = None
         self._drain_limit: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._open)
 
     def arrived(self, connection: C, address: str) -> str | None:
         """A connection was made. It counts until `left`, even if it is sent away.

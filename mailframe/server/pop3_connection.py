@@ -122,7 +122,7 @@ class Pop3Connection(Protocol):
         self._session.receive(data)
         if self._running is None:
             self._advance()
-        elif len(self._session) > MAX_UNREAD:
+        if len(self._session) > MAX_UNREAD and not self._closing:
             self._pause_input()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -139,8 +139,9 @@ class Pop3Connection(Protocol):
 
     def pauseProducing(self) -> None:
         """The client doesn't take what we send as fast as we write it."""
+        # Reading goes on, as TLS may have to read before it can write; it is paused once too much
+        # waits to be answered.
         self._output_full = True
-        self._pause_input()
 
     def resumeProducing(self) -> None:
         """There is room again."""

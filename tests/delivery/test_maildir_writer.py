@@ -238,7 +238,7 @@ class DraftTests(WriterCase):
         """Whatever fails, nothing is left of a large message, neither file nor descriptor."""
         self.deliver(self.copy("0.Q0"))
         for operation in ("open", "write", "fsync", "rename", "entries"):
-            for nth in (1, 2, 3):
+            for nth in range(1, 6):
                 self.files = FaultyFiles(self.root)
                 self.writer = Writer(self.files, "t")
                 self.files.fail(operation, errno.EIO, nth)
