@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.policy
 import poplib
 import smtplib
 import ssl
@@ -15,6 +16,7 @@ import trustme
 from tests.interop.programs import InteropCase, free_ports
 
 PASSWORD = "correct horse"
+_ACCOUNTS: dict[str, str] = {}  # by domain
 
 
 class MailframeCase(InteropCase):
@@ -71,18 +73,25 @@ class MailframeCase(InteropCase):
             f"{more}",
         )
         if not (self.folder / "accounts.toml").exists():
-            self.write("accounts.toml", "")
+            self.write("accounts.toml", self.accounts())
+
+    def accounts(self) -> str:
+        """The accounts file, as the command writes it; made once for all tests of a process."""
+        if self.domain not in _ACCOUNTS:
+            path = self.write("accounts.toml", "")
             for name in ("angelo", "jsmith", "mary"):
                 self.mailframe(
                     *("account", "add", "-c", self.configuration, "--password-stdin"),
                     f"{name}@{self.domain}",
                     input=PASSWORD.encode() + b"\n",
                 )
+            _ACCOUNTS[self.domain] = path.read_text()
+        return _ACCOUNTS[self.domain]
 
     def make_certificate(self) -> None:
         """A certificate for 127.0.0.1 and localhost, and its authority in ``ca.pem``."""
         authority = trustme.CA()
-        certificate = authority.issue_cert("localhost", "127.0.0.1")
+        certificate = authority.issue_cert("localhost", "127.0.0.1", common_name="localhost")
         authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
         with (self.folder / "chain.pem").open("wb") as chain:
             for blob in certificate.cert_chain_pems:
@@ -125,7 +134,7 @@ class MailframeCase(InteropCase):
                 code, text = client.rcpt(recipient)
                 if code != 250:
                     raise smtplib.SMTPRecipientsRefused({recipient: (code, text)})
-            code, text = client.data(message.as_bytes())
+            code, text = client.data(message.as_bytes(policy=email.policy.SMTP))
             if code != 250:
                 raise smtplib.SMTPDataError(code, text)
             return text.decode()

@@ -93,7 +93,7 @@ class InteropCase(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=60,
-            env={**os.environ, "HOME": str(self.folder)},
+            env={**os.environ, "HOME": str(self.folder), "USER": "root"},
         )
         if check and done.returncode:
             output = done.stdout.decode(errors="replace")

@@ -170,7 +170,7 @@ class DownTests(RelayCase):
     def test_a_4xx_retries(self) -> None:
         """smtp-sink that answers 4xx to everything keeps the message waiting."""
         (port,) = free_ports(1)
-        self.start_sink(port, "-q", "-r", "rcpt")
+        self.start_sink(port, "-r", "RCPT")
         self.serve_mail(rules=self.rule(f"tcp:127.0.0.1:{port}"))
         self.submit([JSMITH])
         self.wait_for("two attempts", lambda: self.queued()[0]["recipients"][0]["attempts"] >= 2)

@@ -42,7 +42,7 @@ class RelayingTests(MailframeCase):
         self.serve_mail()
         found = self.run_program(
             *(nmap, "-Pn", "-n", "-p", str(self.smtp), "127.0.0.1"),
-            *("--script", "smtp-open-relay,smtp-commands", "--script-args"),
+            *("--script", "+smtp-open-relay,+smtp-commands", "--script-args"),
             "smtp-open-relay.domain=far.example,smtp-open-relay.ip=192.0.2.1",
         ).stdout
         self.assertIn(b"doesn't seem to be an open relay", found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import poplib
+import pwd
 import smtplib
 from pathlib import Path
 
 from tests.interop.ourselves import PASSWORD, MailframeCase
-from tests.interop.programs import maildir
+from tests.interop.programs import free_ports, maildir
 
 MESSAGE = b"From: angelo@demo.example\nTo: jsmith@demo.example\nSubject: by hand\n\nHello\n"
 
@@ -63,7 +66,8 @@ class SubmissionTests(MailframeCase):
         self.serve_mail()
         user = "angelo%40demo.example:" + PASSWORD.replace(" ", "%20")
         self.run_program(
-            *(s_nail, "-n", "-:/", "-S", "v15-compat", "-S", "smtp-auth=plain"),
+            *(s_nail, "-:/", "-S", "v15-compat", "-S", "smtp-auth=plain"),
+            *("-S", f"DEAD={self.folder}/dead"),
             *("-S", f"mta=smtp://{user}@127.0.0.1:{self.submission}", "-S", "sendwait"),
             *("-r", "angelo@demo.example", "-s", "by s-nail", "jsmith@demo.example"),
             input=b"Hello\n",
@@ -125,8 +129,6 @@ class FetchTests(MailframeCase):
         """What a client deletes is gone, and only after QUIT."""
         self.serve_with_mail()
         self.assertEqual(len(self.fetch("jsmith")), 3)
-        import poplib
-
         client = poplib.POP3("127.0.0.1", self.pop3)
         client.user("jsmith@demo.example")
         client.pass_(PASSWORD)
@@ -141,8 +143,6 @@ class FetchTests(MailframeCase):
         self.assertEqual(self.count(), 2)
 
     def count(self) -> int:
-        import poplib
-
         try:
             return len(self.fetch("jsmith"))
         except poplib.error_proto:
@@ -186,19 +186,18 @@ class FetchTests(MailframeCase):
         """The fetcher that trusts UIDL."""
         getmail = self.program("getmail", "getmail6")
         self.serve_with_mail()
-        for sub in ("new", "cur", "tmp"):
-            (self.inbox / sub).mkdir(parents=True)
+        fetched = self.folder / "fetched"
+        sink = self.write("sink", f"#!/bin/sh\ncat >> {fetched}\n", 0o755)
         self.write(
             "getmail/getmailrc",
             f"[retriever]\ntype = SimplePOP3Retriever\nserver = 127.0.0.1\nport = {self.pop3}\n"
             f"username = jsmith@demo.example\npassword = {PASSWORD}\n"
-            f"[destination]\ntype = Maildir\npath = {self.inbox}/\nuser = root\n"
+            f"[destination]\ntype = MDA_external\npath = {sink}\nallow_root_commands = true\n"
             "[options]\ndelete = false\nread_all = false\n",
         )
         for _ in range(2):
             self.run_program(getmail, "--getmaildir", self.folder / "getmail")
-            self.fetched(self.inbox)
-        self.assertEqual(len(maildir(self.inbox)), 3)
+            self.fetched(self.inbox, fetched.read_bytes())
 
     def test_curl(self) -> None:
         """Scripts fetch with curl."""
@@ -214,21 +213,40 @@ class FetchTests(MailframeCase):
         self.fetched(self.inbox, text)
 
     def test_dovecot_reads_the_same_maildir(self) -> None:
-        """A user who moves to Dovecot, or reads over IMAP beside us, loses nothing."""
+        """A user who moves to Dovecot, or reads with it beside us, loses nothing."""
         self.need_root()
-        doveadm = self.program("doveadm", "dovecot-core")
+        dovecot = self.program("dovecot", "dovecot-pop3d")
         self.serve_with_mail()
+        (port,) = free_ports(1)
+        # Dovecot serves no mailbox to root, so what we delivered becomes somebody else's.
+        owner = pwd.getpwnam("nobody")
+        self.folder.joinpath("mail").chmod(0o755)
+        self.mailbox("jsmith").parent.chmod(0o755)
+        self.give(self.mailbox("jsmith"), owner.pw_uid, owner.pw_gid)
         configuration = self.write(
             "dovecot.conf",
-            f"base_dir = {self.folder}/dovecot\nmail_location = maildir:{self.mailbox('jsmith')}\n"
-            "log_path = /dev/stderr\nmail_uid = root\nmail_gid = root\nfirst_valid_uid = 0\n"
-            "ssl = no\npassdb {\n  driver = static\n  args = nopassword=y\n}\n"
-            f"userdb {{\n  driver = static\n  args = uid=0 gid=0 home={self.folder}\n}}\n",
+            f"base_dir = {self.folder}/dovecot\nstate_dir = {self.folder}/dovecot-state\n"
+            f"mail_location = maildir:{self.mailbox('jsmith')}\n"
+            "protocols = pop3\nlog_path = /dev/stderr\nssl = no\ndisable_plaintext_auth = no\n"
+            "first_valid_uid = 1\nfirst_valid_gid = 1\ndefault_internal_user = dovecot\n"
+            "listen = 127.0.0.1\n"
+            f"service pop3-login {{\n  inet_listener pop3 {{\n    port = {port}\n  }}\n"
+            "  inet_listener pop3s {\n    port = 0\n  }\n}\n"
+            "passdb {\n  driver = static\n  args = nopassword=y\n}\n"
+            "userdb {\n  driver = static\n"
+            f"  args = uid={owner.pw_uid} gid={owner.pw_gid} home={self.folder}/dovecot-home\n}}\n",
             0o644,
         )
-        found = self.run_program(
-            *(doveadm, "-c", configuration, "-f", "pager"),
-            *("fetch", "-u", "jsmith", "hdr.subject text", "all"),
-        ).stdout
-        self.fetched(self.inbox, found)
-        self.assertEqual(len(self.fetch("jsmith")), 3)
+        process = self.start(dovecot, "-F", "-c", configuration)
+        self.wait_for_port(port, process)
+        messages = self.fetch("jsmith", port)
+        self.fetched(self.inbox, b"\n".join(messages).replace(b"\r\n", b"\n"))
+        self.give(self.mailbox("jsmith"), 0, 0)
+        self.assertEqual(
+            sorted(messages), sorted(self.fetch("jsmith")), "two servers, two different mailboxes"
+        )
+
+    def give(self, folder: Path, user: int, group: int) -> None:
+        """Make a folder and all in it somebody's."""
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, group, follow_symlinks=False)
