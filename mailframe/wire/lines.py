@@ -58,6 +58,8 @@ class LineBuffer:
         while True:
             start = self._start
             buffer = self._buffer
+            if start == len(buffer):
+                return None
             end = buffer.find(b"\r\n", self._searched)
             if end < 0:
                 self._unfinished()
