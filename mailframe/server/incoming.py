@@ -143,23 +143,48 @@ class Incoming:
         return Reply(250, "2.0.0", f"queued as {self._id}")
 
     def abandon(self, reason: str) -> None:
-        """The client went away, or was sent away, before the end."""
-        if self._sink is not None:
-            self.refuse(FAULT, reason)
+        """The client went away, or is sent away, before the end."""
+        if self._sink is None:
+            return
+        self._give_up(FAULT)
+        log.info(
+            "gave up message {id} from {sender} by {address} on {server}: {reason}",
+            id=self._id,
+            sender=self._envelope.sender,
+            address=self._client.address,
+            server=self._client.server,
+            login=self._client.login,
+            size=self._size,
+            reason=reason,
+        )
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """Give the message up; ``reply`` is what the client will be told at the end.
 
         :param reason: one clause for the log
         """
+        self._give_up(reply)
+        log.info(
+            "refused message {id} from {sender} by {address} on {server}: {reason}; told {reply}",
+            id=self._id,
+            sender=self._envelope.sender,
+            address=self._client.address,
+            server=self._client.server,
+            login=self._client.login,
+            size=self._size,
+            reason=reason,
+            reply=reply,
+        )
+
+    def _give_up(self, reply: Reply) -> None:
         self._refusal = reply
         sink, self._sink = self._sink, None
-        if sink is not None:
-            try:
-                sink.abort()
-            except Exception:
-                log.failure("storage {storage} failed to abort", storage=self._storage_name)
-        self._log_refusal(reply, reason)
+        if sink is None:
+            return
+        try:
+            sink.abort()
+        except Exception:
+            log.failure("storage {storage} failed to abort", storage=self._storage_name)
 
     def _storage_failed(self, error: Exception) -> None:
         if isinstance(error, StorageFull):
@@ -172,19 +197,6 @@ class Incoming:
             error=error,
         )
         self.refuse(FAULT, "the storage could not keep it")
-
-    def _log_refusal(self, reply: Reply, reason: str) -> None:
-        log.info(
-            "refused message {id} from {sender} by {address} on {server}: {reason}; told {reply}",
-            id=self._id,
-            sender=self._envelope.sender,
-            address=self._client.address,
-            server=self._client.server,
-            login=self._client.login,
-            size=self._size,
-            reason=reason,
-            reply=reply,
-        )
 
     def _log_acceptance(self) -> None:
         evidence = self._envelope.recipients[0].evidence
