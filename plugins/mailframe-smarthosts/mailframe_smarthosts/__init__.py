@@ -1,0 +1,1 @@
+"""Relayed mail spread over several smarthosts, by sender: a routing policy for mailframe."""
