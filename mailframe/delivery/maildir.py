@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -87,7 +88,7 @@ class _Target:
 
 
 @implementer(IDeliveryAgent, IMailboxStore)
-class MaildirAgent:
+class MaildirAgent(Service):
     """Delivers into Maildirs and opens them for reading.
 
     :param layout: where they lie
@@ -116,6 +117,11 @@ class MaildirAgent:
         self._mailboxes = Mailboxes(files, in_thread)
         self._started = clock.seconds()
         self._delivered: OrderedDict[str, None] = OrderedDict()
+
+    def stopService(self) -> None:
+        """Let go of the Maildirs that are kept open."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has not annotated it
+        self._writer.close()
 
     # --- IMailboxStore -----------------------------------------------------------------------
 

@@ -17,8 +17,10 @@ from mailframe.delivery.maildir_writer import Copy
 
 Results: TypeAlias = Sequence[Exception | None]
 
-ROUND = 64  # copies that are taken into one round
-THREADS = 4  # rounds at the same time: the file system lets their syncs share a commit
+# Each copy of a round has its file open, and maybe two folders: what is open at once stays far
+# below the 1,024 descriptors that a process may often have.
+ROUND = 48  # copies that are taken into one round
+THREADS = 3  # rounds at the same time: the file system lets their syncs share a commit
 
 
 class Rounds:

@@ -7,6 +7,9 @@ message delivered. ``X`` is unique, so that two attempts never write one file; `
 message and its recipient, so that a second attempt replaces what a first one left rather than
 adding to it. A rename lost from ``tmp`` alone leaves only a stale file, so ``tmp`` is not synced.
 
+A batch goes through these steps together: all is written before the first sync, and all renamed
+before a folder is synced. So the file system's journal is committed a few times for all of them.
+
 A failed fsync is not tried again on the same descriptor, as a second one may falsely succeed: the
 file is removed, and the queue's next attempt writes it anew.
 """
@@ -15,20 +18,14 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Lock
 
 import attrs
 
-from mailframe.delivery.maildir_files import (
-    Files,
-    OpenMaildir,
-    close_all,
-    create_file,
-    open_maildir,
-    write_all,
-)
+from mailframe.delivery.maildir_files import Files, close_all, create_file, write_all
+from mailframe.delivery.maildir_held import Held, HeldMaildirs
 from mailframe.delivery.maildir_layout import MailboxPath, stem_of
 
 
@@ -58,11 +55,30 @@ class Draft:
     write to it is under way in another thread.
     """
 
-    maildir: OpenMaildir
+    held: Held
     name: str
     descriptor: int
     lock: Lock = attrs.field(factory=Lock)
     open: bool = True
+
+
+@attrs.define(eq=False)
+class _Progress:
+    """How far a copy of a batch has come.
+
+    :ivar held: its mailbox, once that is open
+    :ivar tmp: its file's name in tmp, while there is one
+    :ivar descriptor: of that file, while it is open
+    :ivar placed: it is in new
+    :ivar error: why it goes no further
+    """
+
+    copy: Copy
+    held: Held | None = None
+    tmp: str | None = None
+    descriptor: int | None = None
+    placed: bool = False
+    error: Exception | None = None
 
 
 class Writer:
@@ -76,110 +92,100 @@ class Writer:
         self._files = files
         self._token = token
         self._numbers = itertools.count()  # next() on it is atomic
-        self._seen: set[MailboxPath] = set()
+        self._maildirs = HeldMaildirs(files)
+
+    # --- batches of messages in memory -------------------------------------------------------
 
     def deliver(self, copies: Sequence[Copy]) -> list[Exception | None]:
         """Deliver a batch; each mailbox's folder is synced once.
 
         :returns: for each copy, ``None`` or why it could not be delivered
         """
-        results: list[Exception | None] = [None] * len(copies)
-        mailboxes: dict[MailboxPath, list[int]] = {}
-        for index, copy in enumerate(copies):
-            mailboxes.setdefault(copy.path, []).append(index)
-        for path, indices in mailboxes.items():
-            group = [copies[index] for index in indices]
-            for index, error in zip(indices, self._deliver_into(path, group), strict=True):
-                results[index] = error
-        return results
-
-    def _deliver_into(
-        self, path: MailboxPath, copies: Sequence[Copy]
-    ) -> Sequence[Exception | None]:
+        batch = [_Progress(copy) for copy in copies]
+        mailboxes: dict[MailboxPath, list[_Progress]] = {}
+        for item in batch:
+            mailboxes.setdefault(item.copy.path, []).append(item)
         try:
-            maildir = self._open(path)
-        except Exception as error:
-            return [error] * len(copies)
-        try:
-            return self._deliver_all(maildir, copies)
-        except Exception as error:
-            return [error] * len(copies)
+            there = {path: self._begin_mailbox(path, items) for path, items in mailboxes.items()}
+            for step in (self._write, self._sync_file, self._place):
+                for item in batch:
+                    self._try(step, item)
+            for path, items in mailboxes.items():
+                self._end_mailbox(items, there[path])
         finally:
-            close_all(self._files, attrs.astuple(maildir))
+            for item in batch:
+                self._discard(item)
+            for items in mailboxes.values():
+                if items[0].held is not None:
+                    self._maildirs.give_back(items[0].held)
+        return [item.error for item in batch]
 
-    def _deliver_all(
-        self, maildir: OpenMaildir, copies: Sequence[Copy]
-    ) -> Sequence[Exception | None]:
-        results: list[Exception | None] = [None] * len(copies)
-        placed: list[int] = []
-        there = self._stems(maildir) if any(copy.repeat for copy in copies) else set()
-        for index, copy in enumerate(copies):
-            if copy.repeat and copy.stem.encode() in there:
-                continue
-            try:
-                tmp = self._write(maildir, copy)
-                self._place(maildir, tmp, copy.name)
-                placed.append(index)
-            except Exception as error:
-                results[index] = error
+    def _begin_mailbox(self, path: MailboxPath, items: Sequence[_Progress]) -> set[bytes]:
+        """Open a mailbox.
+
+        :returns: the stems of all messages there, when any of the copies may be a repeated one
+        """
         try:
-            self._sync(maildir, there)
+            held = self._maildirs.take(path)
+            for item in items:
+                item.held = held
+            if any(item.copy.repeat for item in items):
+                there = self._stems(held)
+                for item in items:
+                    item.placed = item.copy.repeat and item.copy.stem.encode() in there
+                return there
         except Exception as error:
-            results = [result or error for result in results]
-            for index in placed:
-                # Whether the name would survive is unknown. If a reader took the message already,
-                # the next attempt finds it in cur.
-                with suppress(OSError):
-                    self._files.unlink(copies[index].name, maildir.new)
-        return results
+            for item in items:
+                item.error = error
+        return set()
 
-    def _open(self, path: MailboxPath) -> OpenMaildir:
-        maildir = open_maildir(self._files, path, sync=path not in self._seen)
-        self._seen.add(path)
-        return maildir
-
-    def _stems(self, maildir: OpenMaildir) -> set[bytes]:
-        """The stems of all messages there."""
-        # New comes first: a message that a reader moves meanwhile is then seen in either folder.
-        found = [*self._files.entries(maildir.new), *self._files.entries(maildir.cur)]
-        return {stem_of(name) for name, _ in found}
-
-    def _sync(self, maildir: OpenMaildir, there: set[bytes]) -> None:
-        self._files.fsync(maildir.new)
-        if there:
-            self._files.fsync(maildir.cur)
-
-    def _write(self, maildir: OpenMaildir, copy: Copy) -> str:
-        tmp, descriptor = self._create(maildir, copy.stem)
-        try:
+    def _try(self, step: Callable[[_Progress, Held], None], item: _Progress) -> None:
+        if item.error is None and not item.placed and item.held is not None:
             try:
-                write_all(self._files, descriptor, copy.pieces)
-                self._files.fsync(descriptor)
-            finally:
-                self._files.close(descriptor)
-        except BaseException:
-            self._discard(maildir, tmp)
-            raise
-        return tmp
+                step(item, item.held)
+            except Exception as error:
+                item.error = error
+                self._discard(item)
 
-    def _create(self, maildir: OpenMaildir, stem: str) -> tuple[str, int]:
-        while True:
-            tmp = f"{stem}.{self._token}-{next(self._numbers)}"
-            try:
-                return tmp, create_file(self._files, tmp, maildir.tmp)
-            except FileExistsError:
-                continue  # left by a process that died and had our number
+    def _write(self, item: _Progress, held: Held) -> None:
+        item.tmp, item.descriptor = self._create(held, item.copy.stem)
+        write_all(self._files, item.descriptor, item.copy.pieces)
+        self._files.start_writing(item.descriptor)
 
-    def _place(self, maildir: OpenMaildir, tmp: str, name: str) -> None:
+    def _sync_file(self, item: _Progress, held: Held) -> None:
+        assert item.descriptor is not None
+        self._files.fsync(item.descriptor)
+        descriptor, item.descriptor = item.descriptor, None
+        self._files.close(descriptor)
+
+    def _place(self, item: _Progress, held: Held) -> None:
+        assert item.tmp is not None
+        self._files.rename(item.tmp, held.tmp, item.copy.name, held.new)
+        item.tmp = None
+        item.placed = True
+
+    def _discard(self, item: _Progress) -> None:
+        """Remove what there is of a copy that goes no further."""
+        descriptor, item.descriptor = item.descriptor, None
+        if descriptor is not None:
+            close_all(self._files, (descriptor,))
+        tmp, item.tmp = item.tmp, None
+        if tmp is not None and item.held is not None:
+            self._remove(tmp, item.held.tmp)
+
+    def _end_mailbox(self, items: Sequence[_Progress], there: set[bytes]) -> None:
+        held = items[0].held
+        if held is None or not any(item.placed for item in items):
+            return
         try:
-            self._files.rename(tmp, maildir.tmp, name, maildir.new)
-        except BaseException:
-            self._discard(maildir, tmp)
-            raise
-
-    def _discard(self, maildir: OpenMaildir, tmp: str) -> None:
-        with suppress(OSError):
-            self._files.unlink(tmp, maildir.tmp)
+            self._sync(held, there)
+        except Exception as error:
+            for item in items:
+                item.error = item.error or error
+                if item.placed and item.copy.stem.encode() not in there:
+                    # Whether the name would survive is unknown. If a reader took the message
+                    # already, the next attempt finds it in cur.
+                    self._remove(item.copy.name, held.new)
 
     # --- messages too large to be held in memory ---------------------------------------------
 
@@ -190,16 +196,16 @@ class Writer:
             attempt has delivered the message
         :raises ForeignMaildir, OSError: it can't be begun; nothing of it remains
         """
-        maildir = self._open(path)
+        held = self._maildirs.take(path)
         try:
-            there = self._stems(maildir) if repeat else set()
+            there = self._stems(held) if repeat else set()
             if stem.encode() not in there:
-                return Draft(maildir, *self._create(maildir, stem))
-            self._sync(maildir, there)
+                return Draft(held, *self._create(held, stem))
+            self._sync(held, there)
         except BaseException:
-            close_all(self._files, attrs.astuple(maildir))
+            self._maildirs.give_back(held)
             raise
-        close_all(self._files, attrs.astuple(maildir))
+        self._maildirs.give_back(held)
         return None
 
     def write(self, draft: Draft, octets: bytes) -> None:
@@ -216,13 +222,13 @@ class Writer:
         """
         with draft.lock:
             self._check(draft)
+            held = draft.held
             self._files.fsync(draft.descriptor)
-            self._place(draft.maildir, draft.name, name)
+            self._files.rename(draft.name, held.tmp, name, held.new)
             try:
-                self._files.fsync(draft.maildir.new)
+                self._files.fsync(held.new)
             except BaseException:
-                with suppress(OSError):
-                    self._files.unlink(name, draft.maildir.new)
+                self._remove(name, held.new)
                 raise
             self._close(draft)
 
@@ -231,7 +237,7 @@ class Writer:
         with draft.lock:
             if draft.open:
                 try:
-                    self._discard(draft.maildir, draft.name)
+                    self._remove(draft.name, draft.held.tmp)
                 finally:
                     self._close(draft)
 
@@ -241,4 +247,44 @@ class Writer:
 
     def _close(self, draft: Draft) -> None:
         draft.open = False
-        close_all(self._files, (draft.descriptor, *attrs.astuple(draft.maildir)))
+        close_all(self._files, (draft.descriptor,))
+        self._maildirs.give_back(draft.held)
+
+    def close(self) -> None:
+        """Keep no Maildir open any more. The writer can be used again."""
+        self._maildirs.close()
+
+    # --- both --------------------------------------------------------------------------------
+
+    def _create(self, held: Held, stem: str) -> tuple[str, int]:
+        while True:
+            tmp = f"{stem}.{self._token}-{next(self._numbers)}"
+            try:
+                return tmp, create_file(self._files, tmp, held.tmp)
+            except FileExistsError:
+                continue  # left by a process that died and had our number
+
+    def _stems(self, held: Held) -> set[bytes]:
+        """The stems of all messages there."""
+        # New comes first: a message that a reader moves meanwhile is then seen in either folder.
+        found = self._files.entries(held.new)
+        cur = self._maildirs.open_cur(held)
+        try:
+            found += self._files.entries(cur)
+        finally:
+            close_all(self._files, (cur,))
+        return {stem_of(name) for name, _ in found}
+
+    def _sync(self, held: Held, there: set[bytes]) -> None:
+        """Make sure of the names in new; and in cur where a message may have been found there."""
+        self._files.fsync(held.new)
+        if there:
+            cur = self._maildirs.open_cur(held)
+            try:
+                self._files.fsync(cur)
+            finally:
+                close_all(self._files, (cur,))
+
+    def _remove(self, name: str, folder: int) -> None:
+        with suppress(OSError):
+            self._files.unlink(name, folder)

@@ -100,6 +100,6 @@ class FaultyFiles(Files):
         self._note("entries", self._path(descriptor), None)
         return super().entries(descriptor)
 
-    def stat(self, name: str | bytes, dir_fd: int) -> os.stat_result:
+    def stat(self, name: str | bytes, dir_fd: int | None = None) -> os.stat_result:
         self._note("stat", name, dir_fd)
         return super().stat(name, dir_fd)

@@ -105,6 +105,7 @@ class AgentCase(SynchronousTestCase):
 
     def deliver(self, job: Job) -> Sequence[Outcome]:
         outcomes = self.successResultOf(as_deferred(self.agent.deliver(job)))
+        self.agent.stopService()
         self.assertEqual(self.files.opened, set())
         self.assertEqual([content.closed for content in self.contents], [1] * len(self.contents))
         return outcomes
@@ -323,6 +324,7 @@ class CancelTests(AgentCase):
         self.failureResultOf(delivery, CancelledError)
         while self.threads:
             self.finish()
+        self.agent.stopService()
         self.assertEqual(self.files.opened, set())
         self.assertEqual(os.listdir(self.root + "/here.example/mary/tmp"), [])
         self.assertEqual(self.contents[0].closed, 1)
@@ -338,6 +340,7 @@ class CancelTests(AgentCase):
         self.threads.insert(0, abandon)
         self.finish()
         self.assertRaises(OSError, self.finish)  # the write that comes too late
+        self.agent.stopService()
         self.assertEqual(self.files.opened, set())
         self.assertEqual(os.listdir(self.root + "/here.example/mary/tmp"), [])
 
