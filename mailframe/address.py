@@ -127,7 +127,11 @@ def _address_literal(text: str) -> str:
     inside = text[1:-1]
     try:
         if inside.lower().startswith("ipv6:"):
-            return f"[IPv6:{ipaddress.IPv6Address(inside[5:])}]"
+            address = ipaddress.IPv6Address(inside[5:])
+            if address.scope_id is not None:
+                # A zone may hold any character, and RFC 5321 §4.1.3 knows none.
+                raise ValueError
+            return f"[IPv6:{address}]"
         return f"[{ipaddress.IPv4Address(inside)}]"
     except ValueError:
         raise AddressError("the address literal holds no IP address") from None
