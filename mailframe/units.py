@@ -58,5 +58,5 @@ def duration_text(seconds: float) -> str:
     """The duration in the largest unit that shows it exactly: ``"15m"``."""
     for unit in ("w", "d", "h", "m"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{seconds / _SECONDS[unit]:.12g}{unit}"
+    return f"{seconds:.12g}s"
