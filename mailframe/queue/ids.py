@@ -15,10 +15,14 @@ _RANDOM_BITS = 21
 
 
 class QueueIds:
-    """Makes ids that only ever grow within this process."""
+    """Makes ids that only ever grow within this process.
+
+    :param random: where the seed comes from
+    """
 
     def __init__(self, random: Random) -> None:
-        self._random = random
+        # Ids need not be guessed by nobody, only differ: a system call for each would be too dear.
+        self._random = Random(random.getrandbits(128))  # noqa: S311  # no secret
         self._last = 0
 
     def make(self, now: float) -> int:

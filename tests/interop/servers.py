@@ -45,6 +45,8 @@ class ServersCase(InteropCase):
             "smtpd_forbid_unauth_pipelining = yes",
         )
         process = self.start(postfix, "-c", root, "start-fg")
+        # The script is not the master's parent, so that ending it would leave the master.
+        self.addCleanup(self.run_program, postfix, "-c", root, "abort", check=False)
         self.wait_for_port(port, process)
         return inbox
 
