@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Lock
@@ -222,6 +222,23 @@ class Session:
                 file.close()
                 raise
             return file
+
+    def read_on(self, messages: Sequence[Message]) -> list[BinaryIO]:
+        """Read a message and, as far as that goes without a fault, some more that are small.
+
+        :param messages: at least one
+        :returns: at least one file
+        :raises FileNotFoundError: somebody has removed the first
+        """
+        files = [self.read(messages[0])]
+        with suppress(OSError, ForeignMaildir, ValueError):
+            for message in messages[1:]:
+                file = self.read(message)
+                if not isinstance(file, io.BytesIO):
+                    file.close()  # its name told another size
+                    break
+                files.append(file)
+        return files
 
     def _reader(self, message: Message) -> BinaryIO:
         descriptor = self._find(

@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from mailframe.delivery.mailbox import Mailboxes, MaildirMailbox
 from mailframe.delivery.maildir_files import Files, ForeignMaildir
 from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_session import AT_ONCE
 from mailframe.interfaces import MailboxInUse
 from mailframe.testing.threads import in_thread
 
@@ -103,6 +104,90 @@ class MailboxTests(MailboxCase):
         self.assertEqual(len(os.listdir(f"{self.root}/mary/new")), 3)
         self.assertRaises(ValueError, mailbox.sync)
         self.assertRaises(ValueError, mailbox.getMessage, 0)
+
+
+class AheadTests(MailboxCase):
+    """Reading ahead for clients that fetch one message after the other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in range(3, 30):
+            self.put(f"{number}.a.host", b"message %d\n" % number)
+        self.turns = 0
+
+    def in_thread(self, function: Any, *args: Any) -> Deferred[Any]:
+        self.turns += 1
+        return super().in_thread(function, *args)
+
+    def read(self, mailbox: MaildirMailbox, index: int) -> bytes:
+        octets: bytes = self.successResultOf(mailbox.getMessage(index)).read()
+        self.assertEqual(octets, b"message %d\n" % index)
+        return octets
+
+    def test_one_after_the_other(self) -> None:
+        """Each small message costs a turn through another thread; or comes out of order."""
+        mailbox = self.open()
+        self.turns = 0
+        for index in range(30):
+            self.read(mailbox, index)
+        self.assertEqual(self.turns, 3)
+
+    def test_at_random(self) -> None:
+        """A client that picks some messages has others read for nothing, or gets those."""
+        mailbox = self.open()
+        self.turns = 0
+        for index in (5, 3, 20, 20, 7):
+            self.read(mailbox, index)
+        self.assertEqual(self.turns, 5)
+        for index in (8, 9, 12, 9, 10, 11):
+            self.read(mailbox, index)
+
+    def test_up_to_what_is_deleted(self) -> None:
+        """What is deleted is read, or given out."""
+        mailbox = self.open()
+        mailbox.deleteMessage(3)
+        for index in (0, 1, 2):
+            self.read(mailbox, index)
+        mailbox.deleteMessage(2)
+        for index in (2, 3):
+            self.assertRaises(ValueError, mailbox.getMessage, index)
+
+    def test_memory(self) -> None:
+        """Large messages fill the memory of every session."""
+        for number in range(2, 6):
+            self.put(f"{number}.a.host", b"x" * 30_000)
+        os.unlink(f"{self.root}/mary/new/6.a.host")
+        self.put("6.a.host,W=5", b"x" * 1_000_000)  # a name that lies
+        mailbox = self.open()
+        for index in range(6):
+            self.successResultOf(mailbox.getMessage(index)).read()
+            held = sum(len(file.read()) for file in mailbox._ahead.values())
+            self.assertLessEqual(held, AT_ONCE)
+            for file in mailbox._ahead.values():
+                file.seek(0)
+        with self.successResultOf(mailbox.getMessage(6)) as file:
+            self.assertEqual(len(file.read()), 1_000_000)
+
+    def test_fault_of_a_later_one(self) -> None:
+        """A message that vanished keeps those before it from being fetched."""
+        mailbox = self.open()
+        self.read(mailbox, 0)
+        os.unlink(f"{self.root}/mary/new/3.a.host")
+        self.read(mailbox, 1)
+        self.read(mailbox, 2)
+        self.failureResultOf(mailbox.getMessage(3), FileNotFoundError)
+        self.read(mailbox, 4)
+
+    def test_closed_meanwhile(self) -> None:
+        """Messages are kept for a session that is over."""
+        mailbox = self.open()
+        self.read(mailbox, 0)
+        self.threads = []
+        reading = mailbox.getMessage(1)
+        mailbox.close()
+        self.threads.pop().callback(None)
+        self.failureResultOf(reading, ValueError)
+        self.assertEqual(mailbox._ahead, {})
 
 
 class OpenTests(MailboxCase):

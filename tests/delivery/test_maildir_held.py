@@ -122,7 +122,7 @@ class HeldTests(SynchronousTestCase):
         self.maildirs.close()
 
     def test_syncs_once(self) -> None:
-        """The folders' own safety costs a sync with each delivery, or is forgotten after a fault."""
+        """The folders' own safety costs a sync each time, or is forgotten after a fault."""
         self.files.fail("fsync", errno.EIO, 1)
         self.assertRaises(OSError, self.use)
         for synced in (True, False):
