@@ -71,7 +71,7 @@ class TapTests(SynchronousTestCase):
             self.make("hostnme = 3")
         self.assertEqual(caught.exception.code, 2)
         said = self.stderr.getvalue()
-        self.assertTrue(said.startswith(f"mailframe: {self.path}: 3 mistakes\n"), said)
+        self.assertTrue(said.startswith(f"mailframe: {self.path}: 2 mistakes\n"), said)
         self.assertNotIn("Traceback", said)
 
     def test_relative_file(self) -> None:
