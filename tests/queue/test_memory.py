@@ -2,12 +2,12 @@
 
 from random import Random
 
-from mailframe.testing.contracts import QueueStorageContract
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.guard import as_deferred
 from mailframe.queue.memory import MemoryStorage
+from mailframe.testing.contracts import QueueStorageContract
 from tests.queue.samples import envelope, write
 
 
