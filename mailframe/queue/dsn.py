@@ -31,6 +31,8 @@ MAX_LINE = 998  # octets of a line without its CRLF, RFC 5322 §2.1.1
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _SPACES = re.compile(r" {2,}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_ENDPOINT = re.compile(r"(?:tcp|tls|ssl):(?:host=)?([A-Za-z0-9][A-Za-z0-9._-]*)(?::|$)")
+_IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _ADDRESS_OF_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]")
 _PLAIN_LINE = re.compile(rb"[\t\x20-\x7e]{0,%d}" % MAX_LINE)
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -82,6 +84,10 @@ def remote_mta(where: str) -> str | None:
     first, _, rest = where.partition(" ")
     if rest.startswith("[") and _HOST.fullmatch(first):
         return first
+    named = _ENDPOINT.match(where)  # the next hop of a routing rule, as the rule writes it
+    if named:
+        host = named[1]
+        return host if not _IPV4.fullmatch(host) else f"[{host}]"
     literal = _ADDRESS_OF_HOST.match(where)
     return literal.group() if literal else None
 

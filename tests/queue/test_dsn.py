@@ -95,6 +95,12 @@ class RemoteMtaTests(SynchronousTestCase):
         self.assertEqual(dsn.remote_mta("[192.0.2.1]:2600"), "[192.0.2.1]")
         self.assertEqual(dsn.remote_mta("[2001:db8::1]:25"), "[2001:db8::1]")
 
+    def test_named_next_hop(self) -> None:
+        """A next hop named by a routing rule goes unnamed."""
+        self.assertEqual(dsn.remote_mta("tcp:smart.example:587"), "smart.example")
+        self.assertEqual(dsn.remote_mta("tls:host=smart.example:port=465"), "smart.example")
+        self.assertEqual(dsn.remote_mta("tcp:192.0.2.9:25"), "[192.0.2.9]")
+
     def test_no_host(self) -> None:
         """A mailbox of ours is reported as a remote server."""
         for where in ("", "jsmith@rosse.example", "a\r\nX: y [192.0.2.1]", "mx.example"):
