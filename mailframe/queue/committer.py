@@ -17,16 +17,45 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailframe.entry import Event
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
-from mailframe.queue.ledger import Ledger
+from mailframe.queue.ledger import Arrival, Ledger
 
 log = Logger()
 
 Operation: TypeAlias = Callable[[Ledger], Any]
+
+
+@attrs.frozen
+class Keep:
+    """The operation that keeps a message; those of a batch are applied as one."""
+
+    arrival: Arrival
+
+    def __call__(self, ledger: Ledger) -> None:
+        """Keep this one alone."""
+        ledger.insert((self.arrival,))
+
+
+@attrs.frozen
+class Finish:
+    """The operation by which a message leaves the queue; those of a batch are applied as one."""
+
+    key: int
+    owner: str
+    events: Sequence[Event]
+
+    def __call__(self, ledger: Ledger) -> None:
+        """Have this one leave alone. :raises LeaseLost: it is not leased to this owner"""
+        if not ledger.leave({self.key: self.events}, self.owner):
+            raise LeaseLost(self.key)
+
+
 _Waiting: TypeAlias = tuple[Operation, "Deferred[Any]"]
 
 MAX_BATCH = 1000  # operations
@@ -76,12 +105,7 @@ class Batches:
         try:
             if writes:
                 ledger.begin()
-            results: list[Any] = []
-            for operation in operations:
-                try:
-                    results.append(operation(ledger))
-                except _ANSWERS as answer:
-                    results.append(Failure(answer))  # type: ignore[no-untyped-call]  # Twisted's
+            results = _apply(operations, ledger)
             if writes:
                 ledger.commit()
             return results
@@ -236,6 +260,34 @@ class ThreadedCommitter:
     def _finish(self, batch: list[_Waiting], writes: bool) -> None:
         results = self._batches.apply([operation for operation, _ in batch], writes)
         self._call_from_thread(_fire, [deferred for _, deferred in batch], results)
+
+
+def _apply(operations: Sequence[Operation], ledger: Ledger) -> list[Any]:
+    """Apply operations, those that can be together; a result or a `Failure` for each, in order."""
+    arrivals = [operation.arrival for operation in operations if isinstance(operation, Keep)]
+    if arrivals:
+        ledger.insert(arrivals)
+    leaving: dict[str, dict[int, Sequence[Event]]] = {}
+    for operation in operations:
+        if isinstance(operation, Finish):
+            leaving.setdefault(operation.owner, {})[operation.key] = operation.events
+    left = {owner: ledger.leave(messages, owner) for owner, messages in leaving.items()}
+    results: list[Any] = []
+    for operation in operations:
+        try:
+            if isinstance(operation, Keep):
+                results.append(None)
+            elif isinstance(operation, Finish):
+                if operation.key not in left[operation.owner]:
+                    raise LeaseLost(operation.key)
+                # A second one for the same message in a batch finds the lease lost.
+                left[operation.owner].discard(operation.key)
+                results.append(None)
+            else:
+                results.append(operation(ledger))
+        except _ANSWERS as answer:
+            results.append(Failure(answer))  # type: ignore[no-untyped-call]  # Twisted's
+    return results
 
 
 def _fire(deferreds: list[Deferred[Any]], results: list[Any]) -> None:

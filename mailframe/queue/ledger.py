@@ -5,6 +5,9 @@ Blocking, and without any idea of threads or Twisted: `mailframe.queue.committer
 operation is a callable of the `Ledger`; what it returns is its result. It either changes everything
 it means to, or raises before it has changed anything.
 
+Statements take many rows at once, as one JSON text: between two statements the interpreter may be
+handed to another thread, which costs more than the statement itself.
+
 A message's life in the tables:
 
 =============  =========================================================================
@@ -21,8 +24,9 @@ gone           the rows are deleted; ``history`` has the envelope as part 0 and 
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -137,21 +141,24 @@ class Ledger:
 
     def insert(self, arrivals: Sequence[Arrival]) -> None:
         """Keep messages."""
-        self.connection.executemany(
+        rows = [
+            (
+                a.key,
+                a.envelope.arrived,
+                a.size,
+                codec.dump_envelope(a.envelope),
+                codec.dump_recipients(
+                    QueuedRecipient(address=r.address) for r in a.envelope.recipients
+                ),
+            )
+            for a in arrivals
+        ]
+        self.connection.execute(
             "INSERT INTO message (key, due, next_attempt, size, envelope, recipients)"
-            " VALUES (?1, ?2, ?2, ?3, ?4, ?5)",
-            [
-                (
-                    a.key,
-                    a.envelope.arrived,
-                    a.size,
-                    codec.dump_envelope(a.envelope),
-                    codec.dump_recipients(
-                        QueuedRecipient(address=r.address) for r in a.envelope.recipients
-                    ),
-                )
-                for a in arrivals
-            ],
+            " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+            " json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
+            " json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(?)",
+            (json.dumps(rows),),
         )
         self.connection.executemany(
             "INSERT INTO content (key, octets) VALUES (?, ?)",
@@ -165,9 +172,9 @@ class Ledger:
             (now, limit),
         ).fetchall()
         leased = [(row[0], entry) for row in rows if (entry := self._entry(row, now)) is not None]
-        self.connection.executemany(
-            "UPDATE message SET owner = ?, due = ? WHERE key = ?",
-            [(owner, until, key) for key, _ in leased],
+        self.connection.execute(
+            "UPDATE message SET owner = ?, due = ? WHERE key IN (SELECT value FROM json_each(?))",
+            (owner, until, json.dumps([key for key, _ in leased])),
         )
         return [entry for _, entry in leased]
 
@@ -213,7 +220,7 @@ class Ledger:
     def settle(self, key: int, owner: str, step: Step, notices: Sequence[Arrival]) -> None:
         """Record a step and queue its notices."""
         if step.next_attempt is None:
-            if not self._leave(key, owner, step.events):
+            if not self.leave({key: step.events}, owner):
                 raise LeaseLost(id_text(key))
         else:
             recipients = codec.dump_recipients(step.recipients)
@@ -285,7 +292,7 @@ class Ledger:
 
     def remove(self, key: int, now: float) -> None:
         """Take a message out."""
-        if not self._leave(key, None, (_operators(now, "removed"),)):
+        if not self.leave({key: (_operators(now, "removed"),)}, None):
             raise UnknownMessage(id_text(key))
 
     def history(self, key: int) -> list[Event]:
@@ -335,31 +342,49 @@ class Ledger:
             raise UnknownMessage(id_text(key))
         self._add_history(key, (_operators(now, kind),))
 
-    def _leave(self, key: int, owner: str | None, events: Sequence[Event]) -> bool:
-        """Delete a message, keep its envelope as the beginning of its history.
+    def leave(self, messages: Mapping[int, Sequence[Event]], owner: str | None) -> set[int]:
+        """Delete messages; of each, keep the envelope as the beginning of its history.
 
-        :param owner: who must hold the lease; ``None`` when that doesn't matter
-        :returns: whether there was such a message
+        :param messages: the last events of each
+        :param owner: who must hold the leases; ``None`` when that doesn't matter
+        :returns: which of them were there
         """
-        moved = self.connection.execute(
+        keys = json.dumps(list(messages))
+        found = {
+            key
+            for (key,) in self.connection.execute(
+                "SELECT key FROM message WHERE key IN (SELECT value FROM json_each(?1))"
+                " AND (?2 IS NULL OR owner = ?2)",
+                (keys, owner),
+            )
+        }
+        if len(found) < len(messages):
+            keys = json.dumps(list(found))
+        self.connection.execute(
             "INSERT INTO history (key, part, events) SELECT key, 0, envelope FROM message"
-            " WHERE key = ?1 AND (?2 IS NULL OR owner = ?2)",
-            (key, owner),
+            " WHERE key IN (SELECT value FROM json_each(?))",
+            (keys,),
         )
-        if not moved.rowcount:
-            return False
-        self.connection.execute("DELETE FROM message WHERE key = ?", (key,))
-        self.connection.execute("DELETE FROM content WHERE key = ?", (key,))
-        self._add_history(key, events)
-        return True
+        for table in ("message", "content"):
+            self.connection.execute(
+                f"DELETE FROM {table} WHERE key IN (SELECT value FROM json_each(?))",  # noqa: S608  # constant
+                (keys,),
+            )
+        self._add_histories([(key, messages[key]) for key in found])
+        return found
 
     def _add_history(self, key: int, events: Sequence[Event]) -> None:
-        if events:
-            self.connection.execute(
-                "INSERT INTO history (key, part, events) SELECT ?1,"
-                " coalesce(max(part), 0) + 1, ?2 FROM history WHERE key = ?1",
-                (key, codec.dump_events(events)),
-            )
+        self._add_histories([(key, events)])
+
+    def _add_histories(self, histories: Sequence[tuple[int, Sequence[Event]]]) -> None:
+        rows = [(key, codec.dump_events(events)) for key, events in histories if events]
+        self.connection.execute(
+            "INSERT INTO history (key, part, events)"
+            " SELECT json_extract(value, '$[0]'), (SELECT coalesce(max(part), 0) + 1 FROM history"
+            " WHERE key = json_extract(value, '$[0]')), json_extract(value, '$[1]')"
+            " FROM json_each(?)",
+            (json.dumps(rows),),
+        )
 
 
 def _operators(now: float, kind: EventKind) -> Event:

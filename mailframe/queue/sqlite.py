@@ -37,7 +37,7 @@ from mailframe.interfaces import (
     StorageFull,
     UnknownMessage,
 )
-from mailframe.queue.committer import Committer, ThreadedCommitter
+from mailframe.queue.committer import Committer, Finish, Keep, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
@@ -173,7 +173,10 @@ class SqliteStorage:
             )
             for notice in notices
         ]
-        await self.committer.write(lambda ledger: ledger.settle(key, owner, step, arrivals))
+        if step.next_attempt is None and not arrivals:
+            await self.committer.write(Finish(key, owner, step.events))
+        else:
+            await self.committer.write(lambda ledger: ledger.settle(key, owner, step, arrivals))
         if step.next_attempt is None:
             self._left(key)
         if arrivals or step.next_attempt is not None:
@@ -346,7 +349,7 @@ class _Sink:
             arrival = self._arrival(None)
         self._ended = True
         try:
-            await self._storage.committer.write(lambda ledger: ledger.insert((arrival,)))
+            await self._storage.committer.write(Keep(arrival))
         except StorageFault:
             self._discard()
             raise

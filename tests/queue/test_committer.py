@@ -11,8 +11,16 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
-from mailframe.queue.committer import Batches, InlineCommitter, Operation, ThreadedCommitter
+from mailframe.queue.committer import (
+    Batches,
+    Finish,
+    InlineCommitter,
+    Keep,
+    Operation,
+    ThreadedCommitter,
+)
 from mailframe.queue.ledger import Ledger
+from tests.queue.test_ledger import GONE, arrival
 
 
 def database_error(code: int) -> sqlite3.Error:
@@ -95,6 +103,40 @@ class BatchTests(SynchronousTestCase):
         self.assertIsInstance(results[1].value, UnknownMessage)
         self.assertIsInstance(results[2].value, LeaseLost)
         self.assertEqual(self.log, ["begin", "a", "commit"])
+
+    def test_what_can_be_is_applied_together(self) -> None:
+        """Twenty messages must not cost twenty times the statements of one."""
+        ledger = Ledger(self.mktemp())
+        batches = Batches(lambda: ledger)
+        self.addCleanup(batches.close)
+        keeps = [Keep(arrival(key)) for key in (1, 2, 3)]
+        statements: list[str] = []
+        ledger.connection.set_trace_callback(statements.append)
+        self.assertEqual(batches.apply(keeps, writes=True), [None] * 3)
+        self.assertEqual(sum("INTO message" in statement for statement in statements), 1)
+        ledger.connection.set_trace_callback(None)
+        claimed = ledger.claim("one", 1.0, 2, 300.0)
+        self.assertEqual(len(claimed), 2)
+        finishes = [Finish(key, "one", GONE.events) for key in (1, 2, 3, 1)]
+        results = batches.apply([*finishes, Finish(2, "two", ())], writes=True)
+        self.assertEqual(results[:2], [None, None])
+        for failure in results[2:]:
+            self.assertIsInstance(failure.value, LeaseLost)
+        self.assertEqual([entry.id[-1] for entry in ledger.messages(-1, 9, 1.0)], ["3"])
+        self.assertEqual(
+            [event.kind for event in ledger.history(1)], ["accepted", "authorised", "relayed"]
+        )
+
+    def test_together_or_one_by_one(self) -> None:
+        """A message whose key is taken must not take its batch with it."""
+        ledger = Ledger(self.mktemp())
+        batches = Batches(lambda: ledger)
+        self.addCleanup(batches.close)
+        batches.apply([Keep(arrival(2))], writes=True)
+        results = batches.apply([Keep(arrival(key)) for key in (1, 2, 3)], writes=True)
+        self.assertEqual((results[0], results[2]), (None, None))
+        self.assertIsInstance(results[1].value, StorageFault)
+        self.assertEqual([e.id[-1] for e in ledger.messages(-1, 9, 1.0)], ["1", "2", "3"])
 
     def test_a_bad_operation_fails_alone(self) -> None:
         """One bad message must not take those with it that shared its batch."""
