@@ -242,6 +242,8 @@ class ThreadedCommitter:
                     self._condition.wait(self._look_every)
                 writes, self._writes[:MAX_BATCH] = self._writes[:MAX_BATCH], []
                 reads, self._reads[:MAX_BATCH] = self._reads[:MAX_BATCH], []
+                # Withdrawn is what was cancelled before its batch began.
+                writes = [waiting for waiting in writes if not waiting[1].called]
                 closed = self._closed
             if writes:
                 self._finish(writes, writes=True)

@@ -15,7 +15,8 @@ accepted       a row in ``message`` (due when it arrived), its content in ``cont
                (or, when large, in a file of its own that was synced before the row is)
 leased         ``owner`` is set and ``due`` is when the lease runs out
 deferred       ``owner`` is null and ``due`` is the next attempt
-held           ``due`` is null
+held           ``held`` is set, and it is not claimed whatever ``due`` says
+damaged        it can't be read: ``due`` is null, and the reason stands in ``damaged``
 gone           the rows are deleted; ``history`` has the envelope as part 0 and then what happened
 =============  =========================================================================
 
@@ -54,7 +55,7 @@ CREATE TABLE message (
     envelope TEXT NOT NULL,
     recipients TEXT NOT NULL
 );
-CREATE INDEX message_due ON message (due) WHERE due IS NOT NULL;
+CREATE INDEX message_due ON message (due) WHERE held = 0;
 CREATE TABLE content (key INTEGER PRIMARY KEY, octets BLOB NOT NULL);
 CREATE TABLE history (
     key INTEGER NOT NULL,
@@ -65,6 +66,11 @@ CREATE TABLE history (
 CREATE TABLE damaged (key INTEGER PRIMARY KEY, found REAL NOT NULL, reason TEXT NOT NULL);
 """
 _COLUMNS = "key, envelope, size, recipients, next_attempt, held, warned"
+# A lease that still runs keeps its end; one that ran out is over.
+_DUE_NOW = (
+    "next_attempt = :now, due = iif(owner IS NOT NULL AND due > :now, due, :now),"
+    " owner = iif(owner IS NOT NULL AND due > :now, owner, NULL)"
+)
 _Row: TypeAlias = tuple[int, str, int, str, float, int, int]
 
 
@@ -168,7 +174,7 @@ class Ledger:
     def claim(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
         """Lease what is due; what can't be read is set aside and reported."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE due <= ? ORDER BY due LIMIT ?",  # noqa: S608  # constant
+            f"SELECT {_COLUMNS} FROM message WHERE held = 0 AND due <= ? ORDER BY due LIMIT ?",  # noqa: S608  # constant
             (now, limit),
         ).fetchall()
         leased = [(row[0], entry) for row in rows if (entry := self._entry(row, now)) is not None]
@@ -212,10 +218,10 @@ class Ledger:
 
     def next_due(self) -> float | None:
         """When something is due next."""
-        (due,) = self.connection.execute(
-            "SELECT min(due) FROM message WHERE due IS NOT NULL"
+        row = self.connection.execute(
+            "SELECT due FROM message WHERE held = 0 AND due IS NOT NULL ORDER BY due LIMIT 1"
         ).fetchone()
-        return None if due is None else float(due)
+        return None if row is None else float(row[0])
 
     def settle(self, key: int, owner: str, step: Step, notices: Sequence[Arrival]) -> None:
         """Record a step and queue its notices."""
@@ -225,7 +231,7 @@ class Ledger:
         else:
             recipients = codec.dump_recipients(step.recipients)
             changed = self.connection.execute(
-                "UPDATE message SET due = iif(held, NULL, ?1), owner = NULL, next_attempt = ?1,"
+                "UPDATE message SET due = ?1, owner = NULL, next_attempt = ?1,"
                 " warned = ?2, recipients = ?3 WHERE key = ?4 AND owner = ?5",
                 (step.next_attempt, step.warned, recipients, key, owner),
             )
@@ -238,7 +244,7 @@ class Ledger:
     def abandon(self, owner: str) -> int:
         """End all leases of an owner that is known to be dead; returns how many there were."""
         return self.connection.execute(
-            "UPDATE message SET owner = NULL, due = iif(held, NULL, next_attempt) WHERE owner = ?",
+            "UPDATE message SET owner = NULL, due = next_attempt WHERE owner = ?",
             (owner,),
         ).rowcount
 
@@ -263,32 +269,15 @@ class Ledger:
 
     def hold(self, key: int, now: float) -> None:
         """Stop attempts; one that is under way goes on."""
-        self._change(
-            key,
-            now,
-            "held",
-            "UPDATE message SET held = 1, due = iif(owner IS NULL, NULL, due) WHERE key = :key",
-        )
+        self._change(key, now, "held", "UPDATE message SET held = 1")
 
     def release(self, key: int, now: float) -> None:
-        """End a hold."""
-        self._change(
-            key,
-            now,
-            "released",
-            "UPDATE message SET held = 0, next_attempt = :now,"
-            " due = iif(owner IS NULL, :now, due) WHERE key = :key",
-        )
+        """End a hold; the message is due now, unless an attempt is under way."""
+        self._change(key, now, "released", f"UPDATE message SET held = 0, {_DUE_NOW}")
 
     def retry(self, key: int, now: float) -> None:
-        """Make a message due now, unless it is leased or held."""
-        self._change(
-            key,
-            now,
-            "retried",
-            "UPDATE message SET next_attempt = :now, owner = iif(due <= :now, NULL, owner),"
-            " due = iif(held, NULL, iif(owner IS NULL OR due <= :now, :now, due)) WHERE key = :key",
-        )
+        """Make a message due now, unless an attempt is under way. A held one stays held."""
+        self._change(key, now, "retried", f"UPDATE message SET {_DUE_NOW}")
 
     def remove(self, key: int, now: float) -> None:
         """Take a message out."""
@@ -333,12 +322,19 @@ class Ledger:
             (first_key(before), limit),
         ).rowcount
 
+    def damaged(self) -> list[tuple[int, str]]:
+        """What was set aside because it can't be read, and why."""
+        return self.connection.execute(
+            "SELECT key, reason FROM damaged JOIN message USING (key) ORDER BY key"
+        ).fetchall()
+
     def close(self) -> None:
         """Let go of the database."""
         self.connection.close()
 
     def _change(self, key: int, now: float, kind: EventKind, statement: str) -> None:
-        if not self.connection.execute(statement, {"key": key, "now": now}).rowcount:
+        changed = self.connection.execute(f"{statement} WHERE key = :key", {"key": key, "now": now})
+        if not changed.rowcount:
             raise UnknownMessage(id_text(key))
         self._add_history(key, (_operators(now, kind),))
 

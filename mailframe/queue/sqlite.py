@@ -242,12 +242,22 @@ class SqliteStorage:
         events: list[Event] = await self.committer.read(lambda ledger: ledger.history(key))
         return events
 
+    async def damaged(self) -> Sequence[tuple[str, str]]:
+        """The ids of what was set aside because it can't be read, each with the reason."""
+        rows: list[tuple[int, str]] = await self.committer.read(methodcaller("damaged"))
+        return [(id_text(key), reason) for key, reason in rows]
+
     def watch(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when something may be due sooner."""
         self._watchers.append(callback)
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finish what is under way, and give back what is still leased."""
+        for owner in self._alive:
+            try:
+                await self.committer.write(methodcaller("abandon", owner))
+            except StorageFault:
+                log.failure("the leases of {owner} can't be given back", owner=owner)
         await self.committer.close()
         for owner, descriptor in self._alive.items():
             os.close(descriptor)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
@@ -246,6 +246,29 @@ class ThreadedTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(first), "SLOW")
         self.assertEqual([self.successResultOf(d) for d in others], ["A", "B", "C"])
         self.assertEqual(self.log, ["begin", "commit", "begin", "a", "b", "c", "commit"])
+
+    def test_what_was_cancelled_is_withdrawn(self) -> None:
+        """A client that was told to try again must not have its message kept all the same."""
+        started: queue.Queue[None] = queue.Queue()
+        go: queue.Queue[None] = queue.Queue()
+
+        def slow(ledger: Ledger) -> None:
+            started.put(None)
+            go.get(timeout=10)
+
+        first = self.committer.write(slow)
+        started.get(timeout=10)
+        cancelled = self.committer.write(add(self.log, "cancelled"))
+        cancelled.addErrback(lambda failure: failure.trap(CancelledError))
+        last = self.committer.write(add(self.log, "last"))
+        cancelled.cancel()
+        # Too late for this one: it is under way.
+        first.addErrback(lambda failure: failure.trap(CancelledError))
+        first.cancel()
+        go.put(None)
+        self.wait(last)
+        self.assertNotIn("cancelled", self.log)
+        self.assertIn("last", self.log)
 
     def test_nothing_is_told_before_the_commit(self) -> None:
         """250 must come from the commit and from nowhere else."""

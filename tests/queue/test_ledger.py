@@ -51,8 +51,8 @@ class LedgerTests(LedgerCase):
     def test_nothing_scans_the_queue(self) -> None:
         """Costs must not grow with the queue's length."""
         for statement in (
-            "SELECT key FROM message WHERE due <= 1 ORDER BY due LIMIT 5",
-            "SELECT min(due) FROM message WHERE due IS NOT NULL",
+            "SELECT key FROM message WHERE held = 0 AND due <= 1 ORDER BY due LIMIT 5",
+            "SELECT due FROM message WHERE held = 0 AND due IS NOT NULL ORDER BY due LIMIT 1",
             "UPDATE message SET owner = 'x' WHERE key = 1",
             "SELECT key FROM message WHERE key > 5 ORDER BY key LIMIT 5",
             "DELETE FROM content WHERE key IN (SELECT value FROM json_each('[1]'))",
@@ -125,6 +125,38 @@ class LedgerTests(LedgerCase):
         self.ledger.hold(2, 2.0)
         self.assertEqual(self.ledger.abandon("dead"), 2)
         self.assertEqual([e.id[-1] for e in self.ledger.claim("one", 3.0, 10, 300.0)], ["1"])
+
+    def test_hold_retry_release_under_a_lease(self) -> None:
+        """An operator's words while an attempt is under way must not leave mail stuck for ever."""
+        self.ledger.insert([arrival()])
+        self.ledger.claim("one", 1.0, 10, 300.0)
+        self.ledger.hold(1, 2.0)
+        self.ledger.retry(1, 3.0)
+        self.assertEqual(self.ledger.claim("two", 4.0, 10, 600.0), [], "leased")
+        self.ledger.release(1, 5.0)
+        self.assertEqual(self.ledger.next_due(), 300.0)
+        self.assertEqual(len(self.ledger.claim("two", 301.0, 10, 600.0)), 1)
+
+    def test_held_when_the_lease_runs_out(self) -> None:
+        """Mail that was held while it was tried by a process that died must stay held."""
+        self.ledger.insert([arrival()])
+        self.ledger.claim("dead", 1.0, 10, 300.0)
+        self.ledger.hold(1, 2.0)
+        self.assertEqual(self.ledger.claim("two", 301.0, 10, 600.0), [])
+        self.assertIsNone(self.ledger.next_due())
+        self.ledger.release(1, 302.0)
+        self.assertEqual(len(self.ledger.claim("two", 303.0, 10, 600.0)), 1)
+
+    def test_damaged_entries_are_listed(self) -> None:
+        """An operator must be able to see what was set aside, and why, until it is removed."""
+        self.ledger.insert([arrival(1), arrival(2)])
+        self.ledger.connection.execute("UPDATE message SET recipients = '[{' WHERE key = 2")
+        self.ledger.messages(-1, 10, 5.0)
+        ((key, reason),) = self.ledger.damaged()
+        self.assertEqual(key, 2)
+        self.assertIn("JSONDecodeError", reason)
+        self.ledger.remove(2, 6.0)
+        self.assertEqual(self.ledger.damaged(), [])
 
     def test_old_histories_are_forgotten(self) -> None:
         """The history of messages long gone must not fill the disk; that of queued ones stays."""

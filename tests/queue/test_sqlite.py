@@ -111,6 +111,14 @@ class RestartTests(SqliteCase):
         self.assertEqual(self.claim(self.storage, "two"), [id])
         self.result(crashed.close())
 
+    def test_closing_gives_leases_back(self) -> None:
+        """After a clean stop nothing may wait for leases of a process that is gone."""
+        id = self.accept()
+        stopped = make(self.root, self.clock, seed=3)
+        self.assertEqual(self.claim(stopped, "stopped"), [id])
+        self.result(stopped.close())
+        self.assertEqual(self.claim(self.storage, "two"), [id])
+
     def test_orphans_are_cleaned_up(self) -> None:
         """Files of messages that were never acknowledged must not fill the disk; others stay."""
         kept = self.accept(b"x" * 100_000)
