@@ -105,6 +105,17 @@ class OperatorContract(StorageContract):
         self.assertEqual(self.claimed("two"), [])
         self.settle(entry, self.step(entry, next_attempt=None))
 
+    def test_held_while_leased(self) -> None:
+        """A message that was held during an attempt is tried again, or never again."""
+        self.keep()
+        (entry,) = self.claim("one")
+        self.get(self.storage.hold(id=entry.id, now=self.now))
+        self.get(self.storage.retry(id=entry.id, now=self.now))
+        after = self.now + LEASE + 1
+        self.assertEqual(self.claimed("two", now=after), [])
+        self.get(self.storage.release(id=entry.id, now=after))
+        self.assertEqual(self.claimed("two", now=after), [entry.id])
+
     def test_remove(self) -> None:
         """A message that the operator removed is delivered, or nobody can tell who removed it."""
         id, other = self.keep(), self.keep(content=b"x" * 300_000)
