@@ -10,7 +10,8 @@ or, when anything of it fails, changes nothing. Whoever is connected stays so. Q
 sockets stay as they are.
 
 Stopping closes the sockets, lets transactions and attempts that are under way come to their end
-within a limit, and then closes the queue. What has not been tried by then is tried by the next.
+within a limit, and then closes the queue. Attempts at servers that are slow are broken off early
+enough for everything to be recorded. What has not been tried by then is tried by the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.internet.interfaces import IAddress
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailframe.address import Address
 from mailframe.arguments import Arguments, read_arguments, read_parts
@@ -48,7 +50,10 @@ log = Logger()
 
 # What keeps a server from starting, each with one message for the user.
 START_ERRORS = (SettingsError, PartError, CertificateError, CannotListen)
-STOP_TIME = 20.0  # seconds that sessions, and after them attempts, may take to come to their end
+# A stop takes less than 20 seconds in all, a share of what service managers give.
+STOP_TIME = 16.0  # seconds that sessions and attempts may take to come to their end
+FINISH_TIME = 8.0  # seconds of these after which the relay agent breaks off what it has begun
+PARTS_TIME = 3.0  # seconds after these that the parts may take
 
 
 class MailServer(MultiService):
@@ -219,28 +224,56 @@ class MailServer(MultiService):
         running, self._running = self._running, None
         await self._close_doors()
         if running is not None:
-            factories = {*running.factories.values(), *self._replaced}
-            await DeferredList([factory.drain(STOP_TIME) for factory in factories])
+            await self._finish(running)
             running.settlements.stop()
-            # The runner before the agents that it uses, and these before the queue.
-            for service in reversed(running.services):
-                await self._let_go(service)
+            until = self.reactor.seconds() + PARTS_TIME
+            # Agents and what else is a part before the queue, which is closed last of all.
+            for service in reversed(running.parts.services):
+                await self._let_go(service, until)
         # as above; what else was made a child of this service
         await maybeDeferred(super().stopService)
         if running is not None:
             await running.parts.close()
 
-    async def _let_go(self, service: Any) -> None:
+    async def _finish(self, running: Running) -> None:
+        """Let sessions and attempts come to their end; what each came to is recorded by then.
+
+        Attempts that take long are broken off well before the limit: by then the runner must have
+        recorded what became of the recipients that had been settled.
+        """
+        until = self.reactor.seconds() + STOP_TIME
+        factories = {*running.factories.values(), *self._replaced}
+        drained = DeferredList([factory.drain(STOP_TIME) for factory in factories])
+        runner = maybeDeferred(running.runner.disownServiceParent)
+        await self._within(runner, self.reactor.seconds() + FINISH_TIME)
+        await self._let_go(running.dispatch.relay.part, until)
+        if not await self._within(runner, until):
+            log.error("attempts did not end in time; their messages are tried again")
+        await drained
+
+    async def _let_go(self, service: Any, until: float) -> None:
         """Stop a child within a limit: one that hangs can't keep the rest from stopping."""
-        done: Deferred[Any] = Deferred()
-        done.addTimeout(STOP_TIME, self.reactor)
-        # Its own Deferred is not cancelled at the limit: it may still have things to put away.
         stopping = maybeDeferred(service.disownServiceParent)
-        stopping.addBoth(lambda result: None if done.called else done.callback(result))
-        try:
-            await done
-        except Exception as error:
-            log.error("{service} did not stop: {error!r}", service=service, error=error)
+        if not await self._within(stopping, until):
+            log.error("{service} did not stop in time", service=service)
+
+    async def _within(self, stopping: Deferred[Any], until: float) -> bool:
+        """Wait, but no longer than until then; whether it has come to its end.
+
+        It is not cancelled at the limit: it may still have things to put away.
+        """
+        ended: Deferred[bool] = Deferred()
+
+        def end(result: Any) -> Any:
+            if isinstance(result, Failure):
+                log.failure("a service failed to stop", failure=result)
+            if not ended.called:
+                ended.callback(True)
+            return None if isinstance(result, Failure) else result
+
+        stopping.addBoth(end)
+        seconds = max(until - self.reactor.seconds(), 0)
+        return await ended.addTimeout(seconds, self.reactor, onTimeoutCancel=_too_late)
 
     # --- reloading -------------------------------------------------------------------------------
 
@@ -271,7 +304,8 @@ class MailServer(MultiService):
         self._lead_to(factories)
         for service in before:
             if service not in parts.services:
-                Deferred.fromCoroutine(self._let_go(service))
+                until = self.reactor.seconds() + STOP_TIME
+                Deferred.fromCoroutine(self._let_go(service, until))
         for name in kept:
             log.warn("what changed in {name} comes into force with a restart only", name=name)
         log.info("the configuration was read again")
@@ -318,3 +352,7 @@ class MailServer(MultiService):
         if self._running is None:
             raise RuntimeError("the server is not running")
         return self._running
+
+
+def _too_late(_result: object, _seconds: float) -> bool:
+    return False

@@ -4,22 +4,65 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.basic import LineOnlyReceiver
 
 from mailframe import MailServer
+from mailframe.address import Address
 from mailframe.assembly import PartError
 from mailframe.certificates import CertificateError
 from mailframe.config_errors import SettingsError
+from mailframe.entry import Notice, Step
+from mailframe.interfaces import StorageFault
 from mailframe.listening import CannotListen
+from mailframe.outcome import NextHop, Relay
 from mailframe.plugin import SEAMS, Problem
-from mailframe.queue.memory import MemorySettings
+from mailframe.queue.memory import MemorySettings, MemoryStorage
 from mailframe.service import STOP_TIME
 from mailframe.settings import ServerSettings
+from mailframe.testing.fakes import FakeRouting
 from tests.whole_server import JSMITH, MX, RoutingService, ServerTests
+
+
+def _via(address: str) -> Relay:
+    """A route over a server that is named by its address."""
+    return Relay(hops=(NextHop(where=f"tcp:{address}:25", tls="none"),), reason="so", plugin="x")
+
+
+class ObligingServer(LineOnlyReceiver):
+    """A next hop that takes everything."""
+
+    in_content = False
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"220 good.example ESMTP\r\n")
+
+    def lineReceived(self, line: bytes) -> None:
+        if self.in_content and line != b".":
+            return
+        self.in_content = line[:4].upper() == b"DATA"
+        self.transport.write(b"354 go on\r\n" if self.in_content else b"250 2.0.0 ok\r\n")
+
+
+class OpenOrClosed(MemoryStorage):
+    """A queue that, like one on a disk, records nothing once it is closed."""
+
+    is_closed = False
+
+    async def settle(self, id: str, owner: str, step: Step, notices: Sequence[Notice]) -> None:
+        if self.is_closed:
+            raise StorageFault("closed")
+        await super().settle(id, owner, step, notices)
+
+    async def close(self) -> None:
+        self.is_closed = True
+        await super().close()
 
 
 class Life(ServerTests):
@@ -104,6 +147,41 @@ class Life(ServerTests):
         self.reactor.advance(STOP_TIME - 1)
         self.assertNoResult(stopped)
         self.reactor.advance(2)
+        self.successResultOf(stopped)
+        answer.callback([])
+        self.reactor.advance(0)
+
+    def test_stop_while_a_next_hop_is_silent(self) -> None:
+        """What other recipients already have must not be relayed once more after a restart."""
+        good, silent = Address("a", "good.example"), Address("b", "silent.example")
+        self.routing = FakeRouting({good: _via("192.0.2.1"), silent: _via("192.0.2.2")})
+        self.reactor.at("192.0.2.1").listenTCP(25, Factory.forProtocol(ObligingServer))
+        self.reactor.at("192.0.2.2").listenTCP(25, Factory.forProtocol(Protocol))
+        storage = OpenOrClosed(clock=self.reactor, random=Random(0))
+        server = self.start(queue=storage)
+        sent = server.send(sender="x@here.example", recipients=[good, silent], content=b"hello")
+        handle = self.successResultOf(Deferred.fromCoroutine(sent))
+        self.reactor.advance(1)
+        stopped = server.stopService()
+        self.reactor.advance(20)
+        self.successResultOf(stopped)
+        self.assertTrue(storage.is_closed)
+        entry = self.successResultOf(Deferred.fromCoroutine(storage.find(handle.id)))
+        states = {each.address: each.state for each in entry.recipients}
+        self.assertEqual(states, {good: "relayed", silent: "pending"})
+        self.reactor.advance(60)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stop_has_one_limit(self) -> None:
+        """A service manager kills what takes too long, and with it what is being recorded."""
+        answer: Deferred[Any] = Deferred()
+        self.agent.deliver_trouble = answer
+        server = self.start()
+        self.hand_over()
+        self.reactor.advance(1)
+        self.say(self.begin(), "RCPT TO:<jsmith@here.example>", "DATA")
+        stopped = server.stopService()
+        self.reactor.advance(20)
         self.successResultOf(stopped)
         answer.callback([])
         self.reactor.advance(0)

@@ -42,7 +42,7 @@ from mailframe.wire.sender_events import Failed, Transaction
 
 __all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
 
-STOPPING = 20.0  # seconds that deliveries under way get when the agent is stopped
+STOPPING = 4.0  # seconds that deliveries under way get when the agent is stopped
 _SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
 _LOST = Reply(451, "4.4.2", "lost connection before the transaction")
 _UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
