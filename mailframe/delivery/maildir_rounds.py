@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from mailframe.delivery.maildir_writer import Copy
@@ -19,7 +19,7 @@ Results: TypeAlias = Sequence[Exception | None]
 
 # Each copy of a round has its file open, and maybe two folders: what is open at once stays far
 # below the 1,024 descriptors that a process may often have.
-ROUND = 48  # copies that are taken into one round
+ROUND = 48  # copies that one round takes at the most
 THREADS = 3  # rounds at the same time: the file system lets their syncs share a commit
 
 
@@ -41,15 +41,21 @@ class Rounds:
         self._running = 0
 
     def submit(self, copies: Sequence[Copy]) -> Deferred[Results]:
-        """Write these copies in a coming round.
+        """Write these copies in a coming round, or in several if they are too many for one.
 
         :returns: fires with ``None`` or an error for each copy. When it is cancelled before their
             round began they are not written
         """
-        done: Deferred[Results] = Deferred(self._withdraw)
-        self._waiting.append((copies, done))
+        slices = [copies[start : start + ROUND] for start in range(0, len(copies), ROUND)]
+        units: list[Deferred[Results]] = []
+        for part in slices:
+            done: Deferred[Results] = Deferred(self._withdraw)
+            self._waiting.append((part, done))
+            units.append(done)
         self._start()
-        return done
+        if len(units) == 1:
+            return units[0]
+        return DeferredList(units, consumeErrors=True).addCallback(_gathered, slices)
 
     def _withdraw(self, done: Deferred[Results]) -> None:
         self._waiting = deque(unit for unit in self._waiting if unit[1] is not done)
@@ -58,7 +64,7 @@ class Rounds:
         while self._waiting and self._running < THREADS:
             copies: list[Copy] = []
             shares: list[tuple[int, Deferred[Results]]] = []
-            while self._waiting and len(copies) < ROUND:
+            while self._waiting and len(copies) + len(self._waiting[0][0]) <= ROUND:
                 more, done = self._waiting.popleft()
                 copies.extend(more)
                 shares.append((len(more), done))
@@ -76,3 +82,21 @@ class Rounds:
             start += count
             if not done.called:  # else the caller gave up meanwhile
                 done.callback(share)
+
+
+def _gathered(
+    units: Sequence[tuple[bool, Any]], slices: Sequence[Sequence[Copy]]
+) -> list[Exception | None]:
+    """The results of all slices in order; where a whole round failed, its error for each copy.
+
+    :raises CancelledError: who waited gave up
+    """
+    results: list[Exception | None] = []
+    for (succeeded, share), part in zip(units, slices, strict=True):
+        if succeeded:
+            results += share
+        elif share.check(CancelledError):
+            raise CancelledError
+        else:
+            results += [share.value] * len(part)
+    return results

@@ -86,3 +86,45 @@ class RoundsTests(SynchronousTestCase):
             self.finish()
         for result in (*running[1:], other):
             self.successResultOf(result)
+
+    def finish_all(self) -> int:
+        """Let every thread come to its end. :returns: copies of the largest batch"""
+        largest = 0
+        while self.threads:
+            self.assertLessEqual(len(self.threads), THREADS)
+            largest = max(largest, *[len(batch) for _, batch in self.threads])
+            self.finish()
+        return largest
+
+    def test_many_recipients(self) -> None:
+        """A message to hundreds of mailboxes uses up all descriptors of the process."""
+        many = copies(600)
+        many[599:] = copies(1, "bad")
+        before = [self.rounds.submit(copies(ROUND - 1)) for _ in range(THREADS + 1)]
+        result = self.rounds.submit(many)
+        self.assertLessEqual(self.finish_all(), ROUND)
+        results = self.successResultOf(result)
+        self.assertEqual(results[:599], [None] * 599)
+        self.assertEqual(str(results[599]), "bad0")
+        for other in before:
+            self.assertEqual(len(self.successResultOf(other)), ROUND - 1)
+
+    def test_many_recipients_and_a_fault(self) -> None:
+        """One failed round postpones recipients who have their message."""
+        result = self.rounds.submit(copies(3 * ROUND))
+        self.threads.pop(1)[0].errback(RuntimeError("no threads"))
+        self.finish_all()
+        results = self.successResultOf(result)
+        self.assertEqual(results[:ROUND] + results[2 * ROUND :], [None] * (2 * ROUND))
+        for error in results[ROUND : 2 * ROUND]:
+            self.assertIsInstance(error, RuntimeError)
+
+    def test_many_recipients_cancelled(self) -> None:
+        """What is left of a delivery that was given up is made later all the same."""
+        result = self.rounds.submit(copies((THREADS + 2) * ROUND))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(len(self.threads), THREADS)
+        self.finish()
+        self.assertEqual(len(self.threads), THREADS - 1)
+        self.finish_all()
