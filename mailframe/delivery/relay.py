@@ -211,8 +211,8 @@ class RelayAgent(Service):
                     attempt.settle_all(connection.where, _UNREADABLE)
                     return None
                 body = "7BIT" if ascii_only else body
-                if not connection.usable:
-                    return Failed(reply=_LOST, stage="idle", untouched=True)
+            if not connection.usable:  # its server may have closed it with the words that opened it
+                return Failed(reply=_LOST, stage="idle", untouched=True)
             indices = attempt.unsettled
             transaction = Transaction(
                 sender=job.sender,

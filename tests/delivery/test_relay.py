@@ -227,6 +227,24 @@ class FallbackTests(RelayCase):
             self.assertEqual(outcome, Delivered(where="b.blu.example [192.0.2.2]:25", reply=TAKEN))
             self.reactor.advance(CLOSING)
 
+    def test_farewell_with_the_welcome(self) -> None:
+        """A server that greets us and closes at once would end the delivery with a fault."""
+        welcome = b"250-mx\r\n250 PIPELINING\r\n421 4.3.2 busy\r\n"
+        first = ScriptedServer(EHLO=welcome)
+        backup = ScriptedServer(EHLO=[welcome])
+        self.listen(first)
+        self.listen(backup, SECOND)
+        agent = self.agent()
+        (outcome,) = self.deliver(agent)
+        self.assertIsInstance(outcome, Postponed)
+        self.assertEqual(outcome.where, "b.blu.example [192.0.2.2]:25")
+        self.assertEqual(first.verbs + backup.verbs, ["EHLO", "EHLO"])
+        self.reactor.advance(CLOSING)
+        self.assertEqual(first.connections + backup.connections, [])
+        self.reactor.advance(3600)
+        (outcome,) = self.deliver(agent)
+        self.assertEqual(outcome, Delivered(where="b.blu.example [192.0.2.2]:25", reply=TAKEN))
+
     def test_unreachable_host(self) -> None:
         """A host whose cable is pulled would stop mail that the backup could take."""
         backup = ScriptedServer()
