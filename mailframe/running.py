@@ -9,12 +9,14 @@ import attrs
 from twisted.internet.ssl import CertificateOptions
 
 from mailframe.assembly import POLICY, Parts, build_parts
+from mailframe.config_errors import Mistake, SettingsError, shown
 from mailframe.delivery.dispatch import Dispatch
 from mailframe.embedding import Settlements
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.runner import QueueRunner
 from mailframe.serving import PolicyInForce, ServerFactory, make_factories
 from mailframe.settings import Settings
+from mailframe.settings_checks import check_mailboxes
 
 
 @attrs.define(kw_only=True)
@@ -102,6 +104,7 @@ def changeable(old: Settings, found: Settings) -> tuple[Settings, list[str]]:
     :param old: the one in force
     :param found: the one that was read
     :returns: settings with what can't change as it was, and the names of what was kept so
+    :raises SettingsError: what can't change does not fit the rest
     """
     fixed = ("hostname", "state_dir", "relay", "dns")
     kept = {name: getattr(old, name) for name in fixed}
@@ -114,7 +117,21 @@ def changeable(old: Settings, found: Settings) -> tuple[Settings, list[str]]:
     if listened != [(server.name, server.listen) for server in found.servers]:
         changed.append("[[server]]")
         kept |= {"servers": old.servers, "tls": found.tls or old.tls}
-    return attrs.evolve(found, **kept, chosen={**found.chosen, **stay}), changed
+    settings = attrs.evolve(found, **kept, chosen={**found.chosen, **stay})
+    _check_mailboxes(settings)
+    return settings, changed
+
+
+def _check_mailboxes(settings: Settings) -> None:
+    """The mailboxes in force must do for all local domains, or people would share one."""
+    if "delivery" not in settings.chosen:
+        return
+    own = settings.chosen["delivery"].settings
+    if check_mailboxes(own, settings.local_domains, {}):
+        problem = f"{shown(own.path)} is in force until a restart; it does for one domain alone"
+        allowed = "several local_domains with a restart, and {domain} in the path"
+        mistake = Mistake(table="[delivery]", key="path", problem=problem, allowed=allowed)
+        raise SettingsError(settings.path, [mistake])
 
 
 def rebuild(

@@ -29,6 +29,7 @@ from mailframe.queue.schedule import Schedule
 from mailframe.server.limits import Limits
 from mailframe.settings_checks import (
     check_dns,
+    check_mailboxes,
     check_providers,
     check_servers,
     with_lmtp_explained,
@@ -180,6 +181,9 @@ def from_document(
             mistakes.append(found_instead(document, ("processes",), allowed))
         mistakes += check_servers(top.server, document, top.tls is not None)
         mistakes += check_dns(top.dns.servers, document)
+        if "delivery" in chosen:
+            delivery = chosen["delivery"].settings
+            mistakes += check_mailboxes(delivery, top.local_domains, document)
         if "authorisation" in chosen:
             names = [server.name for server in top.server]
             mistakes += check_providers(chosen["authorisation"].settings, document, names)

@@ -47,6 +47,22 @@ def check_dns(servers: Sequence[str], document: Mapping[str, Any]) -> list[Mista
     return mistakes
 
 
+def check_mailboxes(
+    settings: Any, local_domains: Sequence[str], document: Mapping[str, Any]
+) -> list[Mistake]:
+    """A path made of ``{mailbox}`` alone would give people of several domains one mailbox.
+
+    :param settings: the delivery plugin's
+    """
+    path = getattr(settings, "path", None)
+    if not isinstance(path, str) or "{mailbox}" not in path or "{domain}" in path:
+        return []
+    if len(set(local_domains)) < 2:
+        return []
+    allowed = "a path with {domain} as well, as there are several local_domains, such as "
+    return [found_instead(document, ("delivery", "path"), allowed + '"mail/{domain}/{mailbox}"')]
+
+
 def check_providers(
     settings: Any, document: Mapping[str, Any], names: Sequence[str]
 ) -> list[Mistake]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import trustme
+from twisted.logger import formatEvent, globalLogPublisher
 
 from mailframe import MailServer, service
 from mailframe.plugin import Part, find_parts
@@ -73,6 +74,38 @@ class Reloading(ServerTests):
         self.write("[[routing.rule]]\nvai = 3\n")
         self.assertFalse(server.reload())
         self.assertTrue(self.hand_over().startswith(b"250"))
+
+    def add_a_domain(self, more: str) -> str:
+        """Reload a file with a second local domain, which is refused; what is logged."""
+        texts: list[str] = []
+        server = self.server
+        assert server is not None
+        self.write(more)
+        with open(self.path) as file:
+            text = file.read()
+        with open(self.path, "w") as file:
+            file.write(text.replace('["here.example"]', '["here.example", "there.example"]'))
+        globalLogPublisher.addObserver(observer := lambda event: texts.append(formatEvent(event)))
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.assertFalse(server.reload())
+        self.assertEqual(server.settings.local_domains, ("here.example",))
+        return "\n".join(texts)
+
+    def test_second_domain_in_the_same_mailboxes(self) -> None:
+        """Two people of different domains must not come to share a mailbox, on a reload either."""
+        self.write(folders := '[delivery]\npath = "mail/{mailbox}"\n')
+        self.server = MailServer.from_config(
+            self.path,
+            accounts=self.accounts,
+            authorisation=self.authorisation,
+            **self.lent(),
+        )
+        self.server.startService()
+        self.assertIn("mailframe.toml: [delivery]: path: ", self.add_a_domain(folders))
+        # nor while the path in force is still the one from before
+        said = self.add_a_domain('[delivery]\npath = "mail/{domain}/{mailbox}"\n')
+        self.assertIn("restart", said)
+        self.assertIn("{domain}", said)
 
     def test_times_and_limits(self) -> None:
         """Retry times and limits must not need a restart."""

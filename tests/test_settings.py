@@ -89,6 +89,7 @@ def _installed(*, problems: tuple[Problem, ...] = ()) -> Installed:
             "routing": part("routing", "table", "Example"),
             "queue": part("queue", "sqlite", "Example"),
             "delivery": part("delivery", "maildir", "NoSettings")
+            | part("delivery", "folders", "Example")
             | part("delivery", "broken", "Nowhere"),
         },
         problems=problems,
@@ -434,6 +435,17 @@ class CrossChecks(FileTests):
         self.assertIn('[[authorisation.provider]] #1 "rosse": servers', mistake)
         self.assertTrue(mistake.endswith('did you mean "submission"?'))
         self.load(text.replace("submision", "submission"))
+
+    def test_mailboxes_of_several_domains(self) -> None:
+        """Two people of different domains would share a mailbox."""
+        domains = 'local_domains = ["a.example", "b.example"]\n'
+        path = '[delivery]\nplugin = "folders"\npath = "mail/{mailbox}"\n'
+        mistake = self.mistake(domains + path)
+        self.assertTrue(mistake.startswith('[delivery]: path: found "mail/{mailbox}"'), mistake)
+        self.assertIn("{domain}", mistake)
+        self.load('local_domains = ["a.example", "A.example"]\n' + path)
+        self.load(domains + path.replace("{mailbox}", "{mailbox}@{domain}"))
+        self.load(domains + path.replace("{mailbox}", "all"))
 
 
 class Words(SynchronousTestCase):
