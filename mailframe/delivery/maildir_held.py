@@ -6,6 +6,7 @@ away and puts another in its place finds the next message there.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from threading import Lock
@@ -22,18 +23,25 @@ KEEP = 64  # Maildirs, two descriptors each
 class Held:
     """An open Maildir.
 
+    :ivar path: where it was opened
     :ivar tmp: the descriptor of that folder
     :ivar new: likewise
     :ivar identity: device and inode of new
     :ivar users: threads at work in it
     :ivar kept: it stays open when nobody is at work in it
+    :ivar syncing: held while new is synced: an error is told to one sync only, so that another one
+        at the same time would falsely succeed
+    :ivar failed: a sync failed, and none may be tried again
     """
 
+    path: MailboxPath
     tmp: int
     new: int
     identity: tuple[int, int]
     users: int = 1
     kept: bool = False
+    syncing: Lock = attrs.field(factory=Lock)
+    failed: bool = False
 
 
 class HeldMaildirs:
@@ -77,6 +85,30 @@ class HeldMaildirs:
         if unused:
             close_all(self._files, (held.tmp, held.new))
 
+    def sync_new(self, held: Held) -> None:
+        """Make sure of the names in new.
+
+        :raises OSError: they may not survive, or the outcome of an earlier sync was that; the
+            Maildir is opened afresh for who takes it next
+        """
+        with held.syncing:
+            if held.failed:
+                raise OSError(errno.EIO, "an earlier sync of the folder failed")
+            try:
+                self._files.fsync(held.new)
+            except BaseException:
+                self.distrust(held)
+                raise
+
+    def distrust(self, held: Held) -> None:
+        """Never sync it again: a folder of it could not be. It is closed when nobody uses it."""
+        with self._lock:
+            held.failed = True
+            held.kept = False
+            self._synced.discard(held.path)
+            if self._kept.get(held.path) is held:
+                del self._kept[held.path]
+
     def open_cur(self, held: Held) -> int:
         """Open the folder of messages that a reader has seen; to be closed by the caller."""
         return self._files.open("../cur", DIRECTORY | os.O_NOFOLLOW, dir_fd=held.new)
@@ -91,7 +123,7 @@ class HeldMaildirs:
         except BaseException:
             close_all(self._files, (folders.tmp, folders.new))
             raise
-        held = Held(folders.tmp, folders.new, (found.st_dev, found.st_ino), kept=True)
+        held = Held(path, folders.tmp, folders.new, (found.st_dev, found.st_ino), kept=True)
         with self._lock:
             self._synced.add(path)
             before = self._kept.pop(path, None)

@@ -11,7 +11,7 @@ A batch goes through these steps together: all is written before the first sync,
 before a folder is synced. So the file system's journal is committed a few times for all of them.
 
 A failed fsync is not tried again on the same descriptor, as a second one may falsely succeed: the
-file is removed, and the queue's next attempt writes it anew.
+file is removed, and the queue's next attempt writes it anew; a folder is opened afresh for it.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class Writer:
             self._files.fsync(draft.descriptor)
             self._files.rename(draft.name, held.tmp, name, held.new)
             try:
-                self._files.fsync(held.new)
+                self._maildirs.sync_new(held)
             except BaseException:
                 self._remove(name, held.new)
                 raise
@@ -277,11 +277,14 @@ class Writer:
 
     def _sync(self, held: Held, there: set[bytes]) -> None:
         """Make sure of the names in new; and in cur where a message may have been found there."""
-        self._files.fsync(held.new)
+        self._maildirs.sync_new(held)
         if there:
             cur = self._maildirs.open_cur(held)
             try:
                 self._files.fsync(cur)
+            except BaseException:
+                self._maildirs.distrust(held)
+                raise
             finally:
                 close_all(self._files, (cur,))
 

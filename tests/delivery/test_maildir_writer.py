@@ -186,6 +186,42 @@ class DeliverTests(WriterCase):
         self.assertIsInstance(result, OSError)
         self.assertEqual(self.listing(), ["1.Qa.host,S=5"])
 
+    def test_failed_folder_is_opened_afresh(self) -> None:
+        """The retry's sync on a descriptor that failed falsely succeeds, and the mail is lost."""
+        self.writer.deliver([self.copy()])
+        (old,) = self.writer._maildirs._kept.values()
+        self.writer.deliver([self.copy(stem="2.Qb")])
+        self.assertEqual(list(self.writer._maildirs._kept.values()), [old])
+        self.files.fail("fsync", errno.EIO, 2)
+        (result,) = self.writer.deliver([self.copy("3.Qc")])
+        self.assertIsInstance(result, OSError)
+        self.assertNotIn(old.new, self.files.opened)
+        self.files.calls.clear()
+        self.assertEqual(self.deliver(self.copy("3.Qc", repeat=True)), [None])
+        self.assertIn(("open", "mary/new"), self.files.calls)
+        self.assertIn(("fsync", "mary"), self.files.calls)
+
+    def test_failed_folder_is_not_synced_by_others(self) -> None:
+        """A delivery that was at work in the same folder believes the second sync."""
+        self.deliver(self.copy())
+        for cur in (False, True):
+            draft = self.writer.begin(MailboxPath(self.root, ("mary",)), "2.Qb", False)
+            assert draft is not None
+            if cur:  # found there, so that new and cur are synced
+                self.files.fail("fsync", errno.EIO, 2)
+                (result,) = self.writer.deliver([self.copy(repeat=True)])
+            else:
+                self.files.fail("fsync", errno.EIO, 2)
+                (result,) = self.writer.deliver([self.copy("3.Qc")])
+            self.assertIsInstance(result, OSError)
+            syncs = self.files.count("fsync")
+            self.assertRaises(OSError, self.writer.finish, draft, "2.Qb.host,S=5")
+            self.assertEqual(self.files.count("fsync"), syncs + 1)  # its own file
+            self.assertEqual(self.listing(), ["1.Qa.host,S=5"])
+            self.writer.abandon(draft)
+            self.assert_closed()
+        self.assertEqual(self.deliver(self.copy("2.Qb")), [None])
+
     def test_bug(self) -> None:
         """An error that nobody thought of postpones messages, and stops nothing."""
         self.files.faults["entries", 1] = RuntimeError("a bug")
@@ -239,6 +275,21 @@ class DraftTests(WriterCase):
         self.assertRaises(OSError, self.writer.write, draft, b"x")
         self.assertRaises(OSError, self.writer.finish, draft, "x")
         self.assertEqual(self.listing("tmp") + self.listing(), [])
+
+    def test_failed_folder(self) -> None:
+        """The retry of a large message syncs a descriptor that failed, and believes it."""
+        self.deliver(self.copy())
+        draft = self.writer.begin(self.path, "2.Qb", False)
+        assert draft is not None
+        self.files.fail("fsync", errno.EIO, 2)
+        self.assertRaises(OSError, self.writer.finish, draft, "2.Qb.host,S=5")
+        self.writer.abandon(draft)
+        self.assertEqual(self.files.opened, set())
+        self.files.fail("fsync", errno.EIO)
+        self.assertRaises(OSError, self.writer.begin, self.path, "1.Qa", True)
+        self.assertEqual(self.files.opened, set())
+        self.assertIsNone(self.writer.begin(self.path, "1.Qa", True))
+        self.assert_closed()
 
     def test_every_fault(self) -> None:
         """Whatever fails, nothing is left of a large message, neither file nor descriptor."""
