@@ -133,13 +133,23 @@ def retry(config: str, every: bool, ids: Sequence[str]) -> None:
         retried = with_storage(read_settings(config), _retry_all)
         click.echo(f"{retried} message{'' if retried == 1 else 's'} due now")
     else:
-        _act(config, ids, lambda storage, id: storage.retry(id, time.time()), "due now")
+        _act(config, ids, _retry, "due now")
+
+
+async def _retry(storage: IQueueStorage, id: str) -> None:
+    entry = await storage.find(id)
+    if entry is None:
+        raise UnknownMessage(id)
+    why_not = await _not_retried(storage, entry)
+    if why_not:
+        raise Refusal(why_not)
+    await storage.retry(id, time.time())
 
 
 async def _retry_all(storage: IQueueStorage) -> int:
     retried = 0
     for entry in await _all_messages(storage):
-        if entry.held:
+        if await _not_retried(storage, entry):
             continue
         try:
             await storage.retry(entry.id, time.time())
@@ -147,6 +157,19 @@ async def _retry_all(storage: IQueueStorage) -> int:
             continue  # it left the queue since it was listed
         retried += 1
     return retried
+
+
+async def _not_retried(storage: IQueueStorage, entry: Entry) -> str:
+    """Why a message can't be made due now; ``""`` when it can."""
+    if entry.held:
+        return f"{entry.id} is held; `mailframe queue release {entry.id}` makes it due"
+    now = time.time()
+    if entry.next_attempt <= now:
+        due = await storage.next_due()
+        if due is None or due > now:
+            # Its time has come and yet nothing waits to be claimed: somebody has it.
+            return f"{entry.id} is being tried now"
+    return ""
 
 
 @queue.command()
@@ -168,18 +191,20 @@ def _act(
     act: Callable[[IQueueStorage, str], Awaitable[None]],
     done: str,
 ) -> None:
-    """Do something to each message; those that are unknown don't keep the others from it."""
+    """Do something to each message; those that can't be acted on don't keep the others from it."""
 
     async def each(storage: IQueueStorage) -> list[str]:
-        missing = []
+        refused = []
         for id in dict.fromkeys(ids):
             try:
                 await act(storage, id)
                 click.echo(f"{id} {done}")
             except UnknownMessage:
-                missing.append(id)
-        return missing
+                refused.append(unknown(id).message)
+            except Refusal as refusal:
+                refused.append(refusal.message)
+        return refused
 
-    missing = with_storage(read_settings(config), each)
-    if missing:
-        raise Refusal("\n".join(unknown(id).message for id in missing))
+    refused = with_storage(read_settings(config), each)
+    if refused:
+        raise Refusal("\n".join(refused))

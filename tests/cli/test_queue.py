@@ -154,6 +154,32 @@ class Acting(QueueCase):
         self.run_here("queue", "retry", status=2)
         self.run_here("queue", "retry", "--all", waiting, status=2)
 
+    def test_retry_of_a_held_one(self) -> None:
+        """An operator would wait for an attempt that never comes."""
+        held, other = self.put(), self.put()
+        self.run_here("queue", "hold", held)
+        result = self.run_here("queue", "retry", held, other, status=1)
+        self.assertEqual(result.stdout, f"{other} due now\n")
+        self.assertIn(f"{held} is held", result.stderr)
+        self.assertIn("queue release", result.stderr)
+        events = self.document("trace", held)["events"]
+        self.assertNotIn("retried", [event["event"] for event in events])
+
+    def test_retry_of_one_that_is_being_tried(self) -> None:
+        """An operator would be told that a message is due that somebody else has in hand."""
+        id = self.put()
+
+        async def act(storage: IQueueStorage) -> None:
+            now = time.time()
+            await storage.claim("test", now, 1, now + 60)
+            # while the lease is held: it is given back when the storage is closed
+            result = self.run_here("queue", "retry", id, status=1)
+            self.assertEqual(result.stdout, "")
+            self.assertIn(f"{id} is being tried now", result.stderr)
+            self.assertIn("0 messages", self.run_here("queue", "retry", "--all").stdout)
+
+        with_storage(load(self.config), act)
+
     def test_remove(self) -> None:
         """An operator could not get rid of a message."""
         id = self.put()
