@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 T = TypeVar("T")
 log = Logger()
@@ -39,8 +40,11 @@ async def ask(
     seconds: float,
     call: Callable[[], Awaitable[T]],
     answers: tuple[type[Exception], ...] = (),
+    late: Callable[[T | Failure], None] | None = None,
 ) -> T:
     """Call into a plugin and wait for its answer, but not for ever.
+
+    When the time is over, or the one who asks is cancelled, so is the plugin's awaitable.
 
     :param plugin: its name, for the log and the fault
     :param expected: the types an answer may have; empty when any will do
@@ -48,23 +52,94 @@ async def ask(
     :param seconds: how long it may take
     :param call: makes the awaitable
     :param answers: the exceptions that the interface promises; they pass through as they are
+    :param late: for what must not be stopped halfway: the awaitable is not cancelled, and its
+        result or `Failure` goes here when nobody waits for it any more
     :raises PluginFault: it raised, took too long or answered with another type; logged already
+    :raises CancelledError: the one who asks was cancelled, which is no fault of the plugin's
     """
     try:
         deferred = as_deferred(call())
-        if not deferred.called:
-            deferred.addTimeout(seconds, clock)
-        answer = await deferred
+        if deferred.called and not deferred.paused:
+            answer = await deferred
+        else:
+            answer = await _limited(plugin, deferred, clock, seconds, late)
+    except _TimeIsOver:
+        raise fault(plugin, f"did not answer within {seconds:g} s") from None
+    except _Withdrawn:
+        raise CancelledError from None
     except answers:
         raise
-    except (CancelledError, DeferredTimeout):
-        raise fault(plugin, f"did not answer within {seconds:g} s") from None
+    except (CancelledError, DeferredTimeout) as error:
+        raise fault(plugin, f"raised {type(error).__name__}") from None
     except Exception as error:
         log.failure("plugin {plugin} failed", plugin=plugin)
         raise PluginFault(plugin, f"raised {type(error).__name__}") from error
     if expected and not isinstance(answer, expected):
         raise fault(plugin, f"answered with {type(answer).__name__}")
     return answer
+
+
+class _TimeIsOver(Exception):
+    """The plugin took too long."""
+
+
+class _Withdrawn(Exception):
+    """The one who asked was cancelled."""
+
+
+def _limited(
+    plugin: str,
+    answer: Deferred[T],
+    clock: IReactorTime,
+    seconds: float,
+    late: Callable[[T | Failure], None] | None,
+) -> Deferred[T]:
+    """What fires with the plugin's answer, or at its limit whatever the plugin does then.
+
+    A Deferred of its own: to cancel one that has fired and waits for another reaches only that
+    other, and a coroutine may refuse to be cancelled. But one that answers the cancelling with what
+    it has done so far is believed.
+    """
+    last_word = False
+
+    def arrived(result: T | Failure) -> None:
+        if limit.active():
+            limit.cancel()
+        elif late is not None:
+            late(result)
+            return
+        elif not last_word or _is_cancelled(result):
+            return
+        limited.callback(result)
+
+    def over() -> None:
+        nonlocal last_word
+        last_word = True
+        stop()
+        last_word = False
+        if not limited.called:
+            limited.errback(_TimeIsOver())
+
+    def withdraw(_: Deferred[T]) -> None:
+        limit.cancel()
+        stop()
+        limited.errback(_Withdrawn())
+
+    def stop() -> None:
+        if late is None:
+            try:
+                answer.cancel()
+            except Exception:
+                log.failure("plugin {plugin} failed when it was cancelled", plugin=plugin)
+
+    limited: Deferred[T] = Deferred(withdraw)
+    limit = clock.callLater(seconds, over)
+    answer.addBoth(arrived)
+    return limited
+
+
+def _is_cancelled(result: object) -> bool:
+    return isinstance(result, Failure) and isinstance(result.value, CancelledError)
 
 
 def as_deferred(awaitable: Awaitable[T]) -> Deferred[T]:

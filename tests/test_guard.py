@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred
+import contextlib
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe import guard
@@ -108,6 +111,101 @@ class AskTests(SynchronousTestCase):
         self.assertNoResult(result)
         clock.advance(5)
         self.failureResultOf(result, guard.PluginFault)
+
+    def test_hangs_behind_an_answer(self) -> None:
+        """The same for a Deferred that has fired and waits for another before it gives its result.
+
+        Else such a plugin holds a session, or a message, for ever.
+        """
+        cancelled = []
+        clock = Clock()
+        result = self.ask(
+            lambda: succeed(None).addCallback(lambda _: Deferred(cancelled.append)), clock
+        )
+        self.assertNoResult(result)
+        clock.advance(5)
+        self.failureResultOf(result, guard.PluginFault)
+        self.assertEqual(len(cancelled), 1)
+
+    def test_answers_behind_an_answer(self) -> None:
+        """A Deferred that waits for another gives that one's result."""
+        clock = Clock()
+        inner: Deferred[int] = Deferred()
+        result = self.ask(lambda: succeed(None).addCallback(lambda _: inner), clock)
+        inner.callback(7)
+        self.assertEqual(self.successResultOf(result), 7)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_will_not_be_cancelled(self) -> None:
+        """A plugin that goes on all the same, or fails at that, is not waited for."""
+
+        async def stubborn() -> int:
+            while True:
+                with contextlib.suppress(CancelledError):
+                    return await Deferred()
+
+        def broken(_: object) -> None:
+            raise RuntimeError("bug")
+
+        for call in (stubborn, lambda: Deferred(broken)):
+            clock = Clock()
+            result = self.ask(call, clock)
+            clock.advance(5)
+            self.failureResultOf(result, guard.PluginFault)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_last_word(self) -> None:
+        """What a plugin says it had done when its time was over is not lost, nor done again."""
+        clock = Clock()
+
+        async def call() -> int:
+            with contextlib.suppress(CancelledError):
+                await Deferred()
+            return 3
+
+        result = self.ask(call, clock)
+        clock.advance(5)
+        self.assertEqual(self.successResultOf(result), 3)
+
+    def test_withdrawn(self) -> None:
+        """When the one who asked loses interest the plugin is cancelled, and not blamed."""
+
+        async def stubborn() -> int:
+            with contextlib.suppress(CancelledError):
+                await Deferred()
+            raise KeyError("x")
+
+        for call in (Deferred, stubborn):
+            clock = Clock()
+            with capturedLogs() as logs:
+                result = self.ask(call, clock)
+                result.cancel()
+                self.failureResultOf(result, CancelledError)
+            self.assertEqual(clock.getDelayedCalls(), [])
+            self.assertEqual(logs, [])
+
+    def test_cancels_itself(self) -> None:
+        """A plugin that gives up by itself is at fault, at once."""
+        waiting: Deferred[int] = Deferred()
+        for call in (lambda: waiting, lambda: fail(CancelledError())):
+            result = self.ask(call)
+            waiting.cancel()
+            fault = self.failureResultOf(result, guard.PluginFault).value
+            self.assertEqual(fault.reason, "raised CancelledError")
+
+    def test_late(self) -> None:
+        """What must not be stopped goes on when its time is over, and its end is not missed."""
+        for end in (7, KeyError("x")):
+            clock = Clock()
+            late: list[object] = []
+            waiting: Deferred[int] = Deferred(lambda _: self.fail("cancelled"))
+            asking = guard.ask("p", (int,), clock, 5, lambda d=waiting: d, (), late.append)
+            result = Deferred.fromCoroutine(asking)
+            clock.advance(5)
+            self.failureResultOf(result, guard.PluginFault)
+            self.assertEqual(late, [])
+            waiting.callback(end) if isinstance(end, int) else waiting.errback(end)
+            self.assertEqual([getattr(each, "value", each) for each in late], [end])
 
     def test_raises(self) -> None:
         """A plugin's bug is named and logged."""
