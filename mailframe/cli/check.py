@@ -18,6 +18,7 @@ from mailframe.cli.network_findings import of_name_servers, of_ports
 from mailframe.cli.options import config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
+from mailframe.cli.queue_findings import of_queue
 from mailframe.plugin import PluginError, load_builder
 from mailframe.settings import Settings
 
@@ -52,6 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
         *of_accounts(settings),
         *of_tls(settings, now),
         *of_files(settings),
+        *of_queue(settings),
         *of_ports(settings),
         *of_name_servers(settings),
     ]

@@ -13,6 +13,7 @@ import click
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_fields, print_json, print_table
 from mailframe.cli.parts import read_settings, with_storage
+from mailframe.cli.queue_findings import damaged
 from mailframe.documents import entry_details, queue_document
 from mailframe.entry import Entry
 from mailframe.interfaces import IQueueStorage, UnknownMessage
@@ -30,7 +31,11 @@ def queue() -> None:
 @json_option
 def list_messages(config: str, as_json: bool) -> None:
     """List the messages in the queue."""
-    document = queue_document(with_storage(read_settings(config), _all_messages))
+    entries, unreadable = with_storage(read_settings(config), _all_and_damaged)
+    document = queue_document(entries)
+    if unreadable:
+        number = "1 entry is" if unreadable == 1 else f"{unreadable} entries are"
+        click.echo(f"{number} damaged and set aside; see `mailframe check`", err=True)
     if as_json:
         print_json(document)
         return
@@ -51,6 +56,11 @@ def list_messages(config: str, as_json: bool) -> None:
             for recipient in message["recipients"]
         ],
     )
+
+
+async def _all_and_damaged(storage: IQueueStorage) -> tuple[Sequence[Entry], int]:
+    entries = await _all_messages(storage)
+    return entries, len(await damaged(storage))
 
 
 async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
