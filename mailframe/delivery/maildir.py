@@ -13,12 +13,12 @@ from __future__ import annotations
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3
@@ -28,7 +28,7 @@ from mailframe.address import Address
 from mailframe.delivery.mailbox import Mailboxes
 from mailframe.delivery.maildir_content import Unix, headers, was_delivered_to
 from mailframe.delivery.maildir_files import Files, ForeignMaildir
-from mailframe.delivery.maildir_layout import Layout, delivery_name, delivery_stem
+from mailframe.delivery.maildir_layout import Layout, LayoutError, delivery_name, delivery_stem
 from mailframe.delivery.maildir_rounds import Rounds
 from mailframe.delivery.maildir_writer import Copy, Draft, Writer
 from mailframe.delivery.shielded import shielded
@@ -54,7 +54,15 @@ _DELIVERED = Reply(250, "2.0.0", "delivered")
 _LOOP = Reply(554, "5.4.6", "the message has been in this mailbox before: mail loop")
 _FULL = Reply(452, "4.3.1", "no room for the message here, please try again later")
 _QUOTA = Reply(452, "4.2.2", "the mailbox is full")
+_NO_PLACE = Reply(451, "4.3.5", "there is no place for mailboxes of this domain here yet")
 _UNUSABLE = Reply(451, "4.2.0", "the mailbox can't be used now, please try again later")
+
+
+def _path(_instance: object, attribute: Any, value: str) -> None:
+    try:
+        Layout(value, many_domains=False)
+    except LayoutError as error:
+        raise ValueError(f"'{attribute.name}' {error}") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +72,7 @@ class MaildirSettings:
     :ivar path: where an account's Maildir lies, with ``{domain}`` and ``{mailbox}``
     """
 
-    path: FilePath = FilePath("mail/{domain}/{mailbox}")
+    path: FilePath = attrs.field(default=FilePath("mail/{domain}/{mailbox}"), validator=_path)
 
 
 def build(settings: MaildirSettings, site: Site) -> MaildirAgent:
@@ -74,7 +82,11 @@ def build(settings: MaildirSettings, site: Site) -> MaildirAgent:
     """
     layout = Layout(os.path.abspath(settings.path), many_domains=len(site.local_domains) > 1)
     return MaildirAgent(
-        layout=layout, hostname=site.hostname, in_thread=site.in_thread, clock=site.reactor
+        layout=layout,
+        hostname=site.hostname,
+        in_thread=site.in_thread,
+        clock=site.reactor,
+        domains=None if layout.tells_domains else site.local_domains,
     )
 
 
@@ -95,6 +107,8 @@ class MaildirAgent(Service):
     :param hostname: our own name, part of every message's name
     :param in_thread: see `mailframe.interfaces.Site`
     :param clock: tells the time
+    :param domains: whose mailboxes there may be; ``None`` for any domain's. Where the layout does
+        not tell domains apart, one that comes to the configuration later would share mailboxes
     :param files: the file system
     """
 
@@ -105,12 +119,14 @@ class MaildirAgent(Service):
         hostname: str,
         in_thread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
+        domains: Collection[str] | None = None,
         files: Files | None = None,
     ) -> None:
         self._layout = layout
         self._hostname = hostname
         self._in_thread = in_thread
         self._clock = clock
+        self._domains = domains
         files = files or Files()
         self._writer = Writer(files, f"{os.getpid():x}")
         self._rounds = Rounds(self._writer.deliver, in_thread)
@@ -129,7 +145,10 @@ class MaildirAgent(Service):
         """See `IMailboxStore.open_mailbox`. The mailbox has a ``close()``, to be called at the end.
 
         :raises MailboxInUse: another session has it
+        :raises StorageFault: the path has no place for mailboxes of its domain
         """
+        if not self._has_place(mailbox):
+            return fail(StorageFault(f"there is no place for the mailbox {mailbox}"))
         return self._mailboxes.open(self._layout.path(mailbox), self._clock.seconds())
 
     # --- IDeliveryAgent ----------------------------------------------------------------------
@@ -143,7 +162,9 @@ class MaildirAgent(Service):
         ]
         outcomes: dict[str, Outcome] = {}  # by stem: a recipient named twice gets one copy
         for target in targets:
-            if target.stem in self._delivered:
+            if not self._has_place(target.mailbox):
+                outcomes[target.stem] = Postponed(where=str(target.mailbox), reply=_NO_PLACE)
+            elif target.stem in self._delivered:
                 outcomes[target.stem] = _delivered(target)
         waiting = {t.stem: t for t in targets if t.stem not in outcomes}
         if waiting:
@@ -231,6 +252,18 @@ class MaildirAgent(Service):
         finally:
             content.close()
             self._abandon(draft)
+
+    def _has_place(self, mailbox: Address) -> bool:
+        """Whether a mailbox's folder is not also that of one in another domain."""
+        if self._domains is None or mailbox.domain in self._domains:
+            return True
+        log.error(
+            "the mailbox {mailbox} can't be used: the path of [delivery] holds no {{domain}}, and "
+            "{domain} is none of the domains that the server was started with",
+            mailbox=str(mailbox),
+            domain=mailbox.domain,
+        )
+        return False
 
     def _abandon(self, draft: Draft | None) -> None:
         if draft is not None:

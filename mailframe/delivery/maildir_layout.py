@@ -52,16 +52,22 @@ class Layout:
     :param template: an absolute path with ``{mailbox}`` and, where it may be, ``{domain}``
     :param many_domains: whether mailboxes of several domains are kept, so that both are needed
     :raises LayoutError: the template has no such places, or is ambiguous
+
+    :ivar tells_domains: mailboxes of one name in several domains have a folder each
     """
 
     def __init__(self, template: str, *, many_domains: bool) -> None:
         names = _PLACE.findall(template)
+        self.tells_domains = "domain" in names
         for name in names:
             if name not in _PLACES:
                 raise LayoutError(f"{{{name}}} stands for nothing; use {{domain}} and {{mailbox}}")
+        rest = _PLACE.sub("", template)
+        if "{" in rest or "}" in rest:
+            raise LayoutError(f"a brace is missing in {template!r}")
         if "mailbox" not in names:
             raise LayoutError("the path must hold {mailbox}, so that each account has its own")
-        if many_domains and "domain" not in names:
+        if many_domains and not self.tells_domains:
             raise LayoutError("the path must hold {domain}, as there are several local domains")
         components = template.split("/")
         first = next(i for i, part in enumerate(components) if "{" in part)
@@ -82,8 +88,6 @@ class Layout:
 def _check_component(part: str) -> None:
     if part in (".", ".."):
         raise LayoutError(f"{part!r} may not follow {{domain}} or {{mailbox}}")
-    if "{" in _PLACE.sub("", part) or "}" in _PLACE.sub("", part):
-        raise LayoutError(f"a brace is missing in {part!r}")
     if len(_PLACE.findall(part)) > 1 and part != "{mailbox}@{domain}":
         raise LayoutError(
             "two places in one component are ambiguous; write {domain}/{mailbox} or "

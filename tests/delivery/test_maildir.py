@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -16,8 +17,16 @@ from mailframe.delivery import maildir
 from mailframe.delivery.maildir import FRESH, SMALL, MaildirAgent, MaildirSettings, build
 from mailframe.delivery.maildir_layout import Layout, LayoutError
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IContent, IDeliveryAgent, IMailboxStore, Job, MailboxInUse
+from mailframe.interfaces import (
+    IContent,
+    IDeliveryAgent,
+    IMailboxStore,
+    Job,
+    MailboxInUse,
+    StorageFault,
+)
 from mailframe.outcome import Delivered, Local, Outcome, Postponed, Refused
+from mailframe.settings_reader import read_table
 from mailframe.testing.contents import FakeContent
 from mailframe.testing.contracts.delivery import DeliveryAgentContract
 from mailframe.testing.site import make_site
@@ -353,6 +362,56 @@ class BuildTests(AgentCase):
         site = make_site(state_dir="s", local_domains=("a.example", "b.example"))
         settings = MaildirSettings(path=FilePath("/m/{mailbox}"))
         self.assertRaises(LayoutError, build, settings, site)
+
+    def test_refuses_a_useless_path(self) -> None:
+        """The mistake is found when mail arrives, and nobody says in which file and key it is."""
+        for path, words in (
+            ("/m/{user}/{mailbox}", "{user} stands for nothing"),
+            ("/m/{mailbox", "brace"),
+            ("/m}/{mailbox}", "brace"),
+            ("/m/{domain}", "must hold {mailbox}"),
+        ):
+            error = self.assertRaises(ValueError, MaildirSettings, path=FilePath(path))
+            self.assertTrue(str(error).startswith("'path' "), error)
+            self.assertIn(words, str(error))
+
+    def test_mistake_is_told_with_its_key(self) -> None:
+        """The user has to search for what is wrong in the configuration."""
+        values = {"path": "mail/{user}"}
+        _, mistakes = read_table(MaildirSettings, {"delivery": values}, ("delivery",), "/", values)
+        self.assertEqual([(m.table, m.key) for m in mistakes], [("[delivery]", "path")])
+        self.assertIn("{user} stands for nothing", mistakes[0].problem)
+
+    def test_second_domain_while_running(self) -> None:
+        """A domain that is added while the server runs shares the mailboxes of the first."""
+        self.agent = build(
+            MaildirSettings(path=FilePath(self.root + "/{mailbox}")),
+            make_site(state_dir="s", reactor=self.clock, local_domains=("here.example",)),
+        )
+        other = Address("mary", "there.example")
+        logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        for content in (CONTENT, LARGE):
+            mary, stranger = self.deliver(self.job(MARY, other, content=content, id=content[9:14]))
+            self.assertIsInstance(mary, Delivered)
+            self.assertIsInstance(stranger, Postponed)
+            self.assertEqual((stranger.reply.code, stranger.reply.status), (451, "4.3.5"))
+        self.failureResultOf(as_deferred(self.agent.open_mailbox(other)), StorageFault)
+        lines = [event for event in logged if event.get("mailbox") == str(other)]
+        self.assertEqual(len(lines), 3)
+        mailbox = self.successResultOf(self.agent.open_mailbox(MARY))
+        self.assertEqual(len(mailbox.listMessages()), 2)
+        mailbox.close()  # type: ignore[attr-defined]  # what the agent opens has more to it
+
+    def test_second_domain_with_a_place_for_it(self) -> None:
+        """A domain that is added while the server runs gets no mail although it could."""
+        self.agent = build(
+            MaildirSettings(path=FilePath(self.root + "/{domain}/{mailbox}")),
+            make_site(state_dir="s", reactor=self.clock, local_domains=("here.example",)),
+        )
+        outcome = self.deliver_one(self.job(Address("mary", "there.example")))
+        self.assertIsInstance(outcome, Delivered)
 
     def test_mailboxes(self) -> None:
         """What is delivered can be read, by one session at a time."""

@@ -94,6 +94,8 @@ class PathTests(SynchronousTestCase):
             ("/m/{mailbox}/../x", False, "'..' may not follow"),
             ("/m/{mailbox}/{", False, "brace"),
             ("/m/{mailbox}}", False, "brace"),
+            ("/m}/{mailbox}", False, "brace"),
+            ("/m{/{mailbox}", False, "brace"),
         ):
             error = self.assertRaises(LayoutError, Layout, template, many_domains=many)
             self.assertIn(words, str(error))
