@@ -199,6 +199,7 @@ class Admission:
         return Incoming(
             envelope=envelope,
             client=transaction.client,
+            storage=self._storage,
             sink=sink,
             hostname=self._hostname,
             storage_name=self._storage_name,

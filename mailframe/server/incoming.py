@@ -14,10 +14,17 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailframe import guard
 from mailframe.envelope import Client, Envelope
-from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
+from mailframe.interfaces import (
+    IMessageSink,
+    IQueueStorage,
+    StorageFault,
+    StorageFull,
+    UnknownMessage,
+)
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.header_scan import HeaderScan
 from mailframe.server.limits import Limits
@@ -38,6 +45,7 @@ class Incoming:
         *,
         envelope: Envelope,
         client: Client,
+        storage: IQueueStorage,
         sink: IMessageSink,
         hostname: str,
         storage_name: str,
@@ -47,11 +55,13 @@ class Incoming:
         """
         :param envelope: what the storage was given
         :param client: who hands the message over
+        :param storage: asked to remove the message when it was kept too late
         :param sink: where the content goes
         :param storage_name: the storage plugin's name, for log and fault
         """
         self._envelope = envelope
         self._client = client
+        self._storage = storage
         self._sink: IMessageSink | None = sink
         self._id = sink.id
         self._storage_name = storage_name
@@ -59,6 +69,7 @@ class Incoming:
         self._clock = clock
         self._size = 0
         self._refusal: Reply | None = None
+        self._left = False  # the client is gone
         self._scan: HeaderScan | None = HeaderScan(
             max_size=limits.header_size, max_hops=limits.received_hops
         )
@@ -132,18 +143,70 @@ class Incoming:
                 self._storage_name,
                 (),
                 self._clock,
-                self._limits.plugin_time,
+                self._limits.commit_time,
                 sink.commit,
                 (StorageFault,),
+                # Past some point a commit can't be stopped, and nobody can tell where that is.
+                self._committed_late,
             )
         except (StorageFault, guard.PluginFault) as error:
-            self._storage_failed(error)
+            # Nobody is told no who left while the storage took its time.
+            if isinstance(error, StorageFault) or not self._left:
+                self._storage_failed(error)
             return self._refusal or FAULT
         self._log_acceptance()
         return Reply(250, "2.0.0", f"queued as {self._id}")
 
+    def _committed_late(self, result: Failure | None) -> None:
+        """The commit that took too long is over.
+
+        A client that left before it was told anything doesn't mind: the message was received whole
+        and stays (RFC 5321 §4.1.1.4). One that was told 451 will send it again.
+        """
+        if isinstance(result, Failure):
+            log.error(
+                "storage {storage} could not keep message {id}, and took too long: {error!r}",
+                storage=self._storage_name,
+                id=self._id,
+                error=result.value,
+            )
+        elif self._refusal is None:
+            self._log_acceptance()
+        else:
+            guard.as_deferred(self._undo()).addErrback(
+                lambda failure: log.failure("undoing the commit of {id}", failure, id=self._id)
+            )
+
+    async def _undo(self) -> None:
+        """Take the message out of the queue again."""
+        try:
+            await guard.ask(
+                self._storage_name,
+                (),
+                self._clock,
+                self._limits.plugin_time,
+                lambda: self._storage.remove(self._id, self._clock.seconds()),
+                (StorageFault, UnknownMessage),
+            )
+        except (StorageFault, UnknownMessage, guard.PluginFault) as error:
+            log.error(
+                "message {id} from {sender} was kept after its client was told to send it again, "
+                "and may be delivered twice: {error!r}",
+                id=self._id,
+                sender=self._envelope.sender,
+                error=error,
+            )
+        else:
+            log.warn(
+                "message {id} from {sender} was kept too late and taken out of the queue again: "
+                "its client was told to send it again",
+                id=self._id,
+                sender=self._envelope.sender,
+            )
+
     def abandon(self, reason: str) -> None:
-        """The client went away, or is sent away, before the end."""
+        """The client went away, or is sent away."""
+        self._left = True
         if self._sink is None:
             return
         self._give_up(FAULT)

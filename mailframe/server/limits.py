@@ -30,6 +30,8 @@ class Limits:
     :ivar transaction: how long a client may take from MAIL to the end of the message
     :ivar session: how old a connection may become; a transaction under way is finished first
     :ivar plugin_time: how long a plugin may take to answer
+    :ivar commit_time: how long the queue may take to keep a message that was received whole; the
+        client waits ten minutes (RFC 5321 §4.5.3.2.6)
     """
 
     message_size: Octets = Octets(25_000_000)
@@ -47,3 +49,4 @@ class Limits:
     transaction: Seconds = Seconds(3600.0)
     session: Seconds = Seconds(14400.0)
     plugin_time: Seconds = Seconds(30.0)
+    commit_time: Seconds = Seconds(300.0)

@@ -74,6 +74,8 @@ class FakeStorage:
     abort_error: Exception | None = None
     room: Deferred[None] | None = None
     committing: Deferred[None] | None = None
+    removing: Any = None
+    removed: list[str] = attrs.field(factory=list)
     sinks: list[FakeSink] = attrs.field(factory=list)
 
     def receive(self, envelope: Envelope) -> FakeSink:
@@ -83,6 +85,13 @@ class FakeStorage:
         sink = FakeSink(f"q{len(self.sinks) + 1}", envelope, self)
         self.sinks.append(sink)
         return sink
+
+    def remove(self, id: str, now: float) -> Awaitable[None]:
+        """Take one out of the queue, or wait, or fail."""
+        self.removed.append(id)
+        if isinstance(self.removing, Exception):
+            raise self.removing
+        return self.removing or succeed(None)
 
 
 @attrs.define

@@ -7,16 +7,17 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.envelope import Client
-from mailframe.interfaces import StorageFault, StorageFull
+from mailframe.interfaces import StorageFault, StorageFull, UnknownMessage
 from mailframe.outcome import Permit
 from mailframe.reply import Reply
 from mailframe.server.incoming import FAULT, NO_ROOM, TOO_BIG, Incoming
 from mailframe.server.limits import Limits
-from mailframe.units import Octets
+from mailframe.units import Octets, Seconds
 from tests.server.smtp_fakes import FakeStorage, fake_admission
 
 CLIENT = Client(server="mx", protocol="smtp", address="192.0.2.1")
@@ -99,9 +100,69 @@ class IncomingTests(SynchronousTestCase):
     def test_commit_hangs(self) -> None:
         """A storage that does not answer costs the client its time limit, and no more."""
         self.storage.committing = Deferred()
-        reply = self.end(self.begin())
+        reply = self.end(self.begin(commit_time=Seconds(30.0)))
         self.clock.advance(30)
         self.assertEqual(self.successResultOf(reply), FAULT)
+
+    def test_slow_commit(self) -> None:
+        """A storage that takes minutes is waited for: a client told 451 would send once more."""
+        self.storage.committing = Deferred(lambda _: self.fail("cancelled"))
+        reply = self.end(self.begin())
+        self.clock.advance(299)
+        self.assertNoResult(reply)
+        self.storage.committing.callback(None)
+        self.assertEqual(self.successResultOf(reply).code, 250)
+        self.assertEqual(self.storage.removed, [])
+
+    def late_commit(self) -> Deferred[None]:
+        """A commit that has taken too long: the client was told to come again."""
+        committing: Deferred[None] = Deferred(lambda _: self.fail("cancelled"))
+        self.storage.committing = committing
+        incoming = self.begin()
+        reply = self.end(incoming)
+        self.clock.advance(300)
+        self.assertEqual(self.successResultOf(reply), FAULT)
+        incoming.abandon("the client went away after the reply")
+        return committing
+
+    def test_commit_succeeds_late(self) -> None:
+        """A message that the client was told to send again is not delivered twice."""
+        committing = self.late_commit()
+        self.assertEqual(self.storage.removed, [])
+        with capturedLogs() as logs:
+            committing.callback(None)
+        self.assertEqual(self.storage.removed, ["q1"])
+        self.assertIn("was kept too late", str(logs[-1]["log_format"]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_commit_fails_late(self) -> None:
+        """A commit that fails late has kept nothing, so that there is nothing to undo."""
+        self.late_commit().errback(StorageFault("disk"))
+        self.assertEqual(self.storage.removed, [])
+
+    def test_late_commit_can_not_be_undone(self) -> None:
+        """When a message may be delivered twice all the same, the log says so."""
+        for trouble in (UnknownMessage("q1"), StorageFault("disk"), RuntimeError("x"), Deferred()):
+            self.storage.sinks.clear()
+            self.storage.removing = trouble
+            committing = self.late_commit()
+            with capturedLogs() as logs:
+                committing.callback(None)
+                self.clock.advance(30)
+            self.assertIn("may be delivered twice", str(logs[-1]["log_format"]))
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_commit_after_the_client_left(self) -> None:
+        """A message that was received whole is delivered, however late, when nobody was told no."""
+        self.storage.committing = Deferred(lambda _: self.fail("cancelled"))
+        incoming = self.begin()
+        self.end(incoming)
+        incoming.abandon("the connection was lost")
+        self.clock.advance(1000)
+        with capturedLogs() as logs:
+            self.storage.committing.callback(None)
+        self.assertEqual(self.storage.removed, [])
+        self.assertIn("accepted message", str(logs[-1]["log_format"]))
 
     def test_write_fails(self) -> None:
         """A storage that fails halfway is left alone, and the client told to come again."""

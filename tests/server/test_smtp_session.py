@@ -354,7 +354,7 @@ class LossTests(SessionCase):
     def test_during_commit(self) -> None:
         """A commit under way is not disturbed: the message may be kept, unacknowledged."""
         session, transport = self.connect()
-        self.storage.committing = Deferred()
+        self.storage.committing = Deferred(lambda _: self.fail("cancelled"))
         session.dataReceived(b"HELO x\r\n" + MESSAGE)
         transport.clear()
         self.lose(session)
