@@ -4,6 +4,8 @@ A message that goes to a next hop first needs a `Permit`. There are as many as c
 allowed; who finds none waits in the order of arrival. A permit may come with a connection that an
 earlier message left open. When it is given back its connection, if it is still good, serves the
 next in the line, or is kept for a while.
+
+`Turns` bound what all next hops have under way together.
 """
 
 from __future__ import annotations
@@ -26,6 +28,50 @@ class Permit:
     """
 
     connection: RelayConnection | None = None
+
+
+class Turns:
+    """Lets only so many go on at once; the others wait in the order of arrival.
+
+    :param limit: how many
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: deque[Deferred[Reply | None]] = deque()
+        self._serving = False
+
+    async def take(self) -> Reply | None:
+        """Wait for a turn.
+
+        :returns: ``None`` for a turn, to be ended by `give_back`; or why there is none
+        """
+        if self._free and not self._waiting:
+            self._free -= 1
+            return None
+        waiting: Deferred[Reply | None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return await waiting
+
+    def give_back(self) -> None:
+        """End a turn. Not nested: one served may be done before it returns."""
+        self._free += 1
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._waiting and self._free:
+                self._free -= 1
+                self._waiting.popleft().callback(None)
+        finally:
+            self._serving = False
+
+    def turn_away(self, reply: Reply) -> None:
+        """Those who wait get the reply instead of a turn."""
+        waiting = tuple(self._waiting)
+        self._waiting.clear()
+        for who in waiting:
+            who.callback(reply)
 
 
 class Destination:

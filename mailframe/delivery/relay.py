@@ -13,7 +13,8 @@ When no server is left, the remaining recipients are postponed; or refused, if e
 for good.
 
 Connections are kept for the next message to the same hop (`mailframe.delivery.destination`). One
-that its server closed in the meantime is replaced without further ado.
+that its server closed in the meantime is replaced without further ado. What all hops have under way
+together is bounded: before anything is looked up or connected to, a delivery waits for its turn.
 
 Cancelling a delivery breaks its connection.
 """
@@ -30,7 +31,7 @@ from zope.interface import implementer
 from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
-from mailframe.delivery.destination import Destination, Permit
+from mailframe.delivery.destination import Destination, Permit, Turns
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.delivery.sessions import Sessions
@@ -79,6 +80,7 @@ class RelayAgent(Service):
         )
         self._targets = Targets(site=site, lookup=lookup, port=settings.port)
         self._sessions = Sessions(settings=settings, site=site, trust_root=trust_root)
+        self._turns = Turns(settings.connections)
         self._destinations: dict[NextHop, Destination] = {}
         self._under_way = 0
         self._stopping = False
@@ -137,6 +139,7 @@ class RelayAgent(Service):
     async def _stop(self) -> None:
         for destination in tuple(self._destinations.values()):
             destination.turn_away(_SHUTTING_DOWN)
+        self._turns.turn_away(_SHUTTING_DOWN)
         if self._under_way:
             done: Deferred[None] = Deferred()
             self._all_done = done
@@ -154,18 +157,43 @@ class RelayAgent(Service):
         if isinstance(permit, Reply):
             attempt.passed_over("", permit)
             return
+        # The turn comes last: who has one waits for no other delivery, so that none waits for ever.
         try:
-            connection = permit.connection
-            if connection is not None:
-                failed = await self._hand_over(connection, attempt)
-                if failed is None:
-                    return
-                if not failed.untouched:
-                    attempt.passed_over(connection.where, failed.reply)
-                permit.connection = None
-            await self._try_servers(hop, destination, permit, attempt)
+            why = await self._turns.take()
+            if why is not None:
+                attempt.passed_over("", why)
+                return
+            try:
+                await self._with_permit(hop, destination, permit, attempt)
+            finally:
+                self._keep_few(permit)
+                self._turns.give_back()
         finally:
             destination.give_back(permit)
+
+    async def _with_permit(
+        self, hop: NextHop, destination: Destination, permit: Permit, attempt: Attempt
+    ) -> None:
+        connection = permit.connection
+        if connection is not None:
+            failed = await self._hand_over(connection, attempt)
+            if failed is None:
+                return
+            if not failed.untouched:
+                attempt.passed_over(connection.where, failed.reply)
+            permit.connection = None
+        await self._try_servers(hop, destination, permit, attempt)
+
+    def _keep_few(self, permit: Permit) -> None:
+        """Say goodbye rather than keep a connection when there are many."""
+        connection = permit.connection
+        if (
+            connection is not None
+            and connection.usable
+            and self._sessions.connections > self._settings.connections
+        ):
+            connection.quit()
+            permit.connection = None
 
     async def _try_servers(
         self, hop: NextHop, destination: Destination, permit: Permit, attempt: Attempt

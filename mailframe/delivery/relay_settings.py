@@ -42,6 +42,8 @@ class RelaySettings:
     :ivar port: for hosts found through MX
     :ivar allow_private: whether an MX may point to loopback, private and reserved addresses. Routes
         that name a server are not concerned
+    :ivar connections: how many next hops are looked up, connected to or talked to at once, counting
+        each connection; messages beyond that wait. Not more than that are kept for later
     :ivar connections_per_destination: how many connections one next hop gets at once; messages
         beyond that wait for one of them
     :ivar reuse_idle: how long a connection is kept for another message; 0 closes it at once
@@ -53,6 +55,7 @@ class RelaySettings:
         default=25, validator=[attrs.validators.ge(1), attrs.validators.lt(65536)]
     )
     allow_private: bool = False
+    connections: int = attrs.field(default=200, validator=attrs.validators.ge(1))
     connections_per_destination: int = attrs.field(default=20, validator=attrs.validators.ge(1))
     reuse_idle: Seconds = Seconds(5)
     reuse_messages: int = attrs.field(default=100, validator=attrs.validators.ge(1))

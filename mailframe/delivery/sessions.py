@@ -63,6 +63,11 @@ class Sessions:
             opened = await self._connect(target, attrs.evolve(hop, tls="none"), login)
         return opened.reply if isinstance(opened, Failed) else opened
 
+    @property
+    def connections(self) -> int:
+        """How many there are, whatever they are doing."""
+        return len(self._connections)
+
     async def login(self, hop: NextHop) -> Login | Reply | None:
         """The login of a hop with its password as it stands in its file now.
 

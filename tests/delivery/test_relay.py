@@ -575,6 +575,115 @@ class ReuseTests(RelayCase):
             self.assertIsInstance(self.successResultOf(result)[0], Refused)
 
 
+class BoundTests(RelayCase):
+    """All destinations together."""
+
+    def hop(self, number: int) -> NextHop:
+        return NextHop(where=f"tcp:127.0.0.1:{2600 + number}")
+
+    def servers(self, count: int, silent: int = 0) -> list[ScriptedServer]:
+        """Servers that say nothing after so many messages, the first ones."""
+        servers = [ScriptedServer(DOT=[SILENCE] * silent) for _ in range(count)]
+        for number, server in enumerate(servers):
+            self.listen(server, "127.0.0.1", 2600 + number)
+        return servers
+
+    def test_validated(self) -> None:
+        """A mistake in the configuration would stop all mail."""
+        self.assertEqual(RelaySettings().connections, 200)
+        self.assertRaises(ValueError, RelaySettings, connections=0)
+
+    def test_connections(self) -> None:
+        """A message to a thousand domains would use up all descriptors of the process."""
+        servers = self.servers(5, silent=1)
+        agent = self.agent(connections=2)
+        results = [self.start(agent, self.job(self.hop(number))) for number in range(5)]
+        for number, server in enumerate(servers):
+            self.assertEqual([len(s.commands) for s in servers[number + 2 :]], [0] * (3 - number))
+            self.assertNoResult(results[number])
+            server.connections[0].transport.write(b"250 2.0.0 taken\r\n")
+            self.reactor.advance(0)
+            self.assertIsInstance(self.successResultOf(results[number])[0], Delivered)
+
+    def test_lookups(self) -> None:
+        """A message to a thousand domains would ask DNS thousands of questions at once."""
+        names = [f"late{number}.example" for number in range(5)]
+        self.site.resolver.timeouts.update(names)
+        agent = self.agent(connections=2)
+        results = [self.start(agent, self.job(NextHop(where=f"mx:{name}"))) for name in names]
+        for done in (0, 2, 4, 5):
+            self.assertEqual(
+                [result.called for result in results], [True] * done + [False] * (5 - done)
+            )
+            self.reactor.advance(30)
+        for result in results:
+            self.assertEqual(self.successResultOf(result)[0].reply.status, "4.4.3")
+
+    def test_idle(self) -> None:
+        """A connection that is kept for later would keep all other mail waiting."""
+        one, two = self.servers(2)
+        agent = self.agent(connections=1)
+        for _ in range(3):
+            for number in range(2):
+                (outcome,) = self.deliver(agent, self.job(self.hop(number)))
+                self.assertIsInstance(outcome, Delivered)
+        self.assertEqual(len(one.commands), 1)
+        self.assertEqual(len(two.commands), 3)  # no more are kept than may be in use
+        self.assertLessEqual(len(agent._sessions._connections), 1)
+
+    def test_kept_connection_grows_old_in_the_line(self) -> None:
+        """A message that waited with its connection would be postponed, or stop the delivery."""
+        one, two = self.servers(2)
+        agent = self.agent(connections=1)
+        self.deliver(agent, self.job(self.hop(0)))
+        two.answers["."] = [SILENCE]
+        blocking = self.start(agent, self.job(self.hop(1)))
+        waiting = self.start(agent, self.job(self.hop(0)))
+        self.reactor.advance(6)
+        self.assertEqual(one.verbs[-1], "QUIT")
+        two.connections[0].transport.write(b"250 2.0.0 taken\r\n")
+        self.reactor.advance(0)
+        for result in (blocking, waiting):
+            self.assertIsInstance(self.successResultOf(result)[0], Delivered)
+        self.assertEqual(len(one.commands), 2)
+
+    def test_cancelled(self) -> None:
+        """A delivery that is given up would take its place along."""
+        self.servers(3, silent=1)
+        self.site.resolver.timeouts.add("late.example")
+        self.reactor.unreachable(FIRST)
+        agent = self.agent(connections=1)
+        for hop in (
+            self.hop(0),
+            NextHop(where="mx:late.example"),
+            NextHop(where="tcp:192.0.2.1:25"),
+        ):
+            running = self.start(agent, self.job(hop))
+            waiting = self.start(agent, self.job(self.hop(1)))
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            running.cancel()
+            self.failureResultOf(running)
+        last = ScriptedServer()
+        self.listen(last, "127.0.0.1", 2700)
+        (outcome,) = self.deliver(agent, self.job(NextHop(where="tcp:127.0.0.1:2700")))
+        self.assertIsInstance(outcome, Delivered)
+        self.reactor.advance(60)
+
+    def test_stopped(self) -> None:
+        """Those who wait would hold up the shutdown, or be delivered during it."""
+        one, two = self.servers(2, silent=1)
+        agent = self.agent(connections=1)
+        running, waiting = [self.start(agent, self.job(self.hop(number))) for number in range(2)]
+        stopped = agent.stopService()
+        self.assertEqual(self.successResultOf(waiting)[0].reply.status, "4.3.2")
+        one.connections[0].transport.write(b"250 2.0.0 taken\r\n")
+        self.reactor.advance(0)
+        self.assertIsInstance(self.successResultOf(running)[0], Delivered)
+        self.successResultOf(stopped)
+        self.assertEqual(two.commands, [])
+
+
 class ServiceTests(RelayCase):
     """Starting and stopping."""
 
