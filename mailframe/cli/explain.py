@@ -38,8 +38,6 @@ from mailframe.server.admission import Admission
 from mailframe.settings import Settings
 from mailframe.units import duration_text
 
-MAX_STEPS = 100  # addresses that are followed, for an alias may lead to many
-
 
 @attrs.frozen(kw_only=True)
 class Destination:
@@ -80,12 +78,9 @@ class Explanation:
 
     @property
     def is_yes(self) -> bool:
-        """Whether the mail would be taken and has somewhere to go."""
-        # aliases that lead to each other in a circle lead nowhere
-        return (
-            isinstance(self.verdict, Permit)
-            and bool(self.destinations)
-            and all(destination.is_reachable for destination in self.destinations)
+        """Whether the mail would be taken and no part of it would bounce."""
+        return isinstance(self.verdict, Permit) and all(
+            destination.is_reachable for destination in self.destinations
         )
 
 
@@ -109,7 +104,7 @@ def explain(
     """Show which decisions the server would take for a message.
 
     SENDER may be "<>", the null reverse-path. The exit status is 1 when the message would not be
-    taken or could go nowhere.
+    taken or any part of it would bounce.
     """
     settings = read_settings(config)
     client = _client(settings, name, from_ip, login)
@@ -177,20 +172,10 @@ async def examine(
     relay = parts.relay_agent().part
     assert isinstance(relay, RelayAgent)
     now = parts.site.reactor.seconds()
-    aliases: list[tuple[Address, Redirect]] = []
+    steps = await router.resolve_fully(sender, recipient, client, now)
     destinations: list[Destination] = []
-    routes: dict[Address, Route] = {recipient: first}
-    waiting = [recipient]
-    while waiting:
-        address = waiting.pop(0)
-        route = routes[address]
-        if isinstance(route, Redirect):
-            aliases.append((address, route))
-            for target in route.addresses:
-                if target not in routes and len(routes) < MAX_STEPS:
-                    routes[target] = await router.route(sender, target, client, now)
-                    waiting.append(target)
-        else:
+    for address, route in steps:
+        if not isinstance(route, Redirect):
             planned = await relay.plan(route) if isinstance(route, Relay) else ()
             destinations.append(Destination(address=address, route=route, planned=planned))
     has_login = None
@@ -199,7 +184,7 @@ async def examine(
     return Explanation(
         verdict=verdict,
         route=first,
-        aliases=tuple(aliases),
+        aliases=tuple((each, route) for each, route in steps if isinstance(route, Redirect)),
         destinations=tuple(destinations),
         has_login=has_login,
     )

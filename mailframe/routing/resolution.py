@@ -22,12 +22,13 @@ from mailframe.reply import Reply, temporary_fault
 
 log = Logger()
 
-MAX_DEPTH = 10  # redirects in a row
-MAX_ADDRESSES = 1000  # that one recipient may stand for
+MAX_DEPTH = 100  # redirects in a row that are followed for an explanation
+MAX_ADDRESSES = 10_000  # that one recipient may stand for
 _ROUTES = (Local, Relay, Redirect, Unroutable)
 _FOUND = (Account, Alias, type(None))
 _NOBODY = Reply(550, "5.1.1", "no such mailbox here")
-_LOOP = Reply(554, "5.4.6", "the address is redirected too often")
+_LOOP = Reply(554, "5.4.6", "the address leads back to itself through redirects")
+_TOO_MANY = Reply(554, "5.4.6", "redirects lead to too many recipients")
 
 
 class Router:
@@ -95,6 +96,9 @@ class Router:
     ) -> tuple[tuple[Address, Route], ...]:
         """Every decision on the way from a recipient to where its mail ends up, for explanation.
 
+        A redirect to an address that led to it fails as a whole, as it does in the queue
+        (`mailframe.queue.progress`).
+
         :returns: each address once with its route, redirects before what they lead to. Where
             redirects lead back, or too far, stands an `Unroutable` with 5.4.6
         """
@@ -102,18 +106,23 @@ class Router:
         ahead: list[tuple[Address, tuple[Address, ...]]] = [(recipient, ())]
         while ahead:
             address, path = ahead.pop()
-            if address in path:
-                steps[path[-1]] = _too_far(f"redirects lead back to {address}")
-            elif len(path) > MAX_DEPTH:
-                steps[path[-1]] = _too_far(f"more than {MAX_DEPTH} redirects in a row")
+            if address in steps:
+                continue
+            if len(path) > MAX_DEPTH:
+                steps[path[-1]] = _too_far(f"more than {MAX_DEPTH} redirects in a row", _TOO_MANY)
             elif len(steps) >= MAX_ADDRESSES:
-                steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses")
+                steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses", _TOO_MANY)
                 break
-            elif address not in steps:
-                route = steps[address] = await self.route(sender, address, client, now)
+            else:
+                route = await self.route(sender, address, client, now)
                 if isinstance(route, Redirect):
                     below = (*path, address)
-                    ahead.extend((target, below) for target in reversed(route.addresses))
+                    back = next((each for each in route.addresses if each in below), None)
+                    if back is None:
+                        ahead.extend((target, below) for target in reversed(route.addresses))
+                    else:
+                        route = _too_far(f"redirects lead back to {back}", _LOOP)
+                steps[address] = route
         return tuple(steps.items())
 
     async def _look_up(self, route: Local) -> Route:
@@ -158,5 +167,5 @@ class Router:
             raise fault(plugin, f"answered with something else than {wanted.__name__} values")
 
 
-def _too_far(reason: str) -> Unroutable:
-    return Unroutable(reason=reason, rule="redirects", reply=_LOOP)
+def _too_far(reason: str, reply: Reply) -> Unroutable:
+    return Unroutable(reason=reason, rule="redirects", reply=reply)

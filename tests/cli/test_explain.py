@@ -9,6 +9,10 @@ from twisted.names import dns
 from twisted.names.error import DNSNameError
 
 from mailframe import assembly
+from mailframe.address import Address
+from mailframe.outcome import Redirect
+from mailframe.routing import table
+from mailframe.testing.fakes import FakeRouting
 from tests.cli.commands import CommandCase
 
 ANGELO = "angelo@rosse.example"
@@ -139,6 +143,32 @@ class Decisions(ExplainCase):
             [(each["address"], each["route"]["kind"]) for each in document["destinations"]],
             [(ANGELO, "local"), (JSMITH, "relay")],
         )
+
+    def test_loop(self) -> None:
+        """Mail that bounces for its aliases would be explained as mail that arrives."""
+        angelo, info, team = map(
+            Address.parse, (ANGELO, "info@rosse.example", "team@rosse.example")
+        )
+        # an accounts file that leads back to itself is refused, but a policy may do so
+        policy = FakeRouting(
+            {
+                info: Redirect(addresses=(team, angelo), reason="so"),
+                team: Redirect(addresses=(angelo, info), reason="so"),
+            }
+        )
+        self.patch(table, "build", lambda _settings, _site: policy)
+        document = self.explain(JSMITH, "info@rosse.example", status=1)
+        self.assertIs(document["authorised"], True)
+        routes = {each["address"]: each["route"] for each in document["destinations"]}
+        self.assertEqual(sorted(routes), [ANGELO, "team@rosse.example"])
+        self.assertEqual(routes[ANGELO]["kind"], "local")
+        self.assertTrue(routes["team@rosse.example"]["reply"].startswith("554 5.4.6"))
+        self.assertEqual([step["address"] for step in document["aliases"]], ["info@rosse.example"])
+
+    def test_part_that_bounces(self) -> None:
+        """An alias with one dead target would look well."""
+        self.run_here("account", "alias", "info@rosse.example", ANGELO, "nobody@rosse.example")
+        self.explain(JSMITH, "info@rosse.example", status=1)
 
     def test_null_sender(self) -> None:
         """The way of a bounce could not be explained."""

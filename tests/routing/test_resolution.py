@@ -266,6 +266,28 @@ class ResolveFullyTests(RouterCase):
         self.assertEqual(route.reply.status, "5.4.6")
         self.assertIn("lead back to info@rosse.example", route.reason)
 
+    def test_loop_spoils_the_whole_redirect(self) -> None:
+        """The explanation would name a mailbox that gets nothing from this redirect."""
+        steps = dict(
+            self.resolve(
+                INFO, info=["team@rosse.example"], team=["anna@rosse.example", "info@rosse.example"]
+            )
+        )
+        self.assertEqual(list(steps), ["info@rosse.example", "team@rosse.example"])
+        self.assertEqual(steps["team@rosse.example"].reply.status, "5.4.6")
+        ((address, route),) = self.resolve(INFO, info=["anna@rosse.example", str(INFO)])
+        self.assertEqual((address, route.reply.status), (str(INFO), "5.4.6"))
+
+    def test_several_ways_to_one_address(self) -> None:
+        """Two aliases of one mailbox would look like a loop."""
+        steps = self.resolve(
+            INFO,
+            info=["a@rosse.example", "b@rosse.example"],
+            a=["anna@rosse.example"],
+            b=["a@rosse.example", "anna@rosse.example"],
+        )
+        self.assertNotIn(Unroutable, [type(route) for _, route in steps])
+
     def test_depth(self) -> None:
         """A long row of redirects would be explained otherwise than it is treated."""
         row = {f"a{n}": [f"a{n + 1}@rosse.example"] for n in range(MAX_DEPTH + 5)}
