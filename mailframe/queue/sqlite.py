@@ -12,13 +12,12 @@ back.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import methodcaller
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -34,13 +33,13 @@ from mailframe.interfaces import (
     IQueueStorage,
     Site,
     StorageFault,
-    StorageFull,
     UnknownMessage,
 )
-from mailframe.queue.committer import Committer, Finish, Keep, ThreadedCommitter
+from mailframe.queue.committer import Committer, Finish, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.sink import Sink
 from mailframe.queue.spool import Spool, sync_folder
 from mailframe.units import FilePath, Octets, Seconds
 
@@ -48,7 +47,6 @@ log = Logger()
 
 HOUSEKEEPING = 60.0  # seconds between looking for dead owners, orphans and old histories
 ORPHAN_AGE = 3600.0  # seconds; a content is written and published in less
-WRITE_AT = 262_144  # octets gathered before a thread writes them to a file
 REMEMBERED = 16 * 2**20  # octets of just accepted contents kept in memory
 
 
@@ -107,7 +105,12 @@ class SqliteStorage:
 
     def receive(self, envelope: Envelope) -> IMessageSink:
         """Begin to keep a message."""
-        return _Sink(self, self._ids.make(self._clock.seconds()), envelope)
+        return Sink(self, self._ids.make(self._clock.seconds()), envelope)
+
+    @property
+    def inline(self) -> int:
+        """Contents up to this many octets go into the database."""
+        return self.settings.inline
 
     def kept(self, arrival: Arrival) -> None:
         """A message was committed: remember it for its first delivery, and tell who watches."""
@@ -292,113 +295,6 @@ class SqliteStorage:
                 await self.in_thread(self.spool.discard, key)
         before = now - self.settings.history
         await self.committer.write(lambda ledger: ledger.forget_history(before, 5000))
-
-
-@implementer(IMessageSink)
-class _Sink:
-    """One message on its way in: gathered in memory while it is small, in a file once it isn't."""
-
-    def __init__(self, storage: SqliteStorage, key: int, envelope: Envelope) -> None:
-        self.id = id_text(key)
-        self._storage = storage
-        self._key = key
-        self._envelope = envelope
-        self._size = 0
-        self._pieces: list[bytes] = []
-        self._gathered = 0
-        self._file: BinaryIO | None = None
-        self._writing: Deferred[None] | None = None
-        self._fault: Exception | None = None
-        self._ended = False
-
-    def write(self, octets: bytes) -> Deferred[None] | None:
-        self._size += len(octets)
-        if self._fault is not None:
-            return None  # commit() tells; what is still coming goes nowhere
-        self._pieces.append(octets)
-        self._gathered += len(octets)
-        if self._size <= self._storage.settings.inline:
-            return None
-        if self._writing is None and (self._gathered >= WRITE_AT or self._file is None):
-            self._flush()
-        if self._writing is not None and self._gathered >= WRITE_AT:
-            room: Deferred[None] = Deferred()
-            self._writing.chainDeferred(room)
-            return room
-        return None
-
-    def _flush(self) -> Deferred[None]:
-        """Have a thread write what was gathered; fires when it is done, with or without success."""
-        pieces, self._pieces, self._gathered = self._pieces, [], 0
-        writing: Deferred[None] = self._storage.in_thread(self._write_pieces, pieces)
-        self._writing = writing
-
-        def done(result: Any) -> None:
-            self._writing = None
-            if result is not None:
-                self._fault = result.value
-                self._pieces.clear()
-            if self._ended:
-                self._discard()
-
-        writing.addBoth(done)
-        return writing
-
-    def _write_pieces(self, pieces: list[bytes]) -> None:
-        if self._file is None:
-            self._file = self._storage.spool.create(self._key)
-        octets = memoryview(b"".join(pieces))
-        while octets:
-            octets = octets[self._file.write(octets) :]
-
-    async def commit(self) -> None:
-        if self._size <= self._storage.settings.inline:
-            arrival = self._arrival(b"".join(self._pieces))
-        else:
-            await self._publish()
-            arrival = self._arrival(None)
-        self._ended = True
-        try:
-            await self._storage.committer.write(Keep(arrival))
-        except StorageFault:
-            self._discard()
-            raise
-        self._storage.kept(arrival)
-
-    def _arrival(self, content: bytes | None) -> Arrival:
-        return Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)
-
-    async def _publish(self) -> None:
-        try:
-            if self._writing is not None:
-                waited: Deferred[None] = Deferred()
-                self._writing.chainDeferred(waited)
-                await waited
-            if self._fault is None:
-                await self._flush()
-            if self._fault is not None:
-                raise self._fault
-            await self._storage.in_thread(self._storage.spool.publish, self._key, self._file)
-        except OSError as error:
-            self._ended = True
-            self._discard()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull("no room left for the content of a message") from error
-            raise StorageFault(f"{type(error).__name__}: {error.strerror}") from error
-
-    def abort(self) -> None:
-        self._ended = True
-        self._pieces.clear()
-        if self._writing is None:
-            self._discard()
-
-    def _discard(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._storage.in_thread(self._storage.spool.discard, self._key).addErrback(
-                lambda failure: log.failure("discarding a content", failure=failure)
-            )
 
 
 def _key(id: str) -> int:

@@ -1,0 +1,152 @@
+"""One message on its way into the SQLite queue: in memory, or in a file once it is large."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailframe.envelope import Envelope
+from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
+from mailframe.queue.committer import Committer, Keep
+from mailframe.queue.ids import id_text
+from mailframe.queue.ledger import Arrival
+from mailframe.queue.spool import Spool
+
+log = Logger()
+
+WRITE_AT = 262_144  # octets gathered before a thread writes them to a file
+
+
+class Keeper(Protocol):
+    """What a sink needs of its storage: `mailframe.queue.sqlite.SqliteStorage`."""
+
+    spool: Spool
+    committer: Committer
+    in_thread: Callable[..., Deferred[Any]]
+
+    @property
+    def inline(self) -> int:
+        """Contents up to this many octets go into the database."""
+
+    def kept(self, arrival: Arrival) -> None:
+        """A message was committed."""
+
+
+@implementer(IMessageSink)
+class Sink:
+    """One message.
+
+    :param storage: the queue it goes into
+    :param key: its id, as a number
+    :param envelope: what is known of it besides its content
+    """
+
+    def __init__(self, storage: Keeper, key: int, envelope: Envelope) -> None:
+        self.id = id_text(key)
+        self._storage = storage
+        self._key = key
+        self._envelope = envelope
+        self._size = 0
+        self._pieces: list[bytes] = []
+        self._gathered = 0
+        self._file: BinaryIO | None = None
+        self._writing: Deferred[None] | None = None
+        self._fault: Exception | None = None
+        self._ended = False
+
+    def write(self, octets: bytes) -> Deferred[None] | None:
+        """Take the next octets."""
+        self._size += len(octets)
+        if self._fault is not None:
+            return None  # commit() tells; what is still coming goes nowhere
+        self._pieces.append(octets)
+        self._gathered += len(octets)
+        if self._size <= self._storage.inline:
+            return None
+        if self._writing is None and (self._gathered >= WRITE_AT or self._file is None):
+            self._flush()
+        if self._writing is not None and self._gathered >= WRITE_AT:
+            room: Deferred[None] = Deferred()
+            self._writing.chainDeferred(room)
+            return room
+        return None
+
+    def _flush(self) -> Deferred[None]:
+        """Have a thread write what was gathered; fires when it is done, with or without success."""
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        writing: Deferred[None] = self._storage.in_thread(self._write_pieces, pieces)
+        self._writing = writing
+
+        def done(result: Any) -> None:
+            self._writing = None
+            if result is not None:
+                self._fault = result.value
+                self._pieces.clear()
+            if self._ended:
+                self._discard()
+
+        writing.addBoth(done)
+        return writing
+
+    def _write_pieces(self, pieces: list[bytes]) -> None:
+        if self._file is None:
+            self._file = self._storage.spool.create(self._key)
+        octets = memoryview(b"".join(pieces))
+        while octets:
+            octets = octets[self._file.write(octets) :]
+
+    async def commit(self) -> None:
+        """Fires when it would survive a power cut."""
+        if self._size <= self._storage.inline:
+            arrival = self._arrival(b"".join(self._pieces))
+        else:
+            await self._publish()
+            arrival = self._arrival(None)
+        self._ended = True
+        try:
+            await self._storage.committer.write(Keep(arrival))
+        except StorageFault:
+            self._discard()
+            raise
+        self._storage.kept(arrival)
+
+    def _arrival(self, content: bytes | None) -> Arrival:
+        return Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)
+
+    async def _publish(self) -> None:
+        try:
+            if self._writing is not None:
+                waited: Deferred[None] = Deferred()
+                self._writing.chainDeferred(waited)
+                await waited
+            if self._fault is None:
+                await self._flush()
+            if self._fault is not None:
+                raise self._fault
+            await self._storage.in_thread(self._storage.spool.publish, self._key, self._file)
+        except OSError as error:
+            self._ended = True
+            self._discard()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("no room left for the content of a message") from error
+            raise StorageFault(f"{type(error).__name__}: {error.strerror}") from error
+
+    def abort(self) -> None:
+        """Forget it."""
+        self._ended = True
+        self._pieces.clear()
+        if self._writing is None:
+            self._discard()
+
+    def _discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._storage.in_thread(self._storage.spool.discard, self._key).addErrback(
+                lambda failure: log.failure("discarding a content", failure=failure)
+            )
