@@ -30,6 +30,8 @@ The accounts and their passwords:
 
 {accounts}
 
+Mail for postmaster@demo.example goes to angelo.
+
 mailframe.toml is the configuration; SMTP listens on 127.0.0.1:2525, submission on 2587, POP3 on
 2110, and the console on http://127.0.0.1:8025/. The queue is in state/, the mailboxes are in mail/.
 """
@@ -114,6 +116,10 @@ def _write_accounts(path: str, passwords: dict[str, str], kept: dict[str, str]) 
             store.set_password(address, password)  # nobody can know the one it had
         else:
             continue
+        changed = True
+    postmaster = Address("postmaster", DOMAIN)  # RFC 5321 §4.5.1: there must be one
+    if store.find(postmaster) is None:
+        store.alias(postmaster, [Address(NAMES[0], DOMAIN)])
         changed = True
     if changed:
         store.save()

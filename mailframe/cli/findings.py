@@ -12,10 +12,13 @@ import attrs
 from cryptography import x509
 
 from mailframe.accounts.store import AccountsError, AccountStore
+from mailframe.address import Address
 from mailframe.certificates import CertificateError, load_context
 from mailframe.cli.endpoints import listening_place
 from mailframe.envelope import Client
+from mailframe.queue.schedule import Schedule
 from mailframe.settings import Settings, TlsSettings
+from mailframe.units import duration_text
 
 Level: TypeAlias = Literal["ok", "warn", "error"]
 EXPIRES_SOON = datetime.timedelta(days=14)
@@ -58,6 +61,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
         )
     if not settings.servers:
         yield Finding("error", "server", "there is none: nothing is served", "add a [[server]]")
+    yield from _of_schedule(settings.schedule)
     for provider in getattr(settings.chosen["authorisation"].settings, "provider", ()):
         for network in getattr(provider, "networks", ()):
             if str(network).endswith("/0"):
@@ -67,6 +71,27 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
                     f"its network {network} is the whole world: this is an open relay",
                     "name the networks of its customers",
                 )
+
+
+def _of_schedule(schedule: Schedule) -> Iterator[Finding]:
+    """Times that can't all hold."""
+    give_up = duration_text(schedule.give_up_after)
+    if schedule.warn_after >= schedule.give_up_after:
+        yield Finding(
+            "warn",
+            "[queue]",
+            f"warn_after ({duration_text(schedule.warn_after)}) is not before give_up_after "
+            f"({give_up}): no sender is told of a delay",
+            "make warn_after shorter, or 0 for no warnings",
+        )
+    if schedule.retry_every > schedule.give_up_after:
+        yield Finding(
+            "warn",
+            "[queue]",
+            f"retry_every ({duration_text(schedule.retry_every)}) is longer than give_up_after "
+            f"({give_up}): mail is tried twice and then given up",
+            "make retry_every shorter",
+        )
 
 
 def of_accounts(settings: Settings) -> Iterator[Finding]:
@@ -90,6 +115,15 @@ def of_accounts(settings: Settings) -> Iterator[Finding]:
     )
     if not store.accounts:
         yield Finding("ok", "accounts", "nobody has an account yet", add)
+    for domain in settings.local_domains if store.accounts else ():
+        postmaster = Address("postmaster", domain)
+        if store.find(postmaster) is None:
+            yield Finding(
+                "warn",
+                "accounts",
+                f"there is no {postmaster}, whom every domain must have (RFC 5321 §4.5.1)",
+                f"mailframe account alias {postmaster} ADDRESS -c {settings.path}",
+            )
     for address in [*store.accounts, *store.aliases]:
         if address.domain not in settings.local_domains:
             yield Finding(

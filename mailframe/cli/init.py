@@ -56,5 +56,9 @@ def init(hostname: str | None, domains: Sequence[str], directory: str) -> None:
     quoted = shlex.quote(file)
     click.echo(f"wrote {file} for {name}, delivering mail for {', '.join(local)}")
     click.echo(f"next:  mailframe account add you@{local[0]} -c {quoted}")
+    # RFC 5321 §4.5.1 wants one in every domain; nobody can be it before there is an account
+    for domain in local:
+        aliased = f"postmaster@{domain} you@{local[0]}"
+        click.echo(f"       mailframe account alias {aliased} -c {quoted}")
     click.echo(f"       mailframe check -c {quoted}")
     click.echo(f"       twistd -n mailframe -c {quoted}")

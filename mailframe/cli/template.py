@@ -53,6 +53,7 @@ listen   = "tcp:8025:interface=127.0.0.1"
 [accounts]                              # who has a mailbox or a login here
 plugin = "file"
 path   = "accounts.toml"                # `mailframe account add ADDRESS -c {file}`
+# Every domain needs a postmaster: `mailframe account alias postmaster@{domain} ADDRESS -c {file}`
 
 [authorisation]                         # who may have this server carry mail elsewhere
 plugin = "providers"

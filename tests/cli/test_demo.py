@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.accounts import passwords as passwords_module
 from mailframe.accounts.passwords import Passwords
 from mailframe.accounts.store import AccountStore
+from mailframe.address import Address
 from mailframe.cli import demo
 
 
@@ -52,6 +53,19 @@ class Demo(SynchronousTestCase):
         self.assert_can_log_in()
         self.assertEqual(stat.S_IMODE(os.stat(self.path("README")).st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("mail")).st_mode), 0o700)
+
+    def test_postmaster(self) -> None:
+        """Mail to the one address that every server must have would be refused."""
+        demo.prepare(self.folder)
+        store = AccountStore.load(self.path("accounts.toml"))
+        postmaster, angelo = (Address(name, "demo.example") for name in ("postmaster", "angelo"))
+        self.assertEqual(dict(store.aliases), {postmaster: (angelo,)})
+        store.remove_alias(postmaster)
+        store.add(postmaster, "secret words")
+        store.save()
+        demo.prepare(self.folder)
+        store = AccountStore.load(self.path("accounts.toml"))
+        self.assertEqual(dict(store.aliases), {})
 
     def test_later_uses_change_nothing(self) -> None:
         """Every start would change the passwords or undo what a user configured."""

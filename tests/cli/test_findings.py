@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime
 import os
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import trustme
+from argon2 import PasswordHasher
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.accounts import passwords
+from mailframe.accounts.store import AccountStore
 from mailframe.cli.findings import (
     Finding,
     document,
@@ -23,8 +27,9 @@ from mailframe.cli.findings import (
     of_tls,
 )
 from mailframe.plugin import SEAMS, Part, Problem
+from mailframe.queue.schedule import Schedule
 from mailframe.settings import Chosen, ServerSettings, Settings, TlsSettings
-from mailframe.units import FilePath
+from mailframe.units import FilePath, Seconds
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SUBMISSION = ServerSettings(
@@ -110,6 +115,19 @@ class OfSettings(FindingsCase):
         self.assert_found(of_settings(self.change(local_domains=())), "warn", "local_domains")
         self.assert_found(of_settings(self.change(hostname="mx")), "warn", "hostname")
 
+    def test_impossible_schedule(self) -> None:
+        """Senders would never be told of a delay, or mail would be tried twice and given up."""
+        hour = 3600.0
+        for times, words in (
+            ((900, 5 * hour, 5 * hour), "warn_after"),
+            ((900, 5 * hour, 4 * hour), "warn_after"),
+            ((6 * hour, 0, 5 * hour), "retry_every"),
+        ):
+            retry, warn, give_up = map(Seconds, times)
+            schedule = Schedule(retry_every=retry, warn_after=warn, give_up_after=give_up)
+            self.assert_found(of_settings(self.change(schedule=schedule)), "warn", "[queue]", words)
+        self.assert_well(of_settings(self.change(schedule=Schedule(warn_after=Seconds(0)))))
+
     def test_open_relay(self) -> None:
         """A network too wide would make the server relay for everybody."""
         for network in ("0.0.0.0/0", "::/0"):
@@ -145,6 +163,22 @@ class OfAccounts(FindingsCase):
         text = '[[alias]]\naddress = "a@other.example"\nto = ["b@rosse.example"]\n'
         self.write("accounts.toml", text)
         self.assert_found(of_accounts(self.settings), "warn", "a@other.example")
+
+    def test_postmaster(self) -> None:
+        """Nobody could tell us that something is wrong with our mail (RFC 5321 §4.5.1)."""
+        two = self.change(local_domains=("rosse.example", "blu.example"))
+        quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        self.patch(passwords, "PasswordHasher", quick)
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.add("a@rosse.example", "secret words")
+        self.assert_found(of_accounts(self.settings), "warn", "postmaster@rosse.example")
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.alias("Postmaster@rosse.example", ["a@rosse.example"])
+        self.assert_well(of_accounts(self.settings))
+        self.assert_found(of_accounts(two), "warn", "postmaster@blu.example", "account alias")
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.add("postmaster@blu.example", "secret words")
+        self.assert_well(of_accounts(two))
 
     def test_other_plugin(self) -> None:
         """Accounts that another plugin keeps would be called missing."""

@@ -27,6 +27,12 @@ class Init(CommandCase):
             self.assertEqual(stat.S_IMODE(os.stat(self.path(name)).st_mode), 0o700)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("accounts.toml")).st_mode), 0o600)
 
+    def test_what_to_do_next(self) -> None:
+        """A first user would be left with a server without a mailbox, or without a postmaster."""
+        result = self.run_command("init", "--domain", "blu.example", self.mktemp())
+        self.assertIn("account add you@blu.example", result.stdout)
+        self.assertIn("account alias postmaster@blu.example you@blu.example", result.stdout)
+
     def test_is_clean(self) -> None:
         """The first thing a user sees would be a complaint about our own file."""
         document = self.document("check")
