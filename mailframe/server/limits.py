@@ -24,6 +24,11 @@ class Limits:
         as an error
     :ivar login_failures: failed logins in one connection that are answered at once; as many more
         are answered after a growing delay, then 421
+    :ivar login_failures_per_address: failed logins from one IP address, or one IPv6 /64, within
+        ``login_window`` and over all connections to one listening server; then no login from there
+        is tried until the window is over; 0 for no limit
+    :ivar login_failures_per_login: the same of one login, from wherever
+    :ivar login_window: how long failed logins count, from the first one on
     :ivar connections: connections to one listening server at a time
     :ivar connections_per_address: of these, from one IP address
     :ivar idle: how long a client may be silent (RFC 5321 §4.5.3.2.7)
@@ -43,6 +48,9 @@ class Limits:
     errors: int = 20
     junk_commands: int = 100
     login_failures: int = 3
+    login_failures_per_address: int = 20
+    login_failures_per_login: int = 20
+    login_window: Seconds = Seconds(900.0)
     connections: int = 1000
     connections_per_address: int = 100
     idle: Seconds = Seconds(300.0)

@@ -20,6 +20,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from mailframe.interfaces import IRelayAuthorisation
 from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
+from mailframe.server.login_failures import LoginFailures
 from mailframe.server.mailbox_access import MailboxAccess
 from mailframe.server.pop3_connection import Pop3Connection
 
@@ -50,6 +51,7 @@ class Pop3ServerFactory(Factory):
         limits: Limits,
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]],
+        login_failures: LoginFailures | None = None,
     ) -> None:
         """
         :param name: how decisions, logs and providers refer to this server
@@ -60,6 +62,7 @@ class Pop3ServerFactory(Factory):
         :param tls_context: needed unless ``tls`` is ``none``
         :param clock: ``seconds()`` are POSIX seconds UTC
         :param in_thread: see `mailframe.interfaces.Site`; files of messages are read with it
+        :param login_failures: to be shared with other servers; when ``None``, it has its own
         :raises ValueError: TLS is wanted without a context
         """
         if tls != "none" and tls_context is None:
@@ -72,6 +75,11 @@ class Pop3ServerFactory(Factory):
         self.limits = limits
         self.clock = clock
         self.in_thread = in_thread
+        self.login_failures = (
+            login_failures
+            if login_failures is not None
+            else LoginFailures(limits=limits, clock=clock)
+        )
         self.access = MailboxAccess(
             portal=portal,
             authorisation=authorisation,

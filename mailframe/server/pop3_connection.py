@@ -25,7 +25,7 @@ from zope.interface import implementer
 from mailframe.envelope import Client
 from mailframe.guard import PluginFault, as_deferred
 from mailframe.reply import Reply
-from mailframe.server.authentication import TOO_MANY_FAILURES, UNAVAILABLE, Authentication
+from mailframe.server.authentication import TOO_MANY_FAILURES, Authentication
 from mailframe.server.mailbox_access import NoAccess, OpenMailbox
 from mailframe.server.outlet import Outlet
 from mailframe.server.peer import peer_address, tls_description
@@ -69,7 +69,10 @@ class Pop3Connection(Protocol):
             hostname=factory.hostname, offer=Offer(), errors=factory.limits.errors
         )
         self._authentication = Authentication(
-            portal=factory.portal, limits=factory.limits, clock=factory.clock
+            portal=factory.portal,
+            limits=factory.limits,
+            clock=factory.clock,
+            failures=factory.login_failures,
         )
         self._tls = False
         self._mailbox: OpenMailbox | None = None
@@ -250,7 +253,7 @@ class Pop3Connection(Protocol):
             if proved is TOO_MANY_FAILURES:
                 session.hang_up(text, "AUTH")
             else:
-                session.refuse(text, "SYS/TEMP" if proved is UNAVAILABLE else "AUTH")
+                session.refuse(text, "SYS/TEMP" if proved.is_temporary else "AUTH")
             return
         if self._lost:
             return

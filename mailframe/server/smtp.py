@@ -22,6 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from mailframe.reply import Reply
 from mailframe.server.admission import Admission
 from mailframe.server.limits import Limits
+from mailframe.server.login_failures import LoginFailures
 from mailframe.server.smtp_session import SHUTTING_DOWN, SmtpSession
 
 log = Logger()
@@ -54,6 +55,7 @@ class SmtpServerFactory(Factory):
         tls: Literal["none", "starttls", "implicit"],
         limits: Limits,
         clock: IReactorTime,
+        login_failures: LoginFailures | None = None,
     ) -> None:
         """
         :param name: how decisions, logs and providers refer to this server
@@ -62,6 +64,7 @@ class SmtpServerFactory(Factory):
         :param portal: where logins are proved, or ``None`` when there are none
         :param tls_context: needed unless ``tls`` is ``none``
         :param clock: ``seconds()`` are POSIX seconds UTC
+        :param login_failures: to be shared with other servers; when ``None``, it has its own
         :raises ValueError: TLS is wanted without a context
         """
         if tls != "none" and tls_context is None:
@@ -76,6 +79,11 @@ class SmtpServerFactory(Factory):
         self.tls = tls
         self.limits = limits
         self.clock = clock
+        self.login_failures = (
+            login_failures
+            if login_failures is not None
+            else LoginFailures(limits=limits, clock=clock)
+        )
         self.draining = False
         self.greeting = Reply(220, None, f"{hostname} ESMTP mailframe")
         self._sessions: set[SmtpSession] = set()

@@ -79,7 +79,12 @@ class SmtpSession(Protocol):
             junk_commands=limits.junk_commands,
         )
         self._authentication = (
-            Authentication(portal=factory.portal, limits=limits, clock=factory.clock)
+            Authentication(
+                portal=factory.portal,
+                limits=limits,
+                clock=factory.clock,
+                failures=factory.login_failures,
+            )
             if factory.portal is not None
             else None
         )

@@ -11,12 +11,15 @@ from mailframe.address import Address
 from mailframe.envelope import Client
 from mailframe.reply import Reply
 from mailframe.server.authentication import (
+    LOCKED,
     REFUSED,
     TOO_MANY_FAILURES,
     UNAVAILABLE,
     Authentication,
 )
 from mailframe.server.limits import Limits
+from mailframe.server.login_failures import LoginFailures
+from mailframe.units import Seconds
 from mailframe.wire.sasl import Login
 from tests.server.smtp_fakes import FakeRealm, fake_portal
 
@@ -73,6 +76,61 @@ class AuthenticationTests(SynchronousTestCase):
             self.assertNoResult(answer)
             self.clock.advance(1)
             self.assertEqual(self.successResultOf(answer), reply)
+
+    def test_over_many_connections(self) -> None:
+        """A password is guessed over one connection after the other, at Argon2's cost for us."""
+        failures = LoginFailures(
+            limits=Limits(login_failures_per_login=2, login_window=Seconds(900.0)),
+            clock=self.clock,
+        )
+        nobody = Login(authzid=b"", user=b"nobody@here.example", password=b"x")
+        portal = fake_portal(self.realm)
+        asked: list[object] = []
+
+        class Counting:
+            def login(self, *args: object) -> object:
+                asked.append(args)
+                return portal.login(*args)
+
+        def connect() -> None:
+            self.authentication = Authentication(
+                portal=Counting(),  # type: ignore[arg-type]  # counts, and passes on
+                limits=Limits(),
+                clock=self.clock,
+                failures=failures,
+            )
+
+        for login in (WRONG, nobody):
+            for _ in range(2):
+                connect()
+                self.assertEqual(self.successResultOf(self.prove(login)), REFUSED)
+        asked.clear()
+        connect()
+        for login in (nobody, ANGELO, WRONG):
+            self.assertEqual(self.successResultOf(self.prove(login)), LOCKED)
+        self.assertEqual(asked, [])
+        # Who goes on all the same is slowed down and then sent away, as with wrong passwords.
+        for delay, reply in ((2, LOCKED), (4, LOCKED), (8, TOO_MANY_FAILURES)):
+            answer = self.prove(ANGELO)
+            self.assertNoResult(answer)
+            self.clock.advance(delay)
+            self.assertEqual(self.successResultOf(answer), reply)
+        self.clock.advance(900)
+        connect()
+        self.assertIsInstance(self.successResultOf(self.prove(ANGELO)), Address)
+
+    def test_success_is_counted(self) -> None:
+        """A user who mistypes now and then is not locked out."""
+        self.authentication = Authentication(
+            portal=fake_portal(self.realm),
+            limits=Limits(login_failures=9),
+            clock=self.clock,
+            failures=LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock),
+        )
+        for login in (WRONG, ANGELO, WRONG):
+            answer = self.successResultOf(self.prove(login))
+        self.assertEqual(answer, REFUSED)
+        self.assertIsInstance(self.successResultOf(self.prove(ANGELO)), Address)
 
     def test_faults(self) -> None:
         """When logins can't be checked the client is told to come again, not that it is wrong."""

@@ -470,7 +470,7 @@ class TimeTests(Pop3Case):
 class LimitTests(Pop3Case):
     """Many connections."""
 
-    limits = Limits(connections=3, connections_per_address=2, errors=4)
+    limits = Limits(connections=3, connections_per_address=2, errors=4, login_failures_per_login=2)
 
     def test_connections(self) -> None:
         """One client takes all connections, or all clients take more than there are."""
@@ -484,6 +484,19 @@ class LimitTests(Pop3Case):
         first.transport.loseConnection()
         self.reactor.advance(0)
         self.assertTrue(self.connect().received.startswith(b"+OK"))
+
+    def test_guessing_over_many_connections(self) -> None:
+        """A password is guessed over one connection after the other."""
+        for login in (WRONG, WRONG.replace(b"mary", b"nobody")):
+            for _ in range(2):
+                client = self.connect()
+                self.assertIn(b"-ERR [AUTH]", self.say(client, login))
+                client.transport.loseConnection()
+                self.reactor.advance(0)
+        client = self.connect()
+        told = self.say(client, LOGIN)
+        self.assertIn(b"-ERR [SYS/TEMP] too many failed logins", told)
+        self.assertEqual(self.say(client, WRONG.replace(b"mary", b"nobody")), told)
 
     def test_errors(self) -> None:
         """A client that talks nonsense is not listened to for ever."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from mailframe.server.limits import Limits
+from mailframe.server.login_failures import LoginFailures
+from mailframe.server.smtp import SmtpServerFactory
 from mailframe.server.smtp_session import SmtpSession
+from tests.server.smtp_fakes import fake_admission
 from tests.server.test_smtp_session import ENVELOPE, MESSAGE, SessionCase, certificate
 
 
@@ -39,6 +43,24 @@ class ConnectionTests(SessionCase):
             session, _ = self.connect(factory, f"192.0.2.{number}")
             self.lose(session)
         self.assertEqual(len(factory._of_address), 0)
+
+    def test_shared_failures(self) -> None:
+        """Who may not guess at one server goes on at the next."""
+        shared = LoginFailures(limits=Limits(), clock=self.clock)
+        factory = SmtpServerFactory(
+            name="mx",
+            protocol="submission",
+            hostname="mx.here.example",
+            default_domain="here.example",
+            admission=fake_admission(self.clock),
+            portal=None,
+            tls_context=None,
+            tls="none",
+            limits=Limits(),
+            clock=self.clock,
+            login_failures=shared,
+        )
+        self.assertIs(factory.login_failures, shared)
 
     def test_tls_needs_a_certificate(self) -> None:
         """A server that should offer TLS doesn't start without being able to."""

@@ -463,6 +463,17 @@ class AuthTests(SessionCase):
         self.assertEqual(self.codes(transport), [b"535", b"535", b"421"])
         self.assertTrue(transport.disconnecting)
 
+    def test_guessing_over_many_connections(self) -> None:
+        """Guessing goes on as fast over connections as it may not over one."""
+        factory = self.factory(login_failures_per_login=3)
+        for _ in range(3):
+            session, transport = self.connect(factory, address="127.0.0.1")
+            session.dataReceived(b"EHLO x\r\n" + WRONG)
+            self.assertEqual(self.codes(transport)[-1], b"535")
+        session, transport = self.connect(factory, address="127.0.0.1")
+        session.dataReceived(b"EHLO x\r\n" + PLAIN)
+        self.assertIn(b"\r\n454 4.7.0 too many failed logins", transport.value())
+
     def test_lost_during_delay(self) -> None:
         """Who hangs up while being slowed down leaves nothing behind."""
         session, _ = self.connect(address="127.0.0.1")
