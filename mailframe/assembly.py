@@ -6,9 +6,11 @@ decisions explained: both work with the same objects, built in the same way.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import random as random_module
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -21,6 +23,7 @@ from zope.interface import Invalid
 from zope.interface.verify import verifyObject
 
 from mailframe.accounts.realm import make_portal
+from mailframe.cli.endpoints import listening_place
 from mailframe.config_errors import SettingsError
 from mailframe.delivery.dispatch import Agent
 from mailframe.delivery.relay import RelayAgent
@@ -112,7 +115,11 @@ class Parts:
 
     def relay_agent(self) -> Agent:
         """Delivers to other servers; its part is an `IService` that is to be stopped."""
-        agent = RelayAgent(settings=self.settings.relay, site=self.site)
+        agent = RelayAgent(
+            settings=self.settings.relay,
+            site=self.site,
+            local_addresses=_own_addresses(self.settings),
+        )
         return Agent(name="relay", part=agent, seconds=RELAY_TIME)
 
     def local_agent(self) -> Agent:
@@ -127,6 +134,34 @@ class Parts:
         """Let go of the queue, when it was built."""
         if "queue" in self.built:
             await as_deferred(self.queue.part.close())
+
+
+def _own_addresses(settings: Settings) -> frozenset[str]:
+    """The IP addresses at which the relay client would talk to a server of ours."""
+    own: set[str] = set()
+    for server in settings.servers:
+        if server.protocol in ("smtp", "submission"):
+            for place in map(listening_place, server.listen):
+                if place is not None and place.port == settings.relay.port:
+                    own.update(_addresses_at(place.interface))
+    return frozenset(own)
+
+
+def _addresses_at(interface: str) -> Iterable[str]:
+    """The addresses of an interface; for all interfaces as many of them as can be found out."""
+    try:
+        address = ipaddress.ip_address(interface)
+    except ValueError:
+        return ()  # a name, which is the operating system's to resolve when the socket is opened
+    if not address.is_unspecified:
+        return (str(address),)
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    every = {"127.0.0.1", "::1", *(str(entry[4][0]).partition("%")[0] for entry in found)}
+    # A socket at :: takes IPv4 connections as well, as Linux has it by default.
+    return [each for each in every if address.version == 6 or ":" not in each]
 
 
 def make_site(

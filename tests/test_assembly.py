@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from random import Random, SystemRandom
 from typing import Any
 
@@ -12,11 +13,14 @@ from twisted.internet.interfaces import IReactorThreads
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from mailframe import assembly
 from mailframe.assembly import PartError, make_site, open_parts
+from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.interfaces import Site
+from mailframe.outcome import NextHop, Relay
 from mailframe.plugin import Part
 from mailframe.queue.memory import MemorySettings, MemoryStorage
-from mailframe.settings import Chosen, Settings
+from mailframe.settings import Chosen, ServerSettings, Settings
 from mailframe.testing.fakes import FakeAccounts, FakeAgent, FakeRouting
 from mailframe.testing.network import VirtualReactor
 from mailframe.testing.resolver import FakeResolver
@@ -84,6 +88,67 @@ class AssemblyTests(SynchronousTestCase):
         self.assertEqual(parts.local_agent().name, "FakeAgent")
         self.assertEqual(parts.relay_agent().name, "relay")
         self.assertIsNotNone(parts.router())
+
+    def best_exchanger(self, address: str, *listen: str, protocol: Any = "smtp") -> bool:
+        """Whether the host at an address is taken for ourselves."""
+        zone = {"x.example": {"MX": [(1, "y.example")]}, "y.example": {}}
+        zone["y.example"]["AAAA" if ":" in address else "A"] = [address]
+        server = ServerSettings(name="mx", protocol=protocol, listen=listen)
+        settings = attrs.evolve(self.settings(), servers=(server,))
+        settings = attrs.evolve(settings, relay=RelaySettings(allow_private=True))
+        parts = self.open(settings, seams=(), resolver=FakeResolver(zone, self.reactor))
+        route = Relay(reason="r", hops=(NextHop(where="mx:x.example"),))
+        relay = parts.relay_agent().part
+        (hop,) = self.successResultOf(Deferred.fromCoroutine(relay.plan(route)))
+        return hop.reply is not None and str(hop.reply).startswith("554 5.4.6")
+
+    def test_ourselves(self) -> None:
+        """Mail for a domain whose MX points to us by another name would go round in a circle."""
+        resolved: list[Any] = []
+
+        def getaddrinfo(host: str, *args: Any, **kw: Any) -> list[Any]:
+            resolved.append(host)
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.9", 0)),
+                (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::9%eth0", 0, 0, 2)),
+            ]
+
+        self.patch(assembly.socket, "getaddrinfo", getaddrinfo)
+        for address, listen, ours in (
+            ("192.0.2.7", "tcp:25:interface=192.0.2.7", True),
+            ("192.0.2.8", "tcp:25:interface=192.0.2.7", False),
+            ("192.0.2.7", "tcp:2525:interface=192.0.2.7", False),
+            ("2001:db8::7", "tcp6:25:interface=2001\\:db8\\:0\\:\\:7", True),
+            ("192.0.2.7", "tcp:25:interface=name.example", False),
+            ("192.0.2.7", "unix:/run/mail", False),
+        ):
+            self.assertEqual(self.best_exchanger(address, listen), ours, listen)
+        self.assertEqual(resolved, [])
+        for address, listen, ours in (
+            ("192.0.2.9", "tcp:25", True),
+            ("127.0.0.1", "tcp:25", True),
+            ("2001:db8::9", "tcp:25", False),
+            ("2001:db8::9", "tcp6:25", True),
+            ("::1", "tcp6:25", True),
+            ("192.0.2.9", "tcp6:25", True),  # Linux hands its IPv4 connections to it as well
+            ("192.0.2.8", "tcp:25", False),
+        ):
+            self.assertEqual(self.best_exchanger(address, listen), ours, listen)
+        self.assertEqual(set(resolved), {socket.gethostname()})
+        self.assertTrue(self.best_exchanger("192.0.2.7", "tcp:26", "tcp:25:interface=192.0.2.7"))
+        listen = "tcp:25:interface=192.0.2.7"
+        self.assertTrue(self.best_exchanger("192.0.2.7", listen, protocol="submission"))
+        self.assertFalse(self.best_exchanger("192.0.2.7", listen, protocol="pop3"))
+
+    def test_machine_without_a_name(self) -> None:
+        """The server would not start where the machine's own name has no address."""
+
+        def getaddrinfo(*args: Any, **kw: Any) -> list[Any]:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+        self.patch(assembly.socket, "getaddrinfo", getaddrinfo)
+        self.assertTrue(self.best_exchanger("127.0.0.1", "tcp:25"))
+        self.assertFalse(self.best_exchanger("192.0.2.9", "tcp:25"))
 
     def test_builder_with_a_mistake(self) -> None:
         """A plugin's bug must be told by the plugin's name, with its traceback in the log."""
