@@ -5,19 +5,24 @@ allowed; who finds none waits in the order of arrival. A permit may come with a 
 earlier message left open. When it is given back its connection, if it is still good, serves the
 next in the line, or is kept for a while.
 
-`Turns` bound what all next hops have under way together.
+`Turns` bound what all next hops have under way together; `Refusals` are what hops that let nobody
+in are remembered by.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from mailframe.delivery.connection import RelayConnection
+from mailframe.outcome import NextHop
 from mailframe.reply import Reply
+
+REMEMBERED = 60.0  # seconds that a next hop is not tried after it let nobody in
 
 
 @attrs.define(eq=False)
@@ -74,6 +79,41 @@ class Turns:
             who.callback(reply)
 
 
+class Refusals:
+    """Why next hops let nobody in a moment ago, for those who would ask them again.
+
+    Only replies that postpone: a hop that says no for good may say so of one connection.
+
+    :param clock: tells when a refusal is out of date
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._entries: OrderedDict[NextHop, tuple[float, Reply]] = OrderedDict()  # the oldest first
+
+    def add(self, hop: NextHop, reply: Reply) -> None:
+        """Remember a refusal for a while."""
+        if reply.is_temporary:
+            self._entries[hop] = (self._clock.seconds() + REMEMBERED, reply)
+            self._entries.move_to_end(hop)
+
+    def of(self, hop: NextHop) -> Reply | None:
+        """The refusal of a next hop, if it is not out of date."""
+        now = self._clock.seconds()
+        while self._entries and next(iter(self._entries.values()))[0] <= now:
+            self._entries.popitem(last=False)
+        entry = self._entries.get(hop)
+        return None if entry is None else entry[1]
+
+    def forget(self, hop: NextHop) -> None:
+        """The next hop let somebody in."""
+        self._entries.pop(hop, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._entries.clear()
+
+
 class Destination:
     """Permits and idle connections of one next hop.
 
@@ -119,13 +159,17 @@ class Destination:
         self._serve()
         self._forget_if_empty()
 
-    def nobody_let_in(self, reply: Reply) -> None:
+    def nobody_let_in(self, reply: Reply) -> bool:
         """No server of this next hop let us in.
 
         Unless a connection stands nevertheless, those who wait need not find out one after another.
+
+        :returns: whether none stands
         """
-        if not self._idle and all(permit.connection is None for permit in self._permits):
+        nowhere = not self._idle and all(permit.connection is None for permit in self._permits)
+        if nowhere:
             self.turn_away(reply)
+        return nowhere
 
     def turn_away(self, reply: Reply) -> None:
         """Those who wait get the reply instead of a permit."""

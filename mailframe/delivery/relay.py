@@ -12,6 +12,9 @@ A delivery goes through the hops of its route in order, and through the servers 
 When no server is left, the remaining recipients are postponed; or refused, if every server refused
 for good.
 
+A hop that let nobody in is left alone for a minute: its messages are answered at once, so that they
+do not take the places of those that go elsewhere.
+
 Connections are kept for the next message to the same hop (`mailframe.delivery.destination`). One
 that its server closed in the meantime is replaced without further ado. What all hops have under way
 together is bounded: before anything is looked up or connected to, a delivery waits for its turn.
@@ -31,7 +34,7 @@ from zope.interface import implementer
 from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
-from mailframe.delivery.destination import Destination, Permit, Turns
+from mailframe.delivery.destination import Destination, Permit, Refusals, Turns
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.delivery.sessions import Sessions
@@ -81,6 +84,7 @@ class RelayAgent(Service):
         self._targets = Targets(site=site, lookup=lookup, port=settings.port)
         self._sessions = Sessions(settings=settings, site=site, trust_root=trust_root)
         self._turns = Turns(settings.connections)
+        self._refusals = Refusals(site.reactor)
         self._destinations: dict[NextHop, Destination] = {}
         self._under_way = 0
         self._stopping = False
@@ -125,6 +129,7 @@ class RelayAgent(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
         self._stopping = False
         self._sessions.reopen()
+        self._refusals.clear()  # they may be of our own making
 
     def stopService(self) -> Deferred[None]:
         """Take no more deliveries and say goodbye to the servers.
@@ -152,6 +157,10 @@ class RelayAgent(Service):
 
     async def _over(self, hop: NextHop, attempt: Attempt) -> None:
         """Try one hop. What could not be settled over it stays unsettled."""
+        refusal = self._refusals.of(hop)
+        if refusal is not None:
+            attempt.passed_over("", refusal)
+            return
         destination = self._destination(hop)
         permit = await destination.permit()
         if isinstance(permit, Reply):
@@ -182,6 +191,10 @@ class RelayAgent(Service):
             if not failed.untouched:
                 attempt.passed_over(connection.where, failed.reply)
             permit.connection = None
+        refusal = self._refusals.of(hop)  # it may have come while we waited for our turn
+        if refusal is not None:
+            attempt.passed_over("", refusal)
+            return
         await self._try_servers(hop, destination, permit, attempt)
 
     def _keep_few(self, permit: Permit) -> None:
@@ -204,7 +217,7 @@ class RelayAgent(Service):
             reply = targets if isinstance(targets, Reply) else login
             assert isinstance(reply, Reply)
             attempt.passed_over("", reply)
-            destination.nobody_let_in(reply)
+            self._nobody_let_in(hop, destination, reply)
             return
         why: Reply | None = None
         for target in targets:
@@ -215,6 +228,7 @@ class RelayAgent(Service):
                 attempt.passed_over(str(target), connection)
                 why = connection
                 continue
+            self._refusals.forget(hop)
             destination.watch(connection)
             permit.connection = connection
             failed = await self._hand_over(connection, attempt)
@@ -223,7 +237,11 @@ class RelayAgent(Service):
             attempt.passed_over(connection.where, failed.reply)
             permit.connection = None
         if why is not None:
-            destination.nobody_let_in(why)
+            self._nobody_let_in(hop, destination, why)
+
+    def _nobody_let_in(self, hop: NextHop, destination: Destination, reply: Reply) -> None:
+        if destination.nobody_let_in(reply):
+            self._refusals.add(hop, reply)
 
     async def _hand_over(self, connection: RelayConnection, attempt: Attempt) -> Failed | None:
         """Carry the message over a connection.

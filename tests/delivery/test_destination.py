@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.destination import Destination, Turns
+from mailframe.delivery.destination import REMEMBERED, Destination, Refusals, Turns
+from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 
 DOWN = Reply(451, "4.4.1", "down")
@@ -82,6 +84,39 @@ class TurnsTests(SynchronousTestCase):
         self.turns.give_back()
         for each in done:
             self.successResultOf(each)
+
+
+class RefusalsTests(SynchronousTestCase):
+    """`Refusals`."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.refusals = Refusals(self.clock)
+
+    def test_for_a_while(self) -> None:
+        """A host would be held for dead long after it came back, or for no time at all."""
+        one, two = NextHop(where="mx:one.example"), NextHop(where="mx:two.example")
+        self.refusals.add(one, DOWN)
+        self.clock.advance(REMEMBERED - 1)
+        self.refusals.add(two, DOWN)
+        self.assertEqual(self.refusals.of(one), DOWN)
+        self.clock.advance(1)
+        self.assertIsNone(self.refusals.of(one))
+        self.assertEqual(self.refusals.of(two), DOWN)
+        self.assertEqual(len(self.refusals._entries), 1)
+        self.refusals.add(one, DOWN)
+        self.refusals.add(two, DOWN)
+        self.refusals.forget(two)
+        self.refusals.forget(two)
+        self.assertIsNone(self.refusals.of(two))
+        self.refusals.clear()
+        self.assertIsNone(self.refusals.of(one))
+
+    def test_for_good(self) -> None:
+        """One odd answer would bounce all mail of a minute."""
+        hop = NextHop(where="mx:one.example")
+        self.refusals.add(hop, Reply(554, "5.3.2", "no service"))
+        self.assertIsNone(self.refusals.of(hop))
 
 
 class DestinationTests(SynchronousTestCase):
@@ -163,10 +198,10 @@ class DestinationTests(SynchronousTestCase):
         permits = [self.successResultOf(self.ask()) for _ in range(2)]
         waiting = self.ask()
         permits[0].connection = FakeConnection()
-        self.destination.nobody_let_in(DOWN)
+        self.assertFalse(self.destination.nobody_let_in(DOWN))
         self.assertNoResult(waiting)
         permits[0].connection = None
-        self.destination.nobody_let_in(DOWN)
+        self.assertTrue(self.destination.nobody_let_in(DOWN))
         self.assertEqual(self.successResultOf(waiting), DOWN)
 
     def test_given_up(self) -> None:

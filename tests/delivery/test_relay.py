@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
 from mailframe.delivery.connection import CLOSING
-from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings
+from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings, Timeouts
 from mailframe.interfaces import IDeliveryAgent, Job
 from mailframe.outcome import Delivered, NextHop, Outcome, Postponed, Refused, Relay
 from mailframe.reply import Reply
@@ -562,6 +562,63 @@ class ReuseTests(RelayCase):
             (outcome,) = self.successResultOf(result)
             self.assertIsInstance(outcome, Postponed)
             self.assertIn("no answer in time", str(outcome.reply))
+
+    def test_those_who_come_later_share_the_bad_news(self) -> None:
+        """A silent host's messages would take the places of all others, one lot after another."""
+        server = ScriptedServer(GREETING=SILENCE)
+        self.listen(server)
+        agent = self.agent(connections_per_destination=2)
+        hop = NextHop(where="tcp:192.0.2.1:25")
+        results = [self.start(agent, self.job(hop)) for _ in range(2)]
+        self.reactor.advance(300)
+        outcomes = [self.successResultOf(result)[0] for result in results]
+        for _ in range(5):
+            (outcome,) = self.deliver(agent, self.job(hop))
+            self.assertEqual(outcome, Postponed(where="", reply=outcomes[0].reply))
+        self.assertEqual(len(server.commands), 2)
+        (outcome,) = self.deliver(agent, self.job(attrs.evolve(hop, where="tcp:192.0.2.2:25")))
+        self.assertIn("connection refused", str(outcome.reply))
+        self.reactor.advance(61)
+        server.answers["GREETING"] = b"220 mx ready\r\n"
+        self.assertIsInstance(self.deliver(agent, self.job(hop))[0], Delivered)
+
+    def test_bad_news_is_outdated(self) -> None:
+        """Mail would be postponed although another message's connection was let in meanwhile."""
+        server = ScriptedServer(GREETING=[SILENCE])
+        self.listen(server)
+        agent = self.agent(connections=1, timeouts=Timeouts(greeting=Seconds(300)))
+        hop = NextHop(where="tcp:192.0.2.1:25")
+        first, second = [self.start(agent, self.job(hop)) for _ in range(2)]
+        self.reactor.advance(300)  # the second waited with its permit, and hears the bad news
+        for result in (first, second):
+            self.assertIsInstance(self.successResultOf(result)[0], Postponed)
+        self.assertEqual(len(server.commands), 1)
+        agent = self.agent()
+        server.answers["GREETING"] = [SILENCE, SILENCE]
+        slow, fast = [self.start(agent, self.job(hop)) for _ in range(2)]
+        self.reactor.advance(299)
+        server.connections[-1].transport.write(b"220 mx ready\r\n")
+        self.reactor.advance(0)
+        self.assertIsInstance(self.successResultOf(fast)[0], Delivered)
+        self.reactor.advance(1)
+        self.assertIsInstance(self.successResultOf(slow)[0], Postponed)
+        self.assertIsInstance(self.deliver(agent, self.job(hop))[0], Delivered)
+
+    def test_bad_news_from_before_a_restart(self) -> None:
+        """Mail would be postponed because connections were broken by our own shutdown."""
+        self.reactor.unreachable(FIRST)
+        agent = self.agent()
+        agent.startService()
+        hop = NextHop(where="tcp:192.0.2.1:25")
+        result = self.start(agent, self.job(hop))
+        stopped = agent.stopService()
+        self.reactor.advance(STOPPING)
+        self.successResultOf(stopped)
+        self.assertIsInstance(self.successResultOf(result)[0], Postponed)
+        self.reactor.up(FIRST)
+        self.listen(ScriptedServer())
+        agent.startService()
+        self.assertIsInstance(self.deliver(agent, self.job(hop))[0], Delivered)
 
     def test_many_refused_at_once(self) -> None:
         """A long line of messages that are each refused at once would exhaust the stack."""
