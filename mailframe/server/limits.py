@@ -31,7 +31,10 @@ class Limits:
     :ivar login_window: how long failed logins count, from the first one on
     :ivar connections: connections to one listening server at a time
     :ivar connections_per_address: of these, from one IP address
-    :ivar idle: how long a client may be silent (RFC 5321 §4.5.3.2.7)
+    :ivar idle: how long a client may take for its next command (RFC 5321 §4.5.3.2.7) or for more of
+        a message; and half of what it has from its connection to its first MAIL or login
+    :ivar data_rate: octets of a message per second that must come on the average, once ``idle`` is
+        over; 0 for no limit
     :ivar transaction: how long a client may take from MAIL to the end of the message
     :ivar session: how old a connection may become; a transaction under way is finished first
     :ivar plugin_time: how long a plugin may take to answer
@@ -54,6 +57,7 @@ class Limits:
     connections: int = 1000
     connections_per_address: int = 100
     idle: Seconds = Seconds(300.0)
+    data_rate: Octets = Octets(50)
     transaction: Seconds = Seconds(3600.0)
     session: Seconds = Seconds(14400.0)
     plugin_time: Seconds = Seconds(30.0)

@@ -116,7 +116,6 @@ class Pop3Connection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Octets arrived."""
-        self._heard = self._server.clock.seconds()
         if not self._identified:
             # Behind a proxy the true address is known only now.
             self._identified = True
@@ -206,6 +205,8 @@ class Pop3Connection(Protocol):
     def _flush(self) -> None:
         octets = self._session.take_output()
         if octets and not self._closing:
+            # What counts as a sign of life is a whole command, and each has its response.
+            self._heard = self._server.clock.seconds()
             self._outlet.write(octets)
 
     def _write(self) -> None:
@@ -237,7 +238,7 @@ class Pop3Connection(Protocol):
             self.drop()
             return
         transport = self._transport()
-        self._outlet.write(session.take_output())
+        self._flush()
         self._tls = True
         self._outlet = Outlet(transport, tls=True)
         transport.startTLS(self._server.tls_context)

@@ -99,8 +99,10 @@ class SmtpSession(Protocol):
         self._input_paused = False
         self._output_full = False
         self._timer: IDelayedCall | None = None
-        # POSIX seconds: connection made, last octet heard, last MAIL accepted
-        self._connected = self._heard = self._began = 0.0
+        # POSIX seconds: connection made; last command answered or content heard; last MAIL
+        # accepted; DATA accepted, moved on by what we took ourselves; content set aside
+        self._connected = self._heard = self._began = self._data_began = self._set_aside = 0.0
+        self._received = 0  # octets since the last DATA
 
     # --- the transport's calls ----------------------------------------------------------------
 
@@ -127,7 +129,9 @@ class SmtpSession(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Octets arrived."""
-        self._heard = self._server.clock.seconds()
+        if self._receiver.in_data:
+            self._heard = self._server.clock.seconds()
+            self._received += len(data)
         self._receiver.receive(data)
         if self._running is None and not self._output_full:
             self._advance()
@@ -212,6 +216,7 @@ class SmtpSession(Protocol):
         if octets:
             self._outlet.write(octets)
         if isinstance(event, Content):
+            self._set_aside = self._server.clock.seconds()
             self._pause_input()
         running.addBoth(self._answered)
 
@@ -220,6 +225,9 @@ class SmtpSession(Protocol):
         self._running = None
         event, self._event = self._event, None
         assert event is not None
+        if isinstance(event, Content):
+            self._heard = self._server.clock.seconds()
+            self._data_began += self._heard - self._set_aside
         if isinstance(result, Failure):
             result = self._fault(event, result)
         if self._lost or self._closing:
@@ -245,6 +253,9 @@ class SmtpSession(Protocol):
         """Send the replies so far; close when the receiver is done."""
         octets = self._receiver.take_output()
         if octets:
+            # What counts as a sign of life is a whole command, and each has its reply: with single
+            # octets a client could stay for ever.
+            self._heard = self._server.clock.seconds()
             self._outlet.write(octets)
         if self._receiver.closing and not self._closing:
             self._close()
@@ -284,7 +295,7 @@ class SmtpSession(Protocol):
             self.drop()
             return
         transport = self._transport()
-        self._outlet.write(receiver.take_output())
+        self._write()
         self._tls = True
         self._outlet = Outlet(transport, tls=True)
         transport.startTLS(self._server.tls_context)
@@ -303,11 +314,14 @@ class SmtpSession(Protocol):
     def _mail(self, event: Mail) -> Reply:
         if self._stopping:
             return SHUTTING_DOWN
+        now = self._server.clock.seconds()
+        if now >= self._connected + self._server.limits.session:
+            return TIMED_OUT
         answer = self._server.admission.mail(self._client, event.sender, event.size, event.body)
         if isinstance(answer, Reply):
             return answer
         self._transaction = answer
-        self._began = self._heard
+        self._began = now
         return SENDER_OK
 
     def _rcpt(self, event: Rcpt) -> Answer:
@@ -320,6 +334,8 @@ class SmtpSession(Protocol):
         if isinstance(answer, Reply):
             return answer
         self._incoming = answer
+        self._data_began = self._server.clock.seconds()
+        self._received = 0
         return GO_AHEAD
 
     def _content(self, event: Content) -> Answer:
@@ -348,10 +364,15 @@ class SmtpSession(Protocol):
         due = now + self._patience()
         if self._running is None:
             due = min(due, self._heard + limits.idle)
-            if self._receiver.in_transaction:
-                due = min(due, self._began + limits.transaction)
-            else:
+            if not self._receiver.in_transaction:
                 due = min(due, self._connected + limits.session)
+                if self._transaction is None and self._client.login is None:
+                    due = min(due, self._connected + 2 * limits.idle)
+            else:
+                due = min(due, self._began + limits.transaction)
+                if self._receiver.in_data and limits.data_rate > 0:
+                    enough_until = limits.idle + self._received / limits.data_rate
+                    due = min(due, self._data_began + enough_until)
         if due > now:
             self._timer = self._server.clock.callLater(due - now, self._tick)
         else:

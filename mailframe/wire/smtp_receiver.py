@@ -101,6 +101,11 @@ class Receiver:
         """Whether a sender was accepted and the message is not settled yet."""
         return self.state in ("mail", "rcpt")
 
+    @property
+    def in_data(self) -> bool:
+        """Whether what arrives now is content."""
+        return self._decoder is not None
+
     # --- octets in and out --------------------------------------------------------------------
 
     def receive(self, octets: bytes) -> None:

@@ -428,6 +428,14 @@ class TimeTests(Pop3Case):
         self.assertEqual(client.received, b"")
         self.assertEqual((self.mailbox.synced, self.mailbox.closed), (0, 1))
 
+    def test_command_octet_by_octet(self) -> None:
+        """A client that never ends its command has its mailbox locked for hours."""
+        client = self.logged_in()
+        for _ in range(10):
+            self.say(client, b"N")
+            self.reactor.advance(60)
+        self.assertIsNotNone(client.lost)
+
     def test_no_login(self) -> None:
         """A client without a login stays as long as it likes."""
         client = self.connect()

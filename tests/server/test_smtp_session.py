@@ -392,7 +392,7 @@ class TimeTests(SessionCase):
 
     def test_slow_loris(self) -> None:
         """A client that sends an octet now and then has an hour for a message, no more."""
-        session, transport = self.connect()
+        session, transport = self.connect(self.factory(data_rate=Octets(0)))
         session.dataReceived(b"HELO x\r\n" + ENVELOPE + b"DATA\r\n")
         self.codes(transport)
         for _ in range(59):
@@ -402,6 +402,82 @@ class TimeTests(SessionCase):
         self.clock.advance(60)
         self.assertEqual(self.codes(transport), [b"421"])
         self.assertEqual(self.storage.sinks[0].ended, "abort")
+
+    def drip(self, session: SmtpSession, transport: StringTransport, octets: bytes) -> int:
+        """Send the same octets each minute. :returns: after how many minutes that ended"""
+        self.codes(transport)
+        for minute in range(1000):
+            if transport.disconnecting:
+                return minute
+            session.dataReceived(octets)
+            self.clock.advance(60)
+        return 1000
+
+    def test_command_octet_by_octet(self) -> None:
+        """A client that never ends its command holds a connection for hours."""
+        session, transport = self.connect()
+        session.dataReceived(b"HELO x\r\n")
+        self.assertEqual(self.drip(session, transport, b"N"), 5)
+        self.assertEqual(self.codes(transport), [b"421"])
+
+    def test_nothing_but_small_talk(self) -> None:
+        """A client that never comes to the point holds a connection for hours."""
+        session, transport = self.connect()
+        self.assertEqual(self.drip(session, transport, b"NOOP\r\n"), 10)
+        session, transport = self.connect()
+        session.dataReceived(b"HELO x\r\n" + ENVELOPE)
+        self.assertGreater(self.drip(session, transport, b"NOOP\r\n"), 10)
+
+    def test_small_talk_before_login(self) -> None:
+        """A client with a login may wait before it sends mail."""
+        session, transport = self.connect(address="127.0.0.1")
+        session.dataReceived(b"EHLO x\r\n" + PLAIN)
+        self.assertGreater(self.drip(session, transport, b"NOOP\r\n"), 10)
+
+    def test_slow_message(self) -> None:
+        """A message may come slowly, but not for ever: fifty octets a second on the average."""
+        for octets, ends in ((b"x", False), (b"x" * 58 + b"\r\n", False), (b"x\r\n" * 1000, True)):
+            session, transport = self.connect(self.factory(transaction=Seconds(1200.0)))
+            session.dataReceived(b"HELO x\r\n" + ENVELOPE + b"DATA\r\n")
+            minutes = self.drip(session, transport, octets)
+            self.assertEqual(self.codes(transport), [b"421"])
+            self.assertEqual(minutes == 20, ends, (octets[:2], minutes))
+            self.assertLessEqual(minutes, 20 if ends else 7)
+
+    def test_silent_in_a_message(self) -> None:
+        """A client that was fast and is gone has five minutes, as any other."""
+        session, transport = self.connect()
+        session.dataReceived(b"HELO x\r\n" + ENVELOPE + b"DATA\r\n" + b"x\r\n" * 100_000)
+        self.codes(transport)
+        self.clock.advance(299)
+        self.assertFalse(transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(transport.disconnecting)
+
+    def test_storage_is_slow(self) -> None:
+        """The time that our storage takes is not the client's."""
+        session, transport = self.connect()
+        session.dataReceived(b"HELO x\r\n" + ENVELOPE + b"DATA\r\n")
+        for _ in range(20):
+            self.storage.room = room = Deferred()
+            session.dataReceived(b"x\r\n")
+            self.clock.advance(29)
+            self.storage.room = None
+            room.callback(None)
+        self.assertFalse(transport.disconnecting)
+        session.dataReceived(b".\r\n")
+        self.assertEqual(self.codes(transport)[-1], b"250")
+
+    def test_one_transaction_after_the_other(self) -> None:
+        """A client that begins anew each time its hour is nearly over stays for days."""
+        session, transport = self.connect(self.factory(session=Seconds(1000.0)))
+        session.dataReceived(b"HELO x\r\n")
+        for _ in range(4):
+            session.dataReceived(b"RSET\r\nMAIL FROM:<>\r\n")
+            self.clock.advance(290)
+        self.assertEqual(self.codes(transport)[-1], b"250")
+        session.dataReceived(b"RSET\r\nMAIL FROM:<>\r\n")
+        self.assertEqual(self.codes(transport), [b"250", b"421"])
 
     def test_old_session(self) -> None:
         """An old connection is ended between two messages, not within one."""
@@ -428,6 +504,8 @@ class TimeTests(SessionCase):
         self.clock.advance(299)
         waiting.callback(None)
         self.assertEqual(self.codes(transport)[-1], b"250")
+        self.clock.advance(299)
+        self.assertFalse(transport.disconnecting)
 
 
 class AuthTests(SessionCase):
