@@ -27,7 +27,7 @@ from mailframe.settings import Settings
 @config_option
 @json_option
 def check(config: str, as_json: bool) -> None:
-    """Examine configuration, accounts, certificates, DNS, ports and permissions.
+    """Examine configuration, accounts, certificates, DNS, ports, permissions and the queue.
 
     The exit status is 1 when there is an error, and 2 when the file itself can't be used.
     """

@@ -133,7 +133,7 @@ def release(config: str, ids: Sequence[str]) -> None:
 
 @queue.command()
 @config_option
-@click.option("--all", "every", is_flag=True, help="All messages that are not held.")
+@click.option("--all", "every", is_flag=True, help="All that are neither held nor being tried.")
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 def retry(config: str, every: bool, ids: Sequence[str]) -> None:
     """Make messages due at once."""
