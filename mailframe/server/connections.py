@@ -66,22 +66,41 @@ class Connections(Generic[C]):
         self._open.add(connection)
         self._of_address[address] += 1
         if beyond is not None:
-            log.info(
-                "refused connection from {address} on {server}: over the limit {rule!r}",
-                address=address,
-                server=self._server,
-                rule=beyond,
-            )
+            self._refused(address, beyond)
+        return beyond
+
+    def moved(self, before: str, address: str) -> str | None:
+        """A connection turned out to be from another address, behind a proxy.
+
+        :returns: the limit of that address that it is beyond, or ``None``
+        """
+        self._forget(before)
+        beyond = None
+        if self._of_address[address] >= self._limits.connections_per_address:
+            beyond = "connections_per_address"
+            self._refused(address, beyond)
+        self._of_address[address] += 1
         return beyond
 
     def left(self, connection: C, address: str) -> None:
         """A connection is over."""
         self._open.discard(connection)
+        self._forget(address)
+        if not self._open:
+            self._finish()
+
+    def _forget(self, address: str) -> None:
         self._of_address[address] -= 1
         if self._of_address[address] <= 0:
             del self._of_address[address]
-        if not self._open:
-            self._finish()
+
+    def _refused(self, address: str, rule: str) -> None:
+        log.info(
+            "refused connection from {address} on {server}: over the limit {rule!r}",
+            address=address,
+            server=self._server,
+            rule=rule,
+        )
 
     def drain(self, seconds: float) -> Deferred[None]:
         """Bring all to an end.

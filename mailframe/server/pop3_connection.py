@@ -54,6 +54,7 @@ LINGER = 30.0  # seconds that a closing connection has to take the last octets
 LEAST_PATIENCE = 600.0  # seconds, RFC 1939 §3
 
 _BROKEN = "fault here, closing the connection"
+_TOO_MANY = "too many connections, try again later"
 
 Answer: TypeAlias = Coroutine[Any, Any, None] | None
 
@@ -107,7 +108,7 @@ class Pop3Connection(Protocol):
         if no_delay is not None:
             no_delay(True)
         if server.connections.arrived(self, address) is not None:
-            self._session.hang_up("too many connections, try again later")
+            self._session.hang_up(_TOO_MANY)
         elif server.connections.draining:
             self._session.hang_up("the server is shutting down, try again later")
         else:
@@ -117,10 +118,7 @@ class Pop3Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Octets arrived."""
         if not self._identified:
-            # Behind a proxy the true address is known only now.
-            self._identified = True
-            address, port = peer_address(self._transport())
-            self._set_client(attrs.evolve(self._client, address=address, port=port))
+            self._learn_address()
         self._session.receive(data)
         if self._running is None:
             self._advance()
@@ -411,6 +409,18 @@ class Pop3Connection(Protocol):
         self._authentication.log_out()
 
     # --- the client --------------------------------------------------------------------------
+
+    def _learn_address(self) -> None:
+        """Learn the client's true address: behind a proxy it is known only once it has spoken."""
+        self._identified = True
+        address, port = peer_address(self._transport())
+        self._set_client(attrs.evolve(self._client, address=address, port=port))
+        if address == self._counted_as or self._closing:
+            return
+        before, self._counted_as = self._counted_as, address
+        if self._server.connections.moved(before, address) is not None:
+            self._session.hang_up(_TOO_MANY)
+            self._write()
 
     def _set_client(self, client: Client) -> None:
         """What is known of the client changed: so does what it is offered."""

@@ -120,13 +120,16 @@ class SmtpServerFactory(Factory):
     def _refusal(self, address: str) -> Reply | None:
         if self.draining:
             return SHUTTING_DOWN
-        limits = self.limits
-        if len(self._sessions) >= limits.connections:
-            rule = "connections"
-        elif self._of_address[address] >= limits.connections_per_address:
-            rule = "connections_per_address"
-        else:
-            return None
+        if len(self._sessions) >= self.limits.connections:
+            return self._too_many(address, "connections")
+        return self._refusal_of_address(address)
+
+    def _refusal_of_address(self, address: str) -> Reply | None:
+        if self._of_address[address] >= self.limits.connections_per_address:
+            return self._too_many(address, "connections_per_address")
+        return None
+
+    def _too_many(self, address: str, rule: str) -> Reply:
         log.info(
             "refused connection from {address} on {server}: over the limit {rule!r}",
             address=address,
@@ -135,14 +138,27 @@ class SmtpServerFactory(Factory):
         )
         return TOO_MANY_CONNECTIONS
 
+    def moved(self, before: str, address: str) -> Reply | None:
+        """A connection turned out to be from another address, behind a proxy.
+
+        :returns: why it is to be sent away, or ``None``
+        """
+        self._forget(before)
+        refusal = self._refusal_of_address(address)
+        self._of_address[address] += 1
+        return refusal
+
     def left(self, session: SmtpSession, address: str) -> None:
         """A connection is over."""
         self._sessions.discard(session)
+        self._forget(address)
+        if not self._sessions:
+            self._drain_done()
+
+    def _forget(self, address: str) -> None:
         self._of_address[address] -= 1
         if self._of_address[address] <= 0:
             del self._of_address[address]
-        if not self._sessions:
-            self._drain_done()
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -95,6 +95,7 @@ class SmtpSession(Protocol):
         self._event: Event | None = None  # the one whose answer is waited for
         self._closing = False  # the transport was told to close
         self._lost = False
+        self._identified = False  # the client has spoken: its address is the true one
         self._stopping = False
         self._input_paused = False
         self._output_full = False
@@ -129,6 +130,8 @@ class SmtpSession(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Octets arrived."""
+        if not self._identified:
+            self._learn_address()
         if self._receiver.in_data:
             self._heard = self._server.clock.seconds()
             self._received += len(data)
@@ -268,13 +271,9 @@ class SmtpSession(Protocol):
     # --- what is answered to each event -------------------------------------------------------
 
     def _hello(self, event: Hello) -> Reply:
-        # Behind a proxy the true address is known only once the client has spoken.
-        address, port = peer_address(self._transport())
         self._set_client(
             attrs.evolve(
                 self._client,
-                address=address,
-                port=port,
                 helo=event.name,
                 esmtp=event.esmtp,
                 tls=tls_description(self._transport()) if self._tls else None,
@@ -411,6 +410,20 @@ class SmtpSession(Protocol):
         self._timer = self._server.clock.callLater(LINGER, self._tick)
 
     # --- the client ---------------------------------------------------------------------------
+
+    def _learn_address(self) -> None:
+        """Learn the client's true address: behind a proxy it is known only once it has spoken."""
+        self._identified = True
+        address, port = peer_address(self._transport())
+        if (address, port) == (self._client.address, self._client.port):
+            return
+        self._set_client(attrs.evolve(self._client, address=address, port=port))
+        if address == self._counted_as or self._closing:
+            return
+        before, self._counted_as = self._counted_as, address
+        refusal = self._server.moved(before, address)
+        if refusal is not None:
+            self._end(refusal, "too many connections")
 
     def _set_client(self, client: Client) -> None:
         """What is known of the client changed: so does what it is offered."""

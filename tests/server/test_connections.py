@@ -50,6 +50,17 @@ class ConnectionsTests(SynchronousTestCase):
         self.assertEqual(len(self.connections), 2)
         self.assertIsNone(self.arrive("a")[1])
 
+    def test_moved(self) -> None:
+        """Behind a proxy all clients are counted as one, or one as many."""
+        for expected in (None, None, "connections_per_address"):
+            connection, beyond = self.arrive("proxy")
+            self.assertIsNone(beyond)
+            self.assertEqual(self.connections.moved("proxy", "a"), expected)
+        self.assertEqual(self.arrive("b")[1], "connections")
+        for address in ("a", "a", "a", "b"):
+            self.connections.left(connection, address)
+        self.assertEqual(len(self.connections._of_address), 0)
+
     def test_drain(self) -> None:
         """The server stops before its clients are done, or never."""
         one, two = self.arrive("a")[0], self.arrive("b")[0]

@@ -531,9 +531,33 @@ class Proxied:
     def registerProducer(self, producer: object, streaming: bool) -> None:
         assert streaming
 
+    def unregisterProducer(self) -> None:
+        pass
+
+    def loseConnection(self) -> None:
+        pass
+
 
 class ProxyTests(Pop3Case):
     """Behind a proxy on this machine."""
+
+    limits = Limits(connections_per_address=1)
+
+    def test_counted(self) -> None:
+        """All clients are counted as the proxy, or one client takes all connections."""
+        told = []
+        connections = []
+        for address in ("192.0.2.8", "192.0.2.9", "192.0.2.9"):
+            connection, transport = self.factory.buildProtocol(None), Proxied()
+            connection.makeConnection(transport)  # type: ignore[arg-type]  # as much as is needed
+            self.assertIn(b"+OK", transport.written)
+            transport.peer = (address, 4711)
+            connection.dataReceived(b"CAPA\r\n")
+            told.append(transport.written.split(b"\r\n")[1])
+            connections.append(connection)
+        self.assertEqual([line[:4] for line in told], [b"+OK ", b"+OK ", b"-ERR"])
+        for connection in connections:
+            connection.connectionLost()
 
     def test_true_address(self) -> None:
         """A client elsewhere counts as one on this machine, and sends its password in the clear."""
