@@ -740,6 +740,20 @@ class BoundTests(RelayCase):
         self.successResultOf(stopped)
         self.assertEqual(two.commands, [])
 
+    def test_many_that_end_at_once(self) -> None:
+        """Long lines of messages to many hosts that are each refused at once exhaust the stack."""
+        servers = self.servers(10)
+        for server in servers:
+            server.answers["EHLO"] = b"250-mx\r\n250 SIZE 5\r\n"
+        agent = self.agent(connections=2, connections_per_destination=1, reuse_messages=10_000)
+        results = [
+            Deferred.fromCoroutine(agent.deliver(self.job(self.hop(number % 10))))
+            for number in range(2000)
+        ]
+        self.reactor.advance(0)
+        for result in results:
+            self.assertIsInstance(self.successResultOf(result)[0], Refused)
+
 
 class ServiceTests(RelayCase):
     """Starting and stopping."""
