@@ -47,6 +47,7 @@ from mailframe.wire.sender_events import Failed, Transaction
 __all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
 
 STOPPING = 4.0  # seconds that deliveries under way get when the agent is stopped
+SLOW = 5.0  # seconds; a next hop that takes longer to let nobody in is left alone for a while
 _SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
 _LOST = Reply(451, "4.4.2", "lost connection before the transaction")
 _UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
@@ -211,13 +212,14 @@ class RelayAgent(Service):
     async def _try_servers(
         self, hop: NextHop, destination: Destination, permit: Permit, attempt: Attempt
     ) -> None:
+        began = self._site.reactor.seconds()
         targets = await self._targets.of(hop)
         login = await self._sessions.login(hop)
         if isinstance(targets, Reply) or isinstance(login, Reply):
             reply = targets if isinstance(targets, Reply) else login
             assert isinstance(reply, Reply)
             attempt.passed_over("", reply)
-            self._nobody_let_in(hop, destination, reply)
+            self._nobody_let_in(hop, destination, reply, began)
             return
         why: Reply | None = None
         for target in targets:
@@ -237,10 +239,14 @@ class RelayAgent(Service):
             attempt.passed_over(connection.where, failed.reply)
             permit.connection = None
         if why is not None:
-            self._nobody_let_in(hop, destination, why)
+            self._nobody_let_in(hop, destination, why, began)
 
-    def _nobody_let_in(self, hop: NextHop, destination: Destination, reply: Reply) -> None:
-        if destination.nobody_let_in(reply):
+    def _nobody_let_in(
+        self, hop: NextHop, destination: Destination, reply: Reply, began: float
+    ) -> None:
+        # A hop that refuses at once holds nobody up, and is to be tried whenever it is asked for.
+        is_slow = self._site.reactor.seconds() - began >= SLOW
+        if destination.nobody_let_in(reply) and is_slow:
             self._refusals.add(hop, reply)
 
     async def _hand_over(self, connection: RelayConnection, attempt: Attempt) -> Failed | None:

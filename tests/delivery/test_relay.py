@@ -582,6 +582,14 @@ class ReuseTests(RelayCase):
         server.answers["GREETING"] = b"220 mx ready\r\n"
         self.assertIsInstance(self.deliver(agent, self.job(hop))[0], Delivered)
 
+    def test_who_refuses_at_once_is_asked_again(self) -> None:
+        """An operator who mended a server, and retries its mail, would be told of the past."""
+        agent = self.agent()
+        hop = NextHop(where="tcp:192.0.2.1:25")
+        self.assertIsInstance(self.deliver(agent, self.job(hop))[0], Postponed)
+        self.listen(ScriptedServer())
+        self.assertIsInstance(self.deliver(agent, self.job(hop))[0], Delivered)
+
     def test_bad_news_is_outdated(self) -> None:
         """Mail would be postponed although another message's connection was let in meanwhile."""
         server = ScriptedServer(GREETING=[SILENCE])
