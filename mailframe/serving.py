@@ -20,6 +20,7 @@ from mailframe.envelope import Client
 from mailframe.interfaces import IRelayAuthorisation
 from mailframe.outcome import Route, Verdict
 from mailframe.server.admission import Admission
+from mailframe.server.login_failures import LoginFailures
 from mailframe.server.pop3 import Pop3ServerFactory
 from mailframe.server.smtp import SmtpServerFactory
 from mailframe.settings import ServerSettings, Settings
@@ -99,8 +100,10 @@ def make_factories(
         local_domains=parts.site.local_domains,
     )
     portal = parts.portal()
+    # One count for all servers: a guesser must not start afresh on the next port.
+    failures = LoginFailures(limits=parts.settings.limits, clock=parts.site.reactor)
     return {
-        server.name: _factory(server, parts, admission, policy, portal, context)
+        server.name: _factory(server, parts, admission, policy, portal, context, failures)
         for server in parts.settings.servers
     }
 
@@ -112,6 +115,7 @@ def _factory(
     policy: PolicyInForce,
     portal: Any,
     context: CertificateOptions | None,
+    failures: LoginFailures,
 ) -> ServerFactory:
     settings, clock = parts.settings, parts.site.reactor
     tls = server.tls or "none"
@@ -139,6 +143,7 @@ def _factory(
             limits=settings.limits,
             clock=clock,
             in_thread=parts.site.in_thread,
+            login_failures=failures,
         )
     return SmtpServerFactory(
         name=server.name,
@@ -151,6 +156,7 @@ def _factory(
         tls=tls,
         limits=settings.limits,
         clock=clock,
+        login_failures=failures,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -65,7 +66,7 @@ class Router:
     async def route(
         self, sender: Address | None, recipient: Address, client: Client | None, now: float
     ) -> Route:
-        """Where does this recipient's mail go now? Never raises.
+        """Where does this recipient's mail go now? Never fails, but by being cancelled.
 
         :param sender: the reverse-path
         :param client: who handed the message over; ``None`` for a notice of our own
@@ -86,6 +87,8 @@ class Router:
             return await self._look_up(route) if isinstance(route, Local) else route
         except PluginFault as error:
             return Unroutable(reason=error.reason, plugin=error.plugin, reply=temporary_fault())
+        except CancelledError:
+            raise  # nobody waits for the answer any more
         except Exception as error:
             log.failure("no route for {recipient}", recipient=recipient)
             reason = f"routing raised {type(error).__name__}"

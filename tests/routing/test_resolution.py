@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -157,6 +157,15 @@ class FaultTests(RouterCase):
         self.assertEqual(str(route.reply), "451 4.3.0 temporary fault here, please try again later")
         self.assertEqual(route.plugin, plugin)
         self.assertIn(words, route.reason)
+
+    def test_client_leaves(self) -> None:
+        """A client that hangs up while we ask would be logged as a fault of the policy."""
+        waiting: Deferred[Any] = Deferred()
+        router = self.router(Policy(lambda: waiting))
+        asked = Deferred.fromCoroutine(router.route(None, ANNA, None, 0.0))
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_policy_raises(self) -> None:
         """A broken policy would cost mail, or the session."""
