@@ -259,13 +259,17 @@ class Ledger:
         return self._entry(row, now) if row else None
 
     def messages(self, after: int, limit: int, now: float) -> list[Entry]:
-        """A page of the queue."""
-        rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE key > ? ORDER BY key LIMIT ?",  # noqa: S608  # constant
-            (after, limit),
-        ).fetchall()
-        entries = (self._entry(row, now) for row in rows)
-        return [entry for entry in entries if entry is not None]
+        """A page of the queue; what can't be read is not in it."""
+        while True:
+            rows = self.connection.execute(
+                f"SELECT {_COLUMNS} FROM message WHERE key > ? ORDER BY key LIMIT ?",  # noqa: S608  # constant
+                (after, limit),
+            ).fetchall()
+            entries = [entry for row in rows if (entry := self._entry(row, now)) is not None]
+            # An empty page would be taken for the end of the queue.
+            if entries or not rows:
+                return entries
+            after = rows[-1][0]
 
     def hold(self, key: int, now: float) -> None:
         """Stop attempts; one that is under way goes on."""

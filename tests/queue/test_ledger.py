@@ -155,6 +155,9 @@ class LedgerTests(LedgerCase):
         ((key, reason),) = self.ledger.damaged()
         self.assertEqual(key, 2)
         self.assertIn("JSONDecodeError", reason)
+        self.assertEqual([e.id[-1] for e in self.ledger.messages(-1, 1, 6.0)], ["1"])
+        self.ledger.insert([arrival(3)])
+        self.assertEqual([e.id[-1] for e in self.ledger.messages(1, 1, 6.0)], ["3"])
         self.ledger.remove(2, 6.0)
         self.assertEqual(self.ledger.damaged(), [])
 
