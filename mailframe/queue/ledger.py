@@ -43,6 +43,7 @@ from mailframe.queue.ids import first_key, id_text
 log = Logger()
 
 SCHEMA_VERSION = 1
+_CONTENTS = 64  # contents in one statement
 _SCHEMA = """
 CREATE TABLE message (
     key INTEGER PRIMARY KEY,
@@ -166,10 +167,13 @@ class Ledger:
             " json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(?)",
             (json.dumps(rows),),
         )
-        self.connection.executemany(
-            "INSERT INTO content (key, octets) VALUES (?, ?)",
-            [(a.key, a.content) for a in arrivals if a.content is not None],
-        )
+        contents = [
+            value for a in arrivals if a.content is not None for value in (a.key, a.content)
+        ]
+        for start in range(0, len(contents), 2 * _CONTENTS):
+            some = contents[start : start + 2 * _CONTENTS]
+            places = ", ".join(["(?, ?)"] * (len(some) // 2))
+            self.connection.execute(f"INSERT INTO content (key, octets) VALUES {places}", some)  # noqa: S608  # places
 
     def claim(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
         """Lease what is due; what can't be read is set aside and reported."""
