@@ -31,7 +31,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
 benchmark: $(VENV)/.installed
-	$(BIN)/python benchmarks/against_postfix.py
+	$(BIN)/python -m benchmarks.against_postfix
 
 clean:
 	rm -rf build dist docs/_build _trial_temp* .coverage* *.egg-info
