@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import random
 import signal
@@ -104,8 +105,8 @@ class KillTests(CrashCase):
         self.everything_arrives()
 
 
-class PowerCutTests(CrashCase):
-    """The disk under queue and mailboxes forgets what was not synced, under load."""
+class DiskCase(CrashCase):
+    """Queue and mailboxes on a disk of their own, an image in a file."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -115,7 +116,7 @@ class PowerCutTests(CrashCase):
         self.image = self.folder / "image"
         with self.image.open("wb") as image:
             image.truncate(512 * 2**20)
-        self.run_program(self.program("mkfs.ext4", "e2fsprogs"), "-q", self.image)
+        self.run_program(self.program("mkfs.ext4", "e2fsprogs"), "-q", "-m", "0", self.image)
         self.mount()
         self.addCleanup(self.run_program, "umount", self.disk, check=False)
 
@@ -126,6 +127,18 @@ class PowerCutTests(CrashCase):
 
     def mailbox(self, name: str) -> Path:
         return self.disk / "mail" / self.domain / name
+
+    def serve_from_disk(self) -> None:
+        """Configure and start a server that keeps everything on the disk."""
+        self.configure()
+        text = self.configuration.read_text()
+        text = text.replace('path = "mail/', f'path = "{self.disk}/mail/')
+        self.write("mailframe.toml", f'state_dir = "{self.disk}/state"\n{text}')
+        self.server = self.serve(self.configuration, self.smtp)
+
+
+class PowerCutTests(DiskCase):
+    """The disk forgets what was not synced, under load."""
 
     def cut(self) -> None:
         """Cut the power: nothing that was not synced is there after it."""
@@ -141,14 +154,49 @@ class PowerCutTests(CrashCase):
 
     def test_nothing_acknowledged_is_lost(self) -> None:
         """250 means: on the disk. Without each of the syncs some of these would be gone."""
-        self.configure()
-        text = self.configuration.read_text()
-        text = text.replace('path = "mail/', f'path = "{self.disk}/mail/')
-        self.write("mailframe.toml", f'state_dir = "{self.disk}/state"\n{text}')
-        self.server = self.serve(self.configuration, self.smtp)
+        self.serve_from_disk()
         with self.senders():
             for _ in range(CRASHES):
                 self.let_some_pass()
                 self.cut()
                 self.server = self.serve(self.configuration, self.smtp)
         self.everything_arrives()
+
+
+class FullDiskTests(DiskCase):
+    """There is no room left, and then there is again."""
+
+    def test_refused_for_now_and_nothing_lost(self) -> None:
+        """A full disk must answer 4xx, keep what was acknowledged, and mend itself when emptied."""
+        self.serve_from_disk()
+        filler = self.disk / "filler"
+        room = os.statvfs(self.disk)
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, (room.f_bavail - 1500) * room.f_frsize)
+        refused: list[smtplib.SMTPDataError] = []
+        with smtplib.SMTP("127.0.0.1", self.smtp, "client", timeout=30) as client:
+
+            def send(number: int, size: int) -> bool:
+                mark = b"mark-0-%d-" % number
+                lines = (b"y" * 70 + b"\r\n") * (size // 72)
+                text = b"Subject: " + mark + b"\r\n\r\n" + lines + b"end of " + mark
+                try:
+                    client.sendmail("a@far.example", ["jsmith@demo.example"], text)
+                except smtplib.SMTPDataError as error:
+                    refused.append(error)
+                    return False
+                self.acknowledged.add(mark)
+                return True
+
+            for number in range(60):
+                send(number, (3_000, 400_000)[number % 2])
+            self.assertTrue(refused)
+            self.assertEqual({error.smtp_code // 100 for error in refused}, {4}, refused)
+            self.assertTrue(all(error.smtp_error[:2] == b"4." for error in refused), refused)
+            filler.unlink()
+            self.wait_for("room again", lambda: send(1000, 400_000))
+        for entry in json.loads(
+            self.mailframe("queue", "list", "-c", self.configuration, "--json").stdout
+        )["messages"]:
+            self.mailframe("queue", "retry", "-c", self.configuration, entry["id"], check=False)
+        self.wait_for("every acknowledged message", lambda: not self.missing(), 60)
