@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Literal, TypeAlias
 
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IOpenSSLContextFactory,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
@@ -21,6 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailframe.reply import Reply
 from mailframe.server.admission import Admission
+from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.smtp_session import SHUTTING_DOWN, SmtpSession
@@ -84,12 +83,10 @@ class SmtpServerFactory(Factory):
             if login_failures is not None
             else LoginFailures(limits=limits, clock=clock)
         )
-        self.draining = False
         self.greeting = Reply(220, None, f"{hostname} ESMTP mailframe")
-        self._sessions: set[SmtpSession] = set()
-        self._of_address: Counter[str] = Counter()
-        self._drained: Deferred[None] | None = None
-        self._drain_limit: IDelayedCall | None = None
+        self.connections: Connections[SmtpSession] = Connections(
+            server=name, limits=limits, clock=clock
+        )
 
     def for_endpoint(self) -> IProtocolFactory:
         """The factory to listen with: this one, inside TLS when that is implicit (RFC 8314)."""
@@ -105,62 +102,34 @@ class SmtpServerFactory(Factory):
         """Make the session of a connection."""
         return SmtpSession(self)
 
-    # --- counting -----------------------------------------------------------------------------
+    # --- connections --------------------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server stops."""
+        return self.connections.draining
 
     def arrived(self, session: SmtpSession, address: str) -> Reply | None:
         """A connection was made.
 
         :returns: why it is to be sent away, or ``None``
         """
-        refusal = self._refusal(address)
-        self._sessions.add(session)
-        self._of_address[address] += 1
-        return refusal
-
-    def _refusal(self, address: str) -> Reply | None:
+        beyond = self.connections.arrived(session, address)
         if self.draining:
             return SHUTTING_DOWN
-        if len(self._sessions) >= self.limits.connections:
-            return self._too_many(address, "connections")
-        return self._refusal_of_address(address)
-
-    def _refusal_of_address(self, address: str) -> Reply | None:
-        if self._of_address[address] >= self.limits.connections_per_address:
-            return self._too_many(address, "connections_per_address")
-        return None
-
-    def _too_many(self, address: str, rule: str) -> Reply:
-        log.info(
-            "refused connection from {address} on {server}: over the limit {rule!r}",
-            address=address,
-            server=self.name,
-            rule=rule,
-        )
-        return TOO_MANY_CONNECTIONS
+        return TOO_MANY_CONNECTIONS if beyond is not None else None
 
     def moved(self, before: str, address: str) -> Reply | None:
         """A connection turned out to be from another address, behind a proxy.
 
         :returns: why it is to be sent away, or ``None``
         """
-        self._forget(before)
-        refusal = self._refusal_of_address(address)
-        self._of_address[address] += 1
-        return refusal
+        beyond = self.connections.moved(before, address)
+        return TOO_MANY_CONNECTIONS if beyond is not None else None
 
     def left(self, session: SmtpSession, address: str) -> None:
         """A connection is over."""
-        self._sessions.discard(session)
-        self._forget(address)
-        if not self._sessions:
-            self._drain_done()
-
-    def _forget(self, address: str) -> None:
-        self._of_address[address] -= 1
-        if self._of_address[address] <= 0:
-            del self._of_address[address]
-
-    # --- the end ------------------------------------------------------------------------------
+        self.connections.left(session, address)
 
     def drain(self, seconds: float) -> Deferred[None]:
         """Begin no transaction any more, and finish those in flight.
@@ -168,27 +137,4 @@ class SmtpServerFactory(Factory):
         :param seconds: how long they may take; then their connections are cut
         :returns: fires when no connection is left
         """
-        if self._drained is not None:
-            return self._drained
-        self.draining = True
-        for session in list(self._sessions):
-            session.shut_down()
-        if not self._sessions:
-            return succeed(None)
-        self._drained = Deferred()
-        self._drain_limit = self.clock.callLater(seconds, self._cut)
-        return self._drained
-
-    def _cut(self) -> None:
-        self._drain_limit = None
-        for session in list(self._sessions):
-            session.drop()
-        self._drain_done()
-
-    def _drain_done(self) -> None:
-        drained, self._drained = self._drained, None
-        if self._drain_limit is not None:
-            self._drain_limit.cancel()
-            self._drain_limit = None
-        if drained is not None:
-            drained.callback(None)
+        return self.connections.drain(seconds)

@@ -53,7 +53,7 @@ class ConnectionTests(SessionCase):
         )
         for session, _, _ in clients:
             self.lose(session)
-        self.assertEqual(len(factory._of_address), 0)
+        self.assertEqual(len(factory.connections._of_address), 0)
 
     def test_counts_are_forgotten(self) -> None:
         """A server that has seen many addresses remembers none of them."""
@@ -61,7 +61,7 @@ class ConnectionTests(SessionCase):
         for number in range(10):
             session, _ = self.connect(factory, f"192.0.2.{number}")
             self.lose(session)
-        self.assertEqual(len(factory._of_address), 0)
+        self.assertEqual(len(factory.connections._of_address), 0)
 
     def test_shared_failures(self) -> None:
         """Who may not guess at one server goes on at the next."""
