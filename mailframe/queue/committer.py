@@ -162,7 +162,7 @@ def as_fault(error: Exception) -> Exception:
 
 
 class InlineCommitter:
-    """Applies each operation at once, where it is called: for the command and for tests."""
+    """Applies each operation at once, where it is called: for tests, which have no thread."""
 
     def __init__(self, open_ledger: Callable[[], Ledger]) -> None:
         self._batches = Batches(open_ledger)

@@ -26,7 +26,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from mailframe.entry import Entry, Event, Notice, QueuedRecipient, Step
+from mailframe.entry import Entry, Event, EventKind, Notice, QueuedRecipient, Step
 from mailframe.guard import PluginFault, as_deferred, ask
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
 from mailframe.outcome import Postponed, Tried, Unroutable
@@ -344,7 +344,7 @@ def _told(
     entry: Entry,
     recipients: Sequence[QueuedRecipient],
     notice: Notice | None,
-    kind: Any,
+    kind: EventKind,
     now: float,
 ) -> list[Event]:
     if notice is None:

@@ -191,10 +191,10 @@ class BatchTests(SynchronousTestCase):
 
 
 class InlineTests(SynchronousTestCase):
-    """The committer of the command."""
+    """The committer without a thread."""
 
     def test_at_once(self) -> None:
-        """The command has no thread to wait for."""
+        """A storage's tests must see each result at once."""
         log: list[str] = []
         committer = InlineCommitter(lambda: FakeLedger(log))  # type: ignore[arg-type, return-value]  # a fake
         self.assertEqual(self.successResultOf(committer.write(add(log, "a"))), "A")
