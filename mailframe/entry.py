@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from mailframe.address import Address
-from mailframe.envelope import Envelope
+from mailframe.envelope import Envelope, Recipient
 from mailframe.reply import Reply
 
 RecipientState: TypeAlias = Literal["pending", "delivered", "relayed", "failed", "redirected"]
@@ -97,6 +97,16 @@ class Entry:
     next_attempt: float
     held: bool = False
     warned: bool = False
+
+    def original(self, index: int) -> Recipient:
+        """The recipient of the envelope that one of the recipients goes back to.
+
+        :param index: its place in ``recipients``; one that a redirect added goes back to the one
+            that was redirected
+        """
+        while (parent := self.recipients[index].parent) is not None:
+            index = parent
+        return self.envelope.recipients[index]
 
     @property
     def pending(self) -> tuple[int, ...]:

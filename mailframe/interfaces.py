@@ -24,7 +24,7 @@ from zope.interface import Attribute, Interface
 
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, Notice, Step
-from mailframe.envelope import Body, Client, Envelope
+from mailframe.envelope import Client, Envelope, Recipient
 from mailframe.outcome import Outcome, Route, Verdict
 
 T = TypeVar("T")
@@ -67,26 +67,30 @@ class Job:
     """One message to hand to some of its recipients, over one route.
 
     :ivar id: the queue id
-    :ivar sender: the reverse-path
+    :ivar envelope: as the message was accepted, with the parameters that the client gave
     :ivar recipients: at least one
+    :ivar originals: the recipient of the envelope that each of them goes back to, in the same
+        order: itself, or the one that was redirected to it
     :ivar routes: the decision for each recipient, in the same order: all `Local`, or all `Relay`
         with equal ``hops``
-    :ivar body: what the client declared
     :ivar size: octets of the content
-    :ivar arrived: when the message was accepted
     :ivar attempt: how often delivery to the most often tried of them was tried before, from 0
     :ivar open: opens the content for reading from its start; may be called more than once
     """
 
     id: str
-    sender: Address | None
+    envelope: Envelope
     recipients: tuple[Address, ...]
+    originals: tuple[Recipient, ...]
     routes: tuple[Route, ...]
-    body: Body
     size: int
-    arrived: float
     attempt: int
     open: Callable[[], Awaitable[IContent]]
+
+    @property
+    def sender(self) -> Address | None:
+        """The reverse-path."""
+        return self.envelope.sender
 
 
 @attrs.frozen(kw_only=True)

@@ -106,10 +106,13 @@ class Delivered:
 
     :ivar where: the mailbox, or the host that took it: ``"mx.example [192.0.2.1]:25"``
     :ivar reply: what the remote server said, or our own words for a local delivery
+    :ivar notifies: it took over to tell the sender of what becomes of the message, where that was
+        asked for (RFC 3461 §5.2.1)
     """
 
     where: str
     reply: Reply
+    notifies: bool = False
 
 
 @attrs.frozen(kw_only=True)

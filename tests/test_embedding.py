@@ -60,7 +60,7 @@ class Sending(ServerTests):
         assert facts.client is not None
         self.assertEqual((facts.client.server, facts.client.protocol), ("local", "local"))
         self.assertIsNone(self.agent.jobs[0].sender)
-        self.assertEqual(self.agent.jobs[0].body, "8BITMIME")
+        self.assertEqual(self.agent.jobs[0].envelope.body, "8BITMIME")
 
     def test_waits(self) -> None:
         """Whoever waits is told when it happens, not before and not much later."""

@@ -123,12 +123,11 @@ class Dispatch:
         recipients = [entry.recipients[index] for index, _ in way]
         job = Job(
             id=entry.id,
-            sender=entry.envelope.sender,
+            envelope=entry.envelope,
             recipients=tuple(recipient.address for recipient in recipients),
+            originals=tuple(entry.original(index) for index, _ in way),
             routes=tuple(route for _, route in way),
-            body=entry.envelope.body,
             size=entry.size,
-            arrived=entry.envelope.arrived,
             attempt=max(recipient.attempts for recipient in recipients),
             open=open_content,
         )

@@ -156,7 +156,9 @@ class MaildirAgent(Service):
     async def deliver(self, job: Job) -> Sequence[Outcome]:
         """See `IDeliveryAgent.deliver`."""
         targets = [
-            _Target(recipient, route.mailbox, delivery_stem(job.arrived, job.id, recipient))
+            _Target(
+                recipient, route.mailbox, delivery_stem(job.envelope.arrived, job.id, recipient)
+            )
             for recipient, route in zip(job.recipients, job.routes, strict=True)
             if isinstance(route, Local)
         ]
@@ -280,8 +282,8 @@ class MaildirAgent(Service):
         """Whether an attempt whose outcome was not recorded may have come before this one."""
         return (
             job.attempt > 0
-            or job.arrived < self._started
-            or self._clock.seconds() - job.arrived > FRESH
+            or job.envelope.arrived < self._started
+            or self._clock.seconds() - job.envelope.arrived > FRESH
         )
 
     def _outcome(self, job: Job, target: _Target, error: Exception | None) -> Outcome:

@@ -256,7 +256,7 @@ class RelayAgent(Service):
         """
         job = attempt.job
         while attempt.unsettled:
-            body = job.body
+            body = job.envelope.body
             if body == "8BITMIME" and not connection.offers("8BITMIME"):
                 ascii_only = await attempt.is_ascii()
                 if ascii_only is None:

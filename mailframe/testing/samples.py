@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from mailframe.address import Address
 from mailframe.envelope import Body, Client, Envelope, Recipient
-from mailframe.interfaces import Facts
-from mailframe.outcome import Permit
+from mailframe.interfaces import Facts, IContent, Job
+from mailframe.outcome import Permit, Route
 
 SENDER = Address.parse("angelo@rosse.example")
 RECIPIENT = Address.parse("jsmith@mindspring.example")
@@ -49,6 +51,33 @@ def make_envelope(
         client=client or make_client(),
         arrived=arrived,
         body=body,
+    )
+
+
+def make_job(
+    routes: tuple[Route, ...],
+    recipients: tuple[Address, ...],
+    open: Callable[[], Awaitable[IContent]],
+    *,
+    envelope: Envelope | None = None,
+    id: str = "q1",
+    size: int = 0,
+    attempt: int = 0,
+) -> Job:
+    """A message to hand to all the recipients of its envelope.
+
+    :param envelope: when ``None``, one to the recipients, by `SENDER`
+    """
+    envelope = envelope or make_envelope(*recipients)
+    return Job(
+        id=id,
+        envelope=envelope,
+        recipients=recipients,
+        originals=envelope.recipients,
+        routes=routes,
+        size=size,
+        attempt=attempt,
+        open=open,
     )
 
 

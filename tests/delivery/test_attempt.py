@@ -7,10 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.delivery.attempt import Attempt
-from mailframe.interfaces import Job
 from mailframe.outcome import Delivered, Postponed, Refused
 from mailframe.reply import Reply
 from mailframe.testing.contents import FakeContent
+from mailframe.testing.samples import make_job
 
 OK = Reply(250, "2.0.0", "ok")
 LATER = Reply(451, "4.3.0", "later")
@@ -29,19 +29,7 @@ class AttemptTests(SynchronousTestCase):
             self.opened += 1
             return FakeContent(content, piece=2)
 
-        return Attempt(
-            Job(
-                id="q1",
-                sender=None,
-                recipients=PEOPLE,
-                routes=(),
-                body="7BIT",
-                size=1,
-                arrived=0.0,
-                attempt=0,
-                open=open_content,
-            )
-        )
+        return Attempt(make_job((), PEOPLE, open_content, size=1))
 
     def test_each_its_own(self) -> None:
         """One recipient's outcome would be reported of another."""

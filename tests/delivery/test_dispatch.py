@@ -163,7 +163,9 @@ class DispatchTests(SynchronousTestCase):
         self.attempt(JSMITH)
         (job,) = self.relay.jobs
         self.assertEqual((job.id, job.sender, job.size), (entry().id, ANGELO, 100))
-        self.assertEqual((job.attempt, job.arrived, job.body), (0, 0.0, "7BIT"))
+        self.assertEqual(
+            (job.attempt, job.envelope.arrived, job.originals), (0, 0.0, job.envelope.recipients)
+        )
         self.assertIsInstance(
             self.successResultOf(Deferred.fromCoroutine(job.open())), BytesContent
         )

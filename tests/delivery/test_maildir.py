@@ -29,6 +29,7 @@ from mailframe.outcome import Delivered, Local, Outcome, Postponed, Refused
 from mailframe.settings_reader import read_table
 from mailframe.testing.contents import FakeContent
 from mailframe.testing.contracts.delivery import DeliveryAgentContract
+from mailframe.testing.samples import make_envelope, make_job
 from mailframe.testing.site import make_site
 from mailframe.testing.threads import in_thread
 from mailframe.units import FilePath
@@ -100,16 +101,18 @@ class AgentCase(SynchronousTestCase):
             self.contents.append(FakeContent(content, fails_after=fails_after))
             return self.contents[-1]
 
-        return Job(
+        return make_job(
+            tuple(Local(mailbox=mailbox, reason="r") for mailbox in mailboxes or recipients),
+            recipients,
+            open_content,
+            envelope=make_envelope(
+                *recipients,
+                sender=sender,
+                arrived=self.clock.seconds() if arrived is None else arrived,
+            ),
             id=id,
-            sender=sender,
-            recipients=recipients,
-            routes=tuple(Local(mailbox=mailbox, reason="r") for mailbox in mailboxes or recipients),
-            body="7BIT",
             size=len(content),
-            arrived=self.clock.seconds() if arrived is None else arrived,
             attempt=attempt,
-            open=open_content,
         )
 
     def deliver(self, job: Job) -> Sequence[Outcome]:

@@ -14,11 +14,13 @@ from zope.interface.verify import verifyObject
 from mailframe.address import Address
 from mailframe.delivery.connection import CLOSING
 from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings, Timeouts
+from mailframe.envelope import Body
 from mailframe.interfaces import IDeliveryAgent, Job
 from mailframe.outcome import Delivered, NextHop, Outcome, Postponed, Refused, Relay
 from mailframe.reply import Reply
 from mailframe.testing.contents import FakeContent
 from mailframe.testing.network import VirtualReactor
+from mailframe.testing.samples import make_envelope, make_job
 from mailframe.testing.site import make_site
 from mailframe.units import Seconds
 from tests.delivery.servers import CLOSE, SILENCE, ScriptedServer
@@ -72,23 +74,25 @@ class RelayCase(SynchronousTestCase):
     def listen(self, server: ScriptedServer, address: str = FIRST, port: int = 25) -> Any:
         return self.reactor.at(address).listenTCP(port, server, interface=address)
 
-    def job(self, *hops: NextHop, recipients: Sequence[Address] = (BOB,), **changes: Any) -> Job:
+    def job(
+        self,
+        *hops: NextHop,
+        recipients: Sequence[Address] = (BOB,),
+        body: Body = "7BIT",
+        **changes: Any,
+    ) -> Job:
         async def open_content() -> FakeContent:
             content = FakeContent(CONTENT)
             self.opened.append(content)
             return content
 
         route = Relay(reason="for the test", hops=hops or (BLU,))
-        job = Job(
-            id="q1",
-            sender=ANGELO,
-            recipients=tuple(recipients),
-            routes=(route,) * len(recipients),
-            body="7BIT",
+        job = make_job(
+            (route,) * len(recipients),
+            tuple(recipients),
+            open_content,
+            envelope=make_envelope(*recipients, sender=ANGELO, arrived=0.0, body=body),
             size=len(CONTENT),
-            arrived=0.0,
-            attempt=0,
-            open=open_content,
         )
         return attrs.evolve(job, **changes)
 

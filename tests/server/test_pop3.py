@@ -8,15 +8,15 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.accounts.realm import make_portal
-from mailframe.address import Address
 from mailframe.delivery.maildir import MaildirSettings, build
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IContent, Job
+from mailframe.interfaces import IContent
 from mailframe.outcome import Delivered, Local
 from mailframe.server.limits import Limits
 from mailframe.server.pop3 import Pop3ServerFactory
 from mailframe.testing.contents import FakeContent
 from mailframe.testing.fakes import FakeAccounts, FakeAuthorisation
+from mailframe.testing.samples import make_envelope, make_job
 from mailframe.testing.site import make_site
 from mailframe.testing.threads import in_thread
 from mailframe.units import FilePath
@@ -186,16 +186,13 @@ class MaildirTests(Pop3Case):
         async def open_content() -> IContent:
             return FakeContent(content)
 
-        job = Job(
+        job = make_job(
+            (Local(mailbox=MARY, reason="r"),),
+            (MARY,),
+            open_content,
+            envelope=make_envelope(MARY, arrived=self.reactor.seconds()),
             id=id,
-            sender=Address("angelo", "rosse.example"),
-            recipients=(MARY,),
-            routes=(Local(mailbox=MARY, reason="r"),),
-            body="8BITMIME",
             size=len(content),
-            arrived=self.reactor.seconds(),
-            attempt=0,
-            open=open_content,
         )
         (outcome,) = self.successResultOf(as_deferred(self.agent.deliver(job)))
         self.assertIsInstance(outcome, Delivered)

@@ -16,7 +16,6 @@ from mailframe.interfaces import (
     IDeliveryAgent,
     IRelayAuthorisation,
     IRoutingPolicy,
-    Job,
 )
 from mailframe.outcome import Delivered, Local, Refused, Unroutable
 from mailframe.reply import Reply
@@ -28,7 +27,7 @@ from mailframe.testing.contracts import (
     RelayAuthorisationContract,
     RoutingPolicyContract,
 )
-from mailframe.testing.samples import RECIPIENT, SENDER, make_client, make_facts
+from mailframe.testing.samples import RECIPIENT, SENDER, make_client, make_facts, make_job
 
 MARY = Address.parse("mary@here.example")
 
@@ -109,16 +108,11 @@ class TroubleTests(SynchronousTestCase):
         async def opened() -> FakeContent:
             return FakeContent(b"Subject: x\r\n\r\n")
 
-        job = Job(
-            id="q1",
-            sender=SENDER,
-            recipients=(MARY, RECIPIENT),
-            routes=(Local(mailbox=MARY, reason="r"), Local(mailbox=RECIPIENT, reason="r")),
-            body="7BIT",
+        job = make_job(
+            (Local(mailbox=MARY, reason="r"), Local(mailbox=RECIPIENT, reason="r")),
+            (MARY, RECIPIENT),
+            opened,
             size=14,
-            arrived=0.0,
-            attempt=0,
-            open=opened,
         )
         self.check(fake, "deliver_trouble", lambda: fake.deliver(job))
         one, two = self.successResultOf(as_deferred(fake.deliver(job)))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
-from mailframe.interfaces import IContent, IDeliveryAgent, Job, StorageFault
+from mailframe.interfaces import IContent, IDeliveryAgent, StorageFault
 from mailframe.outcome import Delivered, Local, Outcome, Postponed, Refused, Route
 from mailframe.testing.contents import FakeContent
 from mailframe.testing.contracts.contract import Contract
-from mailframe.testing.samples import SENDER
+from mailframe.testing.samples import SENDER, make_envelope, make_job
 
 MESSAGE = b"Subject: lunch\r\n\r\nAt one?\r\n.\r\n..dots\r\n\xff\xfe 8bit\r\n"
 
@@ -56,16 +56,15 @@ class DeliveryAgentContract(Contract):
             return content
 
         self._serial = getattr(self, "_serial", 0) + 1
-        job = Job(
+        job = make_job(
+            tuple(self.route(address) for address in addresses),
+            addresses,
+            open_content,
+            envelope=make_envelope(
+                *addresses, sender=sender, arrived=self.reactor.seconds(), body="8BITMIME"
+            ),
             id=f"message{self._serial}",
-            sender=sender,
-            recipients=addresses,
-            routes=tuple(self.route(address) for address in addresses),
-            body="8BITMIME",
             size=len(MESSAGE),
-            arrived=self.reactor.seconds(),
-            attempt=0,
-            open=open_content,
         )
         outcomes = list(self.get(agent.deliver(job=job)))
         self.assertEqual(len(outcomes), len(addresses))
