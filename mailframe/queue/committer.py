@@ -8,6 +8,9 @@ When a batch fails, it is rolled back whole and its operations are applied one b
 transaction of its own, so that one bad operation fails alone. When the sync fails, nobody is told
 that anything was kept; the connection is dropped and opened anew, for a failed sync must never be
 tried again on the same descriptor.
+
+Several processes that share a queue take turns (`mailframe.queue.turns`). A batch is taken off the
+list only when its turn has come, so that it grows while another process writes.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from twisted.python.failure import Failure
 from mailframe.entry import Event
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
 from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.turns import NoTurn, Turn
 
 log = Logger()
 
@@ -188,6 +192,7 @@ class ThreadedCommitter:
     :param call_from_thread: ``reactor.callFromThread``
     :param on_foreign_commit: called in the reactor thread when another process changed the queue
     :param look_every: how often that is looked for while nothing else happens, in seconds
+    :param turn: held while a batch is written
     """
 
     def __init__(
@@ -196,8 +201,10 @@ class ThreadedCommitter:
         call_from_thread: Callable[..., object],
         on_foreign_commit: Callable[[], None],
         look_every: float = 0.5,
+        turn: Turn | None = None,
     ) -> None:
         self._batches = Batches(open_ledger)
+        self._turn: Turn = turn or NoTurn()
         self._call_from_thread = call_from_thread
         self._on_foreign_commit = on_foreign_commit
         self._look_every = look_every
@@ -240,18 +247,17 @@ class ThreadedCommitter:
             with self._condition:
                 if not (self._writes or self._reads or self._closed):
                     self._condition.wait(self._look_every)
-                writes, self._writes[:MAX_BATCH] = self._writes[:MAX_BATCH], []
+                waiting = bool(self._writes)
                 reads, self._reads[:MAX_BATCH] = self._reads[:MAX_BATCH], []
-                # Withdrawn is what was cancelled before its batch began.
-                writes = [waiting for waiting in writes if not waiting[1].called]
                 closed = self._closed
-            if writes:
-                self._finish(writes, writes=True)
+            if waiting:
+                self._write_batch()
             if reads:
-                self._finish(reads, writes=False)
-            if not (writes or reads):
+                self._read_batch(reads)
+            if not (waiting or reads):
                 if closed is not None:
                     self._batches.close()
+                    self._turn.close()
                     self._call_from_thread(closed.callback, None)
                     return
                 seen = self._batches.data_version()
@@ -259,8 +265,19 @@ class ThreadedCommitter:
                     version = seen
                     self._call_from_thread(self._on_foreign_commit)
 
-    def _finish(self, batch: list[_Waiting], writes: bool) -> None:
-        results = self._batches.apply([operation for operation, _ in batch], writes)
+    def _write_batch(self) -> None:
+        with self._turn:
+            with self._condition:
+                batch, self._writes[:MAX_BATCH] = self._writes[:MAX_BATCH], []
+            # Withdrawn is what was cancelled before its batch began.
+            batch = [waiting for waiting in batch if not waiting[1].called]
+            if not batch:
+                return
+            results = self._batches.apply([operation for operation, _ in batch], writes=True)
+        self._call_from_thread(_fire, [deferred for _, deferred in batch], results)
+
+    def _read_batch(self, batch: list[_Waiting]) -> None:
+        results = self._batches.apply([operation for operation, _ in batch], writes=False)
         self._call_from_thread(_fire, [deferred for _, deferred in batch], results)
 
 

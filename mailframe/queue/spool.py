@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from mailframe.queue.ids import id_key, id_text
+from mailframe.queue.turns import WriteTurn
 
 
 class Spool:
@@ -31,6 +32,10 @@ class Spool:
         self._owners = os.path.join(root, "owners")
         for folder in (root, self._incoming, self._large, self._owners):
             os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def turn(self) -> WriteTurn:
+        """The lock by which the processes that share the queue take turns in writing."""
+        return WriteTurn(os.path.join(self.root, "writing.lock"))
 
     # --- large contents --------------------------------------------------------------------------
 
@@ -85,17 +90,33 @@ class Spool:
     def show_alive(self, owner: str) -> int:
         """Hold a lock that ends with this process; returns its descriptor."""
         path = os.path.join(self._owners, owner)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._register():
+            descriptor = os.open(path, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return descriptor
 
     def dead_owners(self) -> list[str]:
         """The owners on this machine whose process has ended without saying goodbye."""
-        return [owner for owner in os.listdir(self._owners) if self._is_dead(owner)]
+        with self._register():
+            return [owner for owner in os.listdir(self._owners) if self._is_dead(owner)]
+
+    @contextlib.contextmanager
+    def _register(self) -> Iterator[None]:
+        """Have the register of owners to oneself: one that is just made is not locked yet, and to
+        see whether a lock is held one has to take it.
+        """
+        register = os.open(self._owners, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(register, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(register)
 
     def _is_dead(self, owner: str) -> bool:
         try:
-            descriptor = os.open(os.path.join(self._owners, owner), os.O_RDWR | os.O_NOFOLLOW)
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(os.path.join(self._owners, owner), flags)
         except OSError:
             return False
         try:

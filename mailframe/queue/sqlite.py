@@ -315,7 +315,9 @@ def build(settings: SqliteSettings, site: Site) -> SqliteStorage:
     def committer(
         open_ledger: Callable[[], Ledger], on_foreign_commit: Callable[[], None]
     ) -> Committer:
-        return ThreadedCommitter(open_ledger, site.reactor.callFromThread, on_foreign_commit)
+        return ThreadedCommitter(
+            open_ledger, site.reactor.callFromThread, on_foreign_commit, turn=spool.turn()
+        )
 
     return SqliteStorage(
         spool=spool,

@@ -20,6 +20,7 @@ from mailframe.queue.committer import (
     ThreadedCommitter,
 )
 from mailframe.queue.ledger import Ledger
+from mailframe.queue.turns import WriteTurn
 from tests.queue.test_ledger import GONE, arrival
 
 
@@ -269,6 +270,34 @@ class ThreadedTests(SynchronousTestCase):
         self.wait(last)
         self.assertNotIn("cancelled", self.log)
         self.assertIn("last", self.log)
+
+    def test_a_batch_grows_until_its_turn_comes(self) -> None:
+        """While another process writes, what is handed in must come to share one sync."""
+        path = self.mktemp()
+        other = WriteTurn(path)
+        committer = ThreadedCommitter(
+            lambda: self.ledger,  # type: ignore[arg-type, return-value]  # a fake
+            lambda function, *args: self.calls.put(lambda: function(*args)),
+            lambda: None,
+            turn=WriteTurn(path),
+        )
+        try:
+            with other:
+                handed_in = [committer.write(add(self.log, word)) for word in "ab"]
+                withdrawn = committer.write(add(self.log, "withdrawn"))
+                withdrawn.addErrback(lambda failure: failure.trap(CancelledError))
+                withdrawn.cancel()
+                self.assertEqual(self.log, [])
+            self.wait(handed_in[-1])
+            self.assertEqual(self.log, ["begin", "a", "b", "commit"])
+            with other:
+                alone = committer.write(add(self.log, "alone"))
+                alone.addErrback(lambda failure: failure.trap(CancelledError))
+                alone.cancel()
+        finally:
+            self.wait(committer.close())
+            other.close()
+        self.assertNotIn("alone", self.log)
 
     def test_nothing_is_told_before_the_commit(self) -> None:
         """250 must come from the commit and from nowhere else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 
@@ -97,3 +98,34 @@ class SpoolTests(SynchronousTestCase):
         self.spool.bury("one")
         self.spool.bury("one")
         self.assertEqual(self.spool.dead_owners(), [])
+
+    def test_nobody_looks_while_an_owner_is_entered(self) -> None:
+        """An owner that isn't locked yet would be taken for dead, or find its lock taken."""
+        register = os.open(f"{self.root}/owners", os.O_RDONLY)
+        self.addCleanup(os.close, register)
+        flock, looked = fcntl.flock, []
+
+        def noted(descriptor: int, operation: int) -> None:
+            flock(descriptor, operation)
+            if operation & fcntl.LOCK_NB:
+                with self.assertRaises(BlockingIOError):
+                    flock(register, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                looked.append(descriptor)
+
+        self.patch(fcntl, "flock", noted)
+        os.close(self.spool.show_alive("one"))
+        self.assertEqual(self.spool.dead_owners(), ["one"])
+        self.assertEqual(len(looked), 2)
+
+    def test_turn(self) -> None:
+        """Processes with the same queue must wait for each other, those with another not."""
+        one, same = self.spool.turn(), Spool(self.root).turn()
+        other = Spool(os.path.abspath(self.mktemp())).turn()
+        lock = os.open(f"{self.root}/writing.lock", os.O_RDONLY)
+        self.addCleanup(os.close, lock)
+        with one, other, self.assertRaises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with same:
+            pass
+        for turn in (one, same, other):
+            turn.close()
