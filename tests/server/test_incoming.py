@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.envelope import Client
+from mailframe.guard import as_deferred
 from mailframe.interfaces import StorageFault, StorageFull, UnknownMessage
 from mailframe.outcome import Permit
 from mailframe.reply import Reply
@@ -43,7 +44,8 @@ class IncomingTests(SynchronousTestCase):
 
     def end(self, incoming: Incoming, refusal: Reply | None = None) -> Deferred[Reply]:
         """The end of the content."""
-        return Deferred.fromCoroutine(incoming.end(refusal))
+        answer = incoming.end(refusal)
+        return succeed(answer) if isinstance(answer, Reply) else as_deferred(answer)
 
     def run_on(self, coroutine: Coroutine[Any, Any, None] | None) -> Deferred[None]:
         """Wait for room."""
