@@ -185,14 +185,15 @@ async def hand_over(
     """
     now = site.reactor.seconds()
     message = prepared(content, site.hostname, now, site.random)
+    reverse_path = _address(sender) if sender else None
+    addresses = [_address(recipient) for recipient in recipients]
     envelope = Envelope(
-        sender=_address(sender) if sender else None,
-        recipients=tuple(
-            Recipient(address=_address(recipient), evidence=_EVIDENCE) for recipient in recipients
-        ),
+        sender=reverse_path,
+        recipients=tuple(Recipient(address=address, evidence=_EVIDENCE) for address in addresses),
         client=_LOCAL_CLIENT,
         arrived=now,
         body="7BIT" if message.isascii() else "8BITMIME",
+        smtputf8=not all(each.is_ascii for each in (reverse_path, *addresses) if each),
     )
     sink = storage.receive(envelope=envelope)
     trace = received(_LOCAL_CLIENT, site.hostname, sink.id, envelope.recipients, now)

@@ -23,10 +23,11 @@ from collections.abc import Iterable
 
 import attrs
 
+from mailframe import unicode_names
 from mailframe.address import Address, AddressError, normal_domain
 
 ALLOWED = '"*", "<>", "user@domain", "*@domain", "*@*.domain"'
-_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
+_LOCAL = re.compile(r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f])+")
 
 
 @attrs.frozen
@@ -64,6 +65,11 @@ class AddressPattern:
                 raise AddressError(f"for every mailbox of the domain write *@{domain}")
             if not _LOCAL.fullmatch(local):
                 raise AddressError("the local part holds a character that needs quoting")
+            if not local.isascii():
+                reason = unicode_names.fault(local)
+                if reason:
+                    raise AddressError(f"the local part {reason}")
+            local = unicode_names.composed(local)
             return cls(text, local.lower(), _domain_pattern(domain))
         except AddressError as error:
             raise ValueError(

@@ -11,7 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).parent.parent
 
 # Each level may import those before it. Within the rooms, a room may import only itself.
-VALUES = ("address", "reply", "outcome", "envelope", "entry", "units", "config_errors", "patterns")
+VALUES = (
+    "unicode_names",
+    "address",
+    "reply",
+    "outcome",
+    "envelope",
+    "entry",
+    "units",
+    "config_errors",
+    "patterns",
+)
 SEAMS = ("interfaces", "guard", "plugin")
 ROOMS = ("wire", "queue", "delivery", "routing", "authorisation", "accounts")
 SERVER = ("server",)

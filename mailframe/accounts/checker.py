@@ -76,12 +76,12 @@ class Argon2Checker:
         fits = await self._turns.run(self._in_thread, self._passwords.verify, login.hash, octets)
         if not fits or login.address is None:
             raise UnauthorizedLogin("wrong user name or password")
-        return str(login.address).encode("ascii")
+        return str(login.address).encode()
 
 
 def _address(username: object) -> Address | None:
     try:
-        text = username.decode("ascii") if isinstance(username, bytes) else str(username)
+        text = username.decode() if isinstance(username, bytes) else str(username)
         return Address.parse(text)
     except (UnicodeDecodeError, AddressError):
         return None

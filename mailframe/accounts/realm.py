@@ -5,30 +5,40 @@ Any `ICredentialsChecker` will do whose avatar id is an account's address.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import attrs
-from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
+from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer, providedBy
+from zope.interface import Interface, implementer
 
+from mailframe.accounts.any_checker import AnyChecker
+from mailframe.accounts.scram_logins import ScramLogins
 from mailframe.address import Address
+from mailframe.credentials import IScramCredentials
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IAccounts, IMailboxStore, IMailUser
 
 Avatar: TypeAlias = tuple[type[Interface], object, Callable[[], None]]
 
 
-def make_portal(accounts: IAccounts, mailboxes: IMailboxStore | None) -> Portal:
+def make_portal(
+    accounts: IAccounts,
+    mailboxes: IMailboxStore | None,
+    secret: Callable[[], bytes] = lambda: os.urandom(32),
+) -> Portal:
     """The portal through which clients log in.
 
     :param accounts: whose checkers verify the credentials
     :param mailboxes: where mailboxes are opened; ``None`` when there are none that can be read
+    :param secret: gives the secret from which SCRAM's salts of unknown logins are made; the answers
+        to them are the same for as long as it is
     :returns: a portal whose avatars are `IMailUser` and, with mailboxes, `IMailboxPOP3`. Logging
         out of a mailbox closes it, when it has a method ``close``
     """
@@ -37,7 +47,10 @@ def make_portal(accounts: IAccounts, mailboxes: IMailboxStore | None) -> Portal:
     for interface in dict.fromkeys(i for c in checkers for i in c.credentialInterfaces):
         # A portal keeps only the last of several checkers for the same kind of credentials.
         able = [checker for checker in checkers if interface in checker.credentialInterfaces]
-        portal.registerChecker(able[0] if len(able) == 1 else AnyChecker(able), interface)
+        if interface is IScramCredentials:
+            portal.registerChecker(ScramLogins(able, secret), interface)
+        else:
+            portal.registerChecker(able[0] if len(able) == 1 else AnyChecker(able), interface)
     return portal
 
 
@@ -66,7 +79,7 @@ class MailRealm:
         """
         if avatarId is ANONYMOUS:
             raise UnauthorizedLogin("nobody logs in without a name here")
-        text = avatarId.decode("ascii") if isinstance(avatarId, bytes) else avatarId
+        text = avatarId.decode() if isinstance(avatarId, bytes) else avatarId
         address = Address.parse(text)
         for interface in interfaces:
             if interface is IMailUser:
@@ -74,33 +87,6 @@ class MailRealm:
             if interface is IMailboxPOP3 and self._mailboxes is not None:
                 return _open(self._mailboxes, address)
         raise NotImplementedError(f"no avatar for {interfaces!r}")
-
-
-@implementer(ICredentialsChecker)
-class AnyChecker:
-    """Several checkers for the same kind of credentials, any of which may know them."""
-
-    def __init__(self, checkers: Sequence[ICredentialsChecker]) -> None:
-        self._checkers = checkers
-        self.credentialInterfaces = tuple(
-            dict.fromkeys(i for checker in checkers for i in checker.credentialInterfaces)
-        )
-
-    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        """The answer of the first that takes the credentials.
-
-        :returns: fails with `UnauthorizedLogin` when none does; any other failure ends the search
-        """
-        return Deferred.fromCoroutine(self._search(credentials))
-
-    async def _search(self, credentials: Any) -> Any:
-        for checker in self._checkers:
-            if any(each in providedBy(credentials) for each in checker.credentialInterfaces):
-                try:
-                    return await maybeDeferred(checker.requestAvatarId, credentials)
-                except UnauthorizedLogin:
-                    continue
-        raise UnauthorizedLogin("wrong user name or password")
 
 
 def _open(mailboxes: IMailboxStore, address: Address) -> Deferred[Avatar]:

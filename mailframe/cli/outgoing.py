@@ -140,10 +140,12 @@ def missing_fields(
     # The standard library quotes and encodes (RFC 2047) a display name as is needed.
     from email.utils import formataddr
 
+    # It takes only ASCII for the address; with another the header section is UTF-8 (RFC 6532).
+    named = formataddr((full_name, "x@x")).removesuffix("<x@x>") + f"<{sender}>"
     wanted: Sequence[tuple[str, str]] = (
-        ("From", formataddr((full_name, str(sender)))),
+        ("From", named if full_name else str(sender)),
         ("Date", date),
         ("Message-ID", message_id),
     )
     lines = [f"{name}: {value}\r\n" for name, value in wanted if not message.has(name.lower())]
-    return "".join(lines).encode("ascii")
+    return "".join(lines).encode()

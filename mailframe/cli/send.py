@@ -152,6 +152,7 @@ async def put(parts: Parts, letter: Letter) -> str:
         client=CLIENT,
         arrived=now,
         body=letter.message.body,
+        smtputf8=not all(each.is_ascii for each in (letter.sender, *letter.recipients) if each),
     )
     sink = parts.queue.part.receive(envelope=envelope)
     try:

@@ -15,7 +15,7 @@ HEAD = 65536  # octets of a message's beginning that are searched for a loop
 
 def headers(sender: Address | None, recipient: Address) -> bytes:
     """What the final delivery puts first: Return-Path (RFC 5321 §4.4) and Delivered-To."""
-    return f"Return-Path: <{sender or ''}>\nDelivered-To: {recipient}\n".encode("ascii")
+    return f"Return-Path: <{sender or ''}>\nDelivered-To: {recipient}\n".encode()
 
 
 def was_delivered_to(beginning: bytes, recipient: Address) -> bool:
@@ -27,7 +27,7 @@ def was_delivered_to(beginning: bytes, recipient: Address) -> bool:
     section = (b"\r\n" + beginning[: end if end >= 0 else HEAD]).lower()
     if b"\r\ndelivered-to:" not in section:
         return False
-    address = re.escape(str(recipient).lower().encode("ascii"))
+    address = re.escape(str(recipient).lower().encode())
     return bool(re.search(rb"\r\ndelivered-to:[ \t]*" + address + rb"[ \t]*(?:\r|\Z)", section))
 
 

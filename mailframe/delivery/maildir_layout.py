@@ -96,8 +96,8 @@ def _check_component(part: str) -> None:
 
 
 def encode(text: str) -> str:
-    """Printable ASCII as part of a file name; different texts give different names."""
-    safe = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text)
+    """Any text as part of a file name, in ASCII; different texts give different names."""
+    safe = _UNSAFE.sub(lambda match: "".join(f"%{o:02X}" for o in match[0].encode()), text)
     return "%2E" + safe[1:] if safe.startswith(".") else safe
 
 

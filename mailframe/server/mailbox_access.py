@@ -84,9 +84,7 @@ class MailboxAccess:
             return refusal
         try:
             _, mailbox, log_out = await self.ask(
-                lambda: self._portal.realm.requestAvatar(
-                    str(address).encode("ascii"), None, IMailboxPOP3
-                ),
+                lambda: self._portal.realm.requestAvatar(str(address).encode(), None, IMailboxPOP3),
                 MailboxInUse,
             )
         except MailboxInUse:

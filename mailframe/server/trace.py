@@ -36,7 +36,7 @@ def received(
     customer = _customer(recipients)
     only = recipients[0].address if len(recipients) == 1 else None
     text = f"{_opening(client, by)} id {id}{customer}{_for(only)};\r\n\t{_date(int(now))}\r\n"
-    return text.encode("ascii")
+    return text.encode()
 
 
 @lru_cache(maxsize=1024)

@@ -165,7 +165,7 @@ class FakeAccounts:
 
     def _log_in(self, credentials: Any) -> bytes:
         for address, password in self.passwords.items():
-            user = str(address).encode("ascii")
+            user = str(address).encode()
             if user == credentials.username and credentials.checkPassword(password):
                 return user
         raise UnauthorizedLogin

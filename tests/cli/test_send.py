@@ -102,8 +102,17 @@ class Sending(SendCase):
             self.patch(getpass, "getuser", lambda user=user: user)
             id = self.send(JSMITH)
             self.assertEqual(self.document("queue", "show", id)["sender"], expected)
-        self.patch(getpass, "getuser", lambda: "\u00e9")
+        self.patch(getpass, "getuser", lambda: "")
         self.send(JSMITH, status=2)
+
+    def test_internationalised(self) -> None:
+        """A user with an umlaut in the name could not send, or no server would be told of it."""
+        id = self.send("-f", "j\u00f6rg@rosse.example", "-F", "J\u00f6rg", JSMITH)
+        self.assertIn(
+            "From: =?utf-8?b?SsO2cmc=?= <j\u00f6rg@rosse.example>\r\n".encode(), self.content(id)
+        )
+        id = self.send("-f", "j\u00f6rg@rosse.example", JSMITH)
+        self.assertIn("From: j\u00f6rg@rosse.example\r\n".encode(), self.content(id))
 
     def test_null_sender_has_a_from(self) -> None:
         """A bounce made by a program would have no author."""

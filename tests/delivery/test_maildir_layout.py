@@ -23,7 +23,9 @@ from mailframe.delivery.maildir_layout import (
 )
 
 LOCAL_PARTS = st.text(
-    st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=99
+    st.characters(min_codepoint=0x20, max_codepoint=0x7E) | st.sampled_from("\u00e9\u7528"),
+    min_size=1,
+    max_size=99,
 )
 HOSTILE = (
     *("..", ".", "../../etc/passwd", "..%2f..%2fetc", "%2e%2e", "a/b", "/etc", ".hidden", "a:2,S"),
@@ -63,6 +65,7 @@ class PathTests(SynchronousTestCase):
     @example(".", "%2E")
     @example("/", "%2F")
     @example("a%2Fb", "a/b")
+    @example("\u00e90", "\u0e90")
     def test_each_its_own(self, one: str, other: str) -> None:
         """Two accounts share a mailbox."""
         self.assertEqual(encode(one) == encode(other), one == other)
