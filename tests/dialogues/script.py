@@ -19,6 +19,7 @@
 - A reply that is expected may end in ``...``, which stands for any text and any further lines.
 - ``TLS`` is where TLS begins.
 - ``each: a | b | c`` plays the dialogue for each of the values, put in the place of ``{x}``.
+- ``cuts: none`` is for what means something else in several segments.
 - Any other ``name: value`` means what the test that plays the file makes of it.
 """
 
@@ -119,6 +120,11 @@ def cuts(octets: bytes, rounds: int = 8) -> Iterator[list[bytes]]:
             pieces.append(left[:size])
             left = left[size:]
         yield pieces
+
+
+def rounds(script: Script) -> range:
+    """Which of the ways to cut are to be tried."""
+    return range(1 if script.settings.get("cuts") == "none" else 10)
 
 
 def replies(octets: bytes) -> list[str]:

@@ -6,8 +6,7 @@ octet, and cut at random. The replies must be the same each time, and so must wh
 Settings of these files: ``server`` has the options of the listening server and its limits, and
 ``client=`` the client's address; ``kept`` is how many messages are in the queue at the end,
 ``content`` the content of the last one, and ``connection`` says whether it is ``open``, ``closed``
-or ``dropped``. With ``greeting: late`` the greeting is given only when the client has spoken; with
-``cuts: none`` the dialogue means something else when it is cut, and is not.
+or ``dropped``. With ``greeting: late`` the greeting is given only when the client has spoken.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from mailframe.reply import Reply
 from mailframe.wire.smtp_events import Authenticate, EndOfData, Event, Mail, Rcpt, StartTls
 from mailframe.wire.smtp_extensions import Offer
 from mailframe.wire.smtp_receiver import Receiver
-from tests.dialogues.script import Script, cuts, fits, replies, scripts, unescaped
+from tests.dialogues.script import Script, cuts, fits, replies, rounds, scripts, unescaped
 from tests.server.test_smtp_session import SessionCase
 from tests.wire.dialogue import Player
 
@@ -46,11 +45,6 @@ def segments(script: Script) -> list[tuple[bytes, list[str]]]:
         else:
             expected.extend(turn.lines)
     return parts
-
-
-def rounds(script: Script) -> range:
-    """Which of the ways to cut are to be tried."""
-    return range(1 if script.settings.get("cuts") == "none" else 10)
 
 
 def limits(script: Script) -> dict[str, int]:
