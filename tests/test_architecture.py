@@ -13,6 +13,9 @@ ROOT = Path(__file__).parent.parent
 # Each level may import those before it. Within the rooms, a room may import only itself.
 VALUES = (
     "unicode_names",
+    "preparation",
+    "scram",
+    "channel_binding",
     "address",
     "reply",
     "outcome",
@@ -22,7 +25,7 @@ VALUES = (
     "config_errors",
     "patterns",
 )
-SEAMS = ("interfaces", "guard", "plugin")
+SEAMS = ("credentials", "interfaces", "guard", "plugin")
 ROOMS = ("wire", "queue", "delivery", "routing", "authorisation", "accounts")
 SERVER = ("server",)
 MAY_USE_WIRE = ("delivery",)
