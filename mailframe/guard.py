@@ -6,8 +6,8 @@ a `PluginFault` that names it; the caller turns that into a 4yz for this one tra
 
 from __future__ import annotations
 
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -57,26 +57,73 @@ async def ask(
     :raises PluginFault: it raised, took too long or answered with another type; logged already
     :raises CancelledError: the one who asks was cancelled, which is no fault of the plugin's
     """
+    answer = asked(plugin, expected, clock, seconds, call, answers, late)
+    return await answer if isinstance(answer, Deferred) else answer
+
+
+def asked(
+    plugin: str,
+    expected: tuple[type, ...],
+    clock: IReactorTime,
+    seconds: float,
+    call: Callable[[], Awaitable[T]],
+    answers: tuple[type[Exception], ...] = (),
+    late: Callable[[T | Failure], None] | None = None,
+) -> T | Deferred[T]:
+    """The same as `ask`, for those who can do without a coroutine.
+
+    :returns: an answer that is there at once; or a Deferred of it, which fails as `ask` raises
+    """
     try:
-        deferred = as_deferred(call())
-        if deferred.called and not deferred.paused:
-            answer = await deferred
-        else:
-            answer = await _limited(plugin, deferred, clock, seconds, late)
-    except _TimeIsOver:
-        raise fault(plugin, f"did not answer within {seconds:g} s") from None
-    except _Withdrawn:
-        raise CancelledError from None
+        answer = started(call())
+        if isinstance(answer, Deferred) and answer.called and not answer.paused:
+            answer = _result(answer)
     except answers:
         raise
-    except (CancelledError, DeferredTimeout) as error:
-        raise fault(plugin, f"raised {type(error).__name__}") from None
     except Exception as error:
-        log.failure("plugin {plugin} failed", plugin=plugin)
-        raise PluginFault(plugin, f"raised {type(error).__name__}") from error
+        raise _translated(plugin, error, seconds) from error
+    if not isinstance(answer, Deferred):
+        return _checked(plugin, expected, answer)
+
+    def failed(failure: Failure) -> T | Failure:
+        assert failure.value is not None
+        if isinstance(failure.value, answers):
+            return failure
+        raise _translated(plugin, failure.value, seconds) from failure.value
+
+    limited = _limited(plugin, answer, clock, seconds, late)
+    if expected:
+        limited.addCallbacks(lambda answer: _checked(plugin, expected, answer), failed)
+    else:
+        limited.addErrback(failed)
+    return limited
+
+
+def _result(fired: Deferred[T]) -> T:
+    """What a Deferred that has fired holds."""
+    result = fired.result
+    if isinstance(result, Failure):
+        fired.addErrback(lambda _: None)  # taken notice of here
+        result.raiseException()
+    return result  # type: ignore[return-value]  # Twisted doesn't say that it is a T now
+
+
+def _checked(plugin: str, expected: tuple[type, ...], answer: T) -> T:
     if expected and not isinstance(answer, expected):
         raise fault(plugin, f"answered with {type(answer).__name__}")
     return answer
+
+
+def _translated(plugin: str, error: BaseException, seconds: float) -> Exception:
+    """What the one who asks is to be told of an error."""
+    if isinstance(error, _TimeIsOver):
+        return fault(plugin, f"did not answer within {seconds:g} s")
+    if isinstance(error, _Withdrawn):
+        return CancelledError()
+    if not isinstance(error, CancelledError | DeferredTimeout):
+        log.failure("plugin {plugin} failed", Failure(error), plugin=plugin)  # type: ignore[no-untyped-call]  # Twisted's
+        return PluginFault(plugin, f"raised {type(error).__name__}")
+    return fault(plugin, f"raised {type(error).__name__}")
 
 
 class _TimeIsOver(Exception):
@@ -143,40 +190,79 @@ def _is_cancelled(result: object) -> bool:
 
 
 def as_deferred(awaitable: Awaitable[T]) -> Deferred[T]:
-    """The awaitable as a Deferred, whichever of the two kinds it is.
+    """The awaitable as a Deferred, whichever of the two kinds it is; a coroutine begins at once."""
+    try:
+        answer = started(awaitable)
+    except Exception as error:
+        return fail(error)
+    if isinstance(answer, Deferred):
+        return answer
+    return succeed(answer)
 
-    A coroutine is begun at once. Most are over with their first step, and those are spared the
-    price of what drives a coroutine that waits: this is on the way of every recipient and message.
+
+def started(awaitable: Awaitable[T]) -> T | Deferred[T]:
+    """Begin to wait for an awaitable, whichever of the two kinds it is.
+
+    Most coroutines are over with their first step, and those are spared the price of what drives
+    one that waits: this is on the way of every recipient and message. They run in a context of
+    their own (`contextvars`), as those do that Twisted drives.
+
+    :returns: what a coroutine returned at once; or a Deferred, maybe fired
+    :raises Exception: what a coroutine raised at once
     """
     if isinstance(awaitable, Deferred):
         return awaitable
     coroutine = cast(Coroutine[Deferred[Any], Any, T], awaitable)
+    context = copy_context()
     try:
-        waiting = coroutine.send(None)
+        waiting = context.run(coroutine.send, None)
     except StopIteration as stop:
         result: T = stop.value
-        return succeed(result)
-    except Exception as error:
-        return fail(error)
-    return Deferred.fromCoroutine(_resumed(coroutine, waiting))
+        return result
+    driven: _Driven[T] = _Driven(coroutine, context)
+    driven.wait(waiting)
+    return driven
 
 
-@types.coroutine
-def _resumed(
-    coroutine: Coroutine[Deferred[Any], Any, T], waiting: Deferred[Any]
-) -> Generator[Deferred[Any], Any, T]:
-    """Go on with a coroutine that was begun and waits for a Deferred."""
-    while True:
+class _Driven(Deferred[T]):
+    """Fires with the result of a coroutine that was begun and waits for a Deferred.
+
+    The same as `Deferred.fromCoroutine` does, for one that has taken its first step already.
+    """
+
+    def __init__(self, coroutine: Coroutine[Deferred[Any], Any, T], context: Context) -> None:
+        super().__init__()
+        self._coroutine = coroutine
+        self._context = context
+        self._waiting: Deferred[Any] | None = None
+
+    def wait(self, waiting: Deferred[Any]) -> None:
+        """Go on when a Deferred has fired."""
+        self._waiting = waiting
+        waiting.addBoth(self._go_on)
+
+    def _go_on(self, result: Any) -> None:
+        # A Deferred that the coroutine awaits gives its result by itself, when it is asked again.
+        self._waiting = None
         try:
-            try:
-                value = yield waiting
-            except Exception as error:
-                waiting = coroutine.throw(error)
+            if isinstance(result, Failure):
+                error = cast(BaseException, result.value)
+                waiting = self._context.run(lambda: self._coroutine.throw(error))
             else:
-                waiting = coroutine.send(value)
+                waiting = self._context.run(self._coroutine.send, result)
         except StopIteration as stop:
-            result: T = stop.value
-            return result
+            self.callback(stop.value)
+        except Exception as error:
+            self.errback(error)
+        else:
+            self.wait(waiting)
+
+    def cancel(self) -> None:
+        """Cancel what the coroutine waits for; it may clean up, or refuse, before it answers."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        else:
+            super().cancel()
 
 
 def fault(plugin: str, reason: str) -> PluginFault:

@@ -13,13 +13,17 @@ from functools import lru_cache
 import attrs
 
 MAX_LINE = 512  # octets of a reply line with CRLF, RFC 5321 §4.5.3.1.5
+_SHORT = MAX_LINE - 2 - 4 - 10  # octets of text that fit whatever the status is
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
 def _printable_lines(text: str | Iterable[str]) -> tuple[str, ...]:
-    lines = (text,) if isinstance(text, str) else text
-    return tuple(_UNPRINTABLE.sub("?", line) for line in lines) or ("",)
+    lines = (text,) if isinstance(text, str) else tuple(text)
+    together = "".join(lines)
+    if together.isascii() and together.isprintable():
+        return lines or ("",)
+    return tuple(_UNPRINTABLE.sub("?", line) for line in lines)
 
 
 @attrs.frozen
@@ -64,6 +68,10 @@ class Reply:
 
     def encode(self) -> bytes:
         """The reply as it goes over the wire, each line within 512 octets, with its CRLF."""
+        text = self.text
+        if len(text) == 1 and len(text[0]) <= _SHORT:
+            words = f"{self.code} {self.status} " if self.status else f"{self.code} "
+            return f"{words}{text[0]}\r\n".encode("ascii")
         return _encode(self)
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.defer import Deferred
@@ -100,20 +100,25 @@ class Sink:
         while octets:
             octets = octets[self._file.write(octets) :]
 
-    async def commit(self) -> None:
+    def commit(self) -> Awaitable[None]:
         """Fires when it would survive a power cut."""
         if self._size <= self._storage.inline:
-            arrival = self._arrival(b"".join(self._pieces))
-        else:
-            await self._publish()
-            arrival = self._arrival(None)
-        self._ended = True
+            return self._keep(b"".join(self._pieces))
+        return self._commit_file()
+
+    async def _commit_file(self) -> None:
+        await self._publish()
         try:
-            await self._storage.committer.write(Keep(arrival))
+            await self._keep(None)
         except StorageFault:
             self._discard()
             raise
-        self._storage.kept(arrival)
+
+    def _keep(self, content: bytes | None) -> Deferred[None]:
+        self._ended = True
+        arrival = self._arrival(content)
+        kept: Deferred[None] = self._storage.committer.write(Keep(arrival))
+        return kept.addCallback(lambda _: self._storage.kept(arrival))
 
     def _arrival(self, content: bytes | None) -> Arrival:
         return Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)

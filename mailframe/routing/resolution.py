@@ -145,6 +145,8 @@ class Router:
             )
         if isinstance(found, Account):
             self._need(self._accounts_name, [found.address], Address)
+            if found.address == route.mailbox:
+                return route
             return attrs.evolve(route, mailbox=found.address)
         self._need(self._accounts_name, found.addresses, Address)
         return Redirect(

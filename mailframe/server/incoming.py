@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -122,7 +123,7 @@ class Incoming:
         except (StorageFault, guard.PluginFault) as error:
             self._storage_failed(error)
 
-    async def end(self, refusal: Reply | None = None) -> Reply:
+    def end(self, refusal: Reply | None = None) -> Reply | Awaitable[Reply]:
         """The content is complete: have it kept.
 
         :param refusal: why it must not be kept all the same; the wire layer's judgement
@@ -133,13 +134,22 @@ class Incoming:
         if self._sink is not None and self._trace:
             waiting = self._pass_on(b"")
             if waiting is not None:
-                await waiting
+                return self._end_after(waiting)
+        return self._commit()
+
+    async def _end_after(self, room: Awaitable[None]) -> Reply:
+        await room
+        answer = self._commit()
+        return await answer if isinstance(answer, Deferred) else answer
+
+    def _commit(self) -> Reply | Deferred[Reply]:
         if self._refusal is not None:
             return self._refusal
         sink, self._sink = self._sink, None
         assert sink is not None
         try:
-            await guard.ask(
+            # Not awaited: this is on the way of every message, and a coroutine has its price.
+            committed = guard.asked(
                 self._storage_name,
                 (),
                 self._clock,
@@ -150,10 +160,22 @@ class Incoming:
                 self._committed_late,
             )
         except (StorageFault, guard.PluginFault) as error:
-            # Nobody is told no who left while the storage took its time.
-            if isinstance(error, StorageFault) or not self._left:
-                self._storage_failed(error)
-            return self._refusal or FAULT
+            return self._not_committed(error)
+        if isinstance(committed, Deferred):
+            return committed.addCallbacks(
+                self._acknowledge, lambda failure: self._not_committed(failure.value)
+            )
+        return self._acknowledge(None)
+
+    def _not_committed(self, error: BaseException) -> Reply:
+        if not isinstance(error, StorageFault | guard.PluginFault):
+            raise error
+        # Nobody is told no who left while the storage took its time.
+        if isinstance(error, StorageFault) or not self._left:
+            self._storage_failed(error)
+        return self._refusal or FAULT
+
+    def _acknowledge(self, _: object) -> Reply:
         self._log_acceptance()
         return Reply(250, "2.0.0", f"queued as {self._id}")
 

@@ -12,7 +12,7 @@ that has to be waited for (a plugin, a commit) suspends `_advance`; `_answered` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.envelope import Client
-from mailframe.guard import as_deferred
+from mailframe.guard import started
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.admission import Transaction
 from mailframe.server.authentication import Authentication
@@ -59,7 +59,7 @@ BROKEN = Reply(421, "4.3.0", "fault here, closing the connection")
 MAX_UNPARSED = 65536  # octets that may wait for an answer before reading is paused
 LINGER = 30.0  # seconds that a closing connection has to take the last octets
 
-Answer: TypeAlias = Reply | Coroutine[Any, Any, Reply | None] | None
+Answer: TypeAlias = Reply | Awaitable[Reply | None] | None
 
 
 @implementer(IPushProducer)
@@ -192,14 +192,10 @@ class SmtpSession(Protocol):
             try:
                 answer = _ANSWERS[type(event)](self, event)
                 if answer is not None and not isinstance(answer, Reply):
-                    running = as_deferred(answer)
-                    if not running.called:
-                        self._suspend(event, running)
+                    answer = started(answer)
+                    if isinstance(answer, Deferred):
+                        self._suspend(event, answer)
                         return
-                    answer = running.result
-                    if isinstance(answer, Failure):
-                        running.addErrback(lambda _: None)  # taken notice of here
-                        answer = self._fault(event, answer)
             except Exception as error:
                 answer = self._fault(event, Failure(error))  # type: ignore[no-untyped-call]  # Twisted leaves it bare
             if answer is not None:
