@@ -32,6 +32,21 @@ EventKind: TypeAlias = Literal[
 
 
 @attrs.frozen(kw_only=True)
+class Ready:
+    """A recipient's copy lies beside its mailbox, whole and synced, and is being put into it.
+
+    Recorded before that is done, so that after a crash the agent can tell from whether the copy
+    still lies there whether it was done (`mailframe.interfaces.Job.record_ready`).
+
+    :ivar mailbox: the account whose mailbox it is
+    :ivar since: POSIX seconds UTC
+    """
+
+    mailbox: Address
+    since: float
+
+
+@attrs.frozen(kw_only=True)
 class QueuedRecipient:
     """Where one recipient of a queued message stands.
 
@@ -41,6 +56,7 @@ class QueuedRecipient:
     :ivar last_reply: what was said at the last attempt, or ``None`` before the first
     :ivar where: the host or mailbox of the last attempt, or ``""``
     :ivar parent: the index of the recipient that was redirected to this one, or ``None``
+    :ivar ready: its copy is being put into a mailbox, or was when an attempt was cut off
     """
 
     address: Address
@@ -49,6 +65,7 @@ class QueuedRecipient:
     last_reply: Reply | None = None
     where: str = ""
     parent: int | None = None
+    ready: Ready | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -128,16 +145,18 @@ class Notice:
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """What one attempt changes: recorded whole or not at all.
+    """What one attempt changes, or a part of it: recorded whole or not at all.
 
     :ivar recipients: the recipients after the step
     :ivar next_attempt: POSIX seconds UTC, or ``None`` when every recipient is settled and the
         message leaves the queue
     :ivar warned: whether the delay warning has been sent, this step included
     :ivar events: what to add to the history
+    :ivar goes_on: the attempt is not over: the lease stays, and ``next_attempt`` with it
     """
 
     recipients: tuple[QueuedRecipient, ...]
     next_attempt: float | None
     warned: bool
     events: tuple[Event, ...]
+    goes_on: bool = False

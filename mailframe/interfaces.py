@@ -256,7 +256,9 @@ class IQueueStorage(Interface):
     def settle(id: str, owner: str, step: Step, notices: Sequence[Notice]) -> Awaitable[None]:
         """Record one step, end the lease and queue the notices: all of it in one atomic step.
 
-        When ``step.next_attempt`` is ``None`` the message leaves the queue; its history stays.
+        When ``step.next_attempt`` is ``None`` the message leaves the queue; its history stays. When
+        ``step.goes_on`` the lease stays, and the message with it. Fires only when what was recorded
+        would survive a power cut.
 
         :raises LeaseLost: ``owner`` does not hold the lease any more; nothing was changed
         :raises StorageFault: nothing was changed

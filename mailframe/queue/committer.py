@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailframe.entry import Event
+from mailframe.entry import Event, QueuedRecipient
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.turns import NoTurn, Turn
@@ -57,6 +57,22 @@ class Finish:
     def __call__(self, ledger: Ledger) -> None:
         """Have this one leave alone. :raises LeaseLost: it is not leased to this owner"""
         if not ledger.leave({self.key: self.events}, self.owner):
+            raise LeaseLost(self.key)
+
+
+@attrs.frozen
+class Note:
+    """The operation that records how a message's recipients stand while it is being tried; those
+    of a batch are applied as one.
+    """
+
+    key: int
+    owner: str
+    recipients: Sequence[QueuedRecipient]
+
+    def __call__(self, ledger: Ledger) -> None:
+        """Record this one alone. :raises LeaseLost: it is not leased to this owner"""
+        if not ledger.note({self.key: self.recipients}, self.owner):
             raise LeaseLost(self.key)
 
 
@@ -286,15 +302,24 @@ def _apply(operations: Sequence[Operation], ledger: Ledger) -> list[Any]:
     arrivals = [operation.arrival for operation in operations if isinstance(operation, Keep)]
     if arrivals:
         ledger.insert(arrivals)
+    noting: dict[str, dict[int, Sequence[QueuedRecipient]]] = {}
     leaving: dict[str, dict[int, Sequence[Event]]] = {}
     for operation in operations:
-        if isinstance(operation, Finish):
+        if isinstance(operation, Note):
+            # The later one of the same message replaces the earlier.
+            noting.setdefault(operation.owner, {})[operation.key] = operation.recipients
+        elif isinstance(operation, Finish):
             leaving.setdefault(operation.owner, {})[operation.key] = operation.events
+    noted = {owner: ledger.note(messages, owner) for owner, messages in noting.items()}
     left = {owner: ledger.leave(messages, owner) for owner, messages in leaving.items()}
     results: list[Any] = []
     for operation in operations:
         try:
             if isinstance(operation, Keep):
+                results.append(None)
+            elif isinstance(operation, Note):
+                if operation.key not in noted[operation.owner]:
+                    raise LeaseLost(operation.key)
                 results.append(None)
             elif isinstance(operation, Finish):
                 if operation.key not in left[operation.owner]:

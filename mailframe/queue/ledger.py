@@ -229,7 +229,11 @@ class Ledger:
 
     def settle(self, key: int, owner: str, step: Step, notices: Sequence[Arrival]) -> None:
         """Record a step and queue its notices."""
-        if step.next_attempt is None:
+        if step.goes_on:
+            if not self.note({key: step.recipients}, owner, warned=step.warned):
+                raise LeaseLost(id_text(key))
+            self._add_history(key, step.events)
+        elif step.next_attempt is None:
             if not self.leave({key: step.events}, owner):
                 raise LeaseLost(id_text(key))
         else:
@@ -244,6 +248,31 @@ class Ledger:
             self._add_history(key, step.events)
         if notices:
             self.insert(notices)
+
+    def note(
+        self,
+        messages: Mapping[int, Sequence[QueuedRecipient]],
+        owner: str,
+        *,
+        warned: bool | None = None,
+    ) -> set[int]:
+        """Record how the recipients of messages stand while they are being tried.
+
+        :param owner: who must hold the leases
+        :param warned: whether the delay warning has been sent; ``None`` leaves that as it is
+        :returns: which of them were there
+        """
+        rows = [(key, codec.dump_recipients(each)) for key, each in messages.items()]
+        return {
+            key
+            for (key,) in self.connection.execute(
+                "UPDATE message SET warned = coalesce(?3, warned), recipients = noted.text"
+                " FROM (SELECT json_extract(value, '$[0]') AS key,"
+                " json_extract(value, '$[1]') AS text FROM json_each(?1)) AS noted"
+                " WHERE message.key = noted.key AND owner = ?2 RETURNING message.key",
+                (json.dumps(rows), owner, warned),
+            ).fetchall()
+        }
 
     def abandon(self, owner: str) -> int:
         """End all leases of an owner that is known to be dead; returns how many there were."""

@@ -11,6 +11,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import ClassVar
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -33,7 +34,12 @@ from mailframe.queue.ids import QueueIds, id_text
 
 @attrs.frozen(kw_only=True)
 class MemorySettings:
-    """``[queue] plugin = "memory"`` has no settings of its own."""
+    """``[queue] plugin = "memory"`` has no settings of its own.
+
+    :cvar shared_by_processes: each process would have a queue of its own
+    """
+
+    shared_by_processes: ClassVar[bool] = False
 
 
 @attrs.define
@@ -123,7 +129,9 @@ class MemoryStorage:
         if kept is None or kept.owner != owner:
             raise LeaseLost(id)
         self._history[id].extend(step.events)
-        if step.next_attempt is None:
+        if step.goes_on:
+            kept.entry = attrs.evolve(kept.entry, recipients=step.recipients, warned=step.warned)
+        elif step.next_attempt is None:
             del self._kept[id]
         else:
             kept.entry = attrs.evolve(
@@ -138,7 +146,7 @@ class MemoryStorage:
             self.keep(
                 id_text(self._ids.make(self._clock.seconds())), notice.envelope, notice.content
             )
-        if step.next_attempt is not None:
+        if not step.goes_on and step.next_attempt is not None:
             self._notify()
 
     async def find(self, id: str) -> Entry | None:

@@ -35,7 +35,7 @@ from mailframe.interfaces import (
     StorageFault,
     UnknownMessage,
 )
-from mailframe.queue.committer import Committer, Finish, ThreadedCommitter
+from mailframe.queue.committer import Committer, Finish, Note, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
@@ -176,13 +176,15 @@ class SqliteStorage:
             )
             for notice in notices
         ]
-        if step.next_attempt is None and not arrivals:
+        if step.goes_on and not (arrivals or step.events):
+            await self.committer.write(Note(key, owner, step.recipients))
+        elif step.next_attempt is None and not (arrivals or step.goes_on):
             await self.committer.write(Finish(key, owner, step.events))
         else:
             await self.committer.write(lambda ledger: ledger.settle(key, owner, step, arrivals))
-        if step.next_attempt is None:
+        if step.next_attempt is None and not step.goes_on:
             self._left(key)
-        if arrivals or step.next_attempt is not None:
+        if arrivals or not (step.goes_on or step.next_attempt is None):
             self._notify()
 
     def _left(self, key: int) -> None:

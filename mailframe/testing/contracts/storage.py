@@ -97,6 +97,7 @@ class StorageContract(Contract):
         recipients: tuple[QueuedRecipient, ...] | None = None,
         warned: bool = False,
         events: tuple[Event, ...] = (),
+        goes_on: bool = False,
     ) -> Step:
         """A step that leaves the recipients as they are, unless told otherwise."""
         return Step(
@@ -104,6 +105,7 @@ class StorageContract(Contract):
             next_attempt=next_attempt,
             warned=warned,
             events=events,
+            goes_on=goes_on,
         )
 
     def settle(self, entry: Entry, step: Step, owner: str = "one") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mailframe.address import Address
-from mailframe.entry import Event, Notice, QueuedRecipient
+from mailframe.entry import Event, Notice, QueuedRecipient, Ready
 from mailframe.envelope import Envelope
 from mailframe.interfaces import LeaseLost, UnknownMessage
 from mailframe.reply import Reply
@@ -217,6 +217,30 @@ class LeaseContract(StorageContract):
         self.assertEqual((self.get(self.storage.find(id=id)), self.history(id)), before)
         self.assertEqual(self.queued(), [id])
         self.settle(entry, step, owner="two")
+
+    def test_step_that_goes_on(self) -> None:
+        """What was recorded in the middle of an attempt is forgotten, or ends the attempt."""
+        id = self.keep()
+        (entry,) = self.claim("one")
+        ready = Ready(mailbox=RECIPIENT, since=self.now)
+        recipients = tuple(attrs.evolve(each, ready=ready) for each in entry.recipients)
+        event = Event(at=self.now, kind="postponed", reason="for the test")
+        for events in ((), (event,)):
+            step = self.step(
+                entry, next_attempt=None, recipients=recipients, events=events, goes_on=True
+            )
+            self.settle(entry, step)
+            found = self.get(self.storage.find(id=id))
+            self.assertEqual(found, attrs.evolve(entry, recipients=recipients))
+            self.assertEqual(self.claimed("two"), [])
+        self.assertEqual(self.history(id)[-1], event)
+        (again,) = self.claim("two", now=self.now + LEASE)
+        self.assertEqual(again.recipients, recipients)
+        settling = self.storage.settle(id=id, owner="one", step=step, notices=())
+        self.fails(settling, LeaseLost)
+        bare = attrs.evolve(step, events=())
+        settling = self.storage.settle(id=id, owner="one", step=bare, notices=())
+        self.fails(settling, LeaseLost)
 
     def test_settle_without_lease(self) -> None:
         """A step is recorded for a message that nobody claimed or that is not there."""
