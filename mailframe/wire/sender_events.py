@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from mailframe.address import Address
-from mailframe.envelope import Body
+from mailframe.envelope import Body, Recipient, Return
 from mailframe.reply import Reply
 
 Stage: TypeAlias = Literal[
@@ -30,17 +30,33 @@ Stage: TypeAlias = Literal[
 
 @attrs.frozen(kw_only=True)
 class Transaction:
-    """What the envelope says.
+    """What the envelope says. What the server does not offer is left out, or refused at once.
 
-    :ivar size: octets of the content as it is kept
-    :ivar body: what was declared of the content. ``8BITMIME`` needs a server that offers it: see
-        `Sender.begin`. Content that was declared ``7BIT``, or not at all, goes out as it is
+    :ivar originals: the recipient of the envelope that each of ``recipients`` goes back to, with
+        what its sender asked for (RFC 3461); or empty, and nothing is said of that
+    :ivar size: octets of the content as it is kept; ``None`` when it is not known beforehand
+    :ivar body: what was declared of the content. ``8BITMIME`` and ``BINARYMIME`` need a server that
+        offers them. Content that was declared ``7BIT``, or not at all, goes out as it is
+    :ivar smtputf8: addresses or header are internationalised (RFC 6531)
+    :ivar require_tls: to be demanded of the server (RFC 8689)
+    :ivar ret: what a notice is to return of the message (RFC 3461 §4.3)
+    :ivar envid: the sender's name for this envelope (RFC 3461 §4.4), decoded
+    :ivar by: the value of BY (RFC 2852 §4), such as ``"120;R"``
+    :ivar content: the whole content where it is in hand already: then it goes out without being
+        asked for, and together with the envelope where the server takes that
     """
 
     sender: Address | None
     recipients: tuple[Address, ...]
-    size: int
+    originals: tuple[Recipient, ...] = ()
+    size: int | None
     body: Body = "7BIT"
+    smtputf8: bool = False
+    require_tls: bool = False
+    ret: Return | None = None
+    envid: str | None = None
+    by: str | None = None
+    content: bytes | None = None
 
 
 @attrs.frozen

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.reply import Reply
-from mailframe.wire import smtp_sender
 from mailframe.wire.sasl import Login
+from mailframe.wire.sender_dialogue import command_line
 from mailframe.wire.sender_events import (
     ContentWanted,
     Ended,
@@ -518,7 +518,7 @@ class TransactionTests(SynchronousTestCase):
         """Whatever got into a command could smuggle in another one."""
         for text in ("MAIL\r\nRCPT", "a\nb", "a\rb", "a\0b"):
             with self.assertRaises(ValueError):
-                smtp_sender._line(text)
+                command_line(text)
 
     def test_lmtp(self) -> None:
         """The outcome of each LMTP recipient would be lost."""
@@ -609,7 +609,8 @@ class BrokenTransactionTests(SynchronousTestCase):
             first, second = dialogue.last.replies
             self.assertEqual(
                 str(first),
-                f"451 4.4.2 {words} after end of data; the message may have been delivered",
+                f"451 4.4.2 {words} after the final dot: the message may have been delivered, "
+                "and may arrive twice",
             )
             self.assertEqual(second.code, 550)
 
