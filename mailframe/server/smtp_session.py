@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -62,7 +67,7 @@ LINGER = 30.0  # seconds that a closing connection has to take the last octets
 Answer: TypeAlias = Reply | Awaitable[Reply | None] | None
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class SmtpSession(Protocol):
     """One connection to a server."""
 
@@ -95,6 +100,7 @@ class SmtpSession(Protocol):
         self._event: Event | None = None  # the one whose answer is waited for
         self._closing = False  # the transport was told to close
         self._lost = False
+        self._input_ended = False  # the client sends no more
         self._identified = False  # the client has spoken: its address is the true one
         self._stopping = False
         self._input_paused = False
@@ -156,6 +162,18 @@ class SmtpSession(Protocol):
             self._authentication.log_out()
         self._server.left(self, self._counted_as)
 
+    def readConnectionLost(self) -> None:
+        """The client sends no more, but may listen: Exim closes its side right behind QUIT.
+
+        Were it not told that its message was taken, it would send it again.
+        """
+        self._input_ended = True
+        if self._running is None and not (self._output_full or self._closing):
+            self._close()
+
+    def writeConnectionLost(self) -> None:
+        """Only who closes that side alone is told of it, and nobody here does."""
+
     def pauseProducing(self) -> None:
         """The client doesn't take our replies as fast as it makes us write them.
 
@@ -203,7 +221,10 @@ class SmtpSession(Protocol):
         if self._stopping and not receiver.in_transaction:
             receiver.hang_up(SHUTTING_DOWN)
         self._write()
-        if self._input_paused and not (self._output_full or self._closing):
+        if self._input_ended:
+            if not (self._output_full or self._closing):
+                self._close()
+        elif self._input_paused and not (self._output_full or self._closing):
             self._input_paused = False
             self._transport().resumeProducing()
 

@@ -10,6 +10,7 @@ from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
@@ -362,6 +363,69 @@ class LossTests(SessionCase):
         self.assertEqual(self.storage.sinks[0].ended, "commit")
         self.assertEqual(transport.value(), b"")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class HalfClosedTests(SessionCase):
+    """A client that has said everything closes its side, and listens."""
+
+    def test_during_commit(self) -> None:
+        """A client that does so behind QUIT learns that its message was taken: it is sent once."""
+        session, transport = self.connect()
+        self.storage.committing = Deferred()
+        session.dataReceived(b"HELO x\r\n" + MESSAGE + b"QUIT\r\n")
+        session.readConnectionLost()
+        self.assertFalse(transport.disconnecting)
+        transport.clear()
+        self.storage.committing.callback(None)
+        self.assertEqual(transport.value(), b"250 2.0.0 queued as q1\r\n221 2.0.0 bye\r\n")
+        self.assertTrue(transport.disconnecting)
+
+    def test_without_quit(self) -> None:
+        """A script that sends a whole dialogue at once gets all replies, and is not kept."""
+        session, transport = self.connect()
+        self.router.waiting = waiting = Deferred()
+        session.dataReceived(b"HELO x\r\n" + MESSAGE)
+        session.readConnectionLost()
+        self.assertFalse(transport.disconnecting)
+        self.router.waiting = None
+        waiting.callback(None)
+        self.assertEqual(self.codes(transport)[-1], b"250")
+        self.assertTrue(transport.disconnecting)
+
+    def test_while_it_takes_no_replies(self) -> None:
+        """What it said is answered once there is room."""
+        session, transport = self.connect()
+        session.dataReceived(b"HELO x\r\n")
+        session.pauseProducing()
+        session.dataReceived(b"NOOP\r\n")
+        session.readConnectionLost()
+        self.assertFalse(transport.disconnecting)
+        transport.clear()
+        session.resumeProducing()
+        self.assertEqual(self.codes(transport), [b"250"])
+        self.assertTrue(transport.disconnecting)
+
+    def test_in_the_middle(self) -> None:
+        """Half a message will not get whole: the connection isn't kept for it."""
+        session, transport = self.connect()
+        session.dataReceived(b"HELO x\r\n" + ENVELOPE + b"DATA\r\nhalf")
+        session.readConnectionLost()
+        self.assertTrue(transport.disconnecting)
+        self.lose(session)
+        self.assertEqual(self.storage.sinks[0].ended, "abort")
+
+    def test_between_commands(self) -> None:
+        """Nothing is waited for; the socket's other side is not heard of by itself."""
+        session, transport = self.connect()
+        session.readConnectionLost()
+        session.writeConnectionLost()
+        self.assertTrue(transport.disconnecting)
+        self.lose(session)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_transport_tells(self) -> None:
+        """Without the interface Twisted closes the other side too."""
+        self.assertTrue(IHalfCloseableProtocol.providedBy(self.connect()[0]))
 
 
 class TimeTests(SessionCase):
