@@ -321,6 +321,31 @@ class IMailboxStore(Interface):
         """
 
 
+class IPop3Mailbox(Interface):
+    """What a mailbox may provide besides `IMailboxPOP3`, so that a large one is served fast.
+
+    Without it, the methods of `IMailboxPOP3` are used for each message. Indices are from 0, and
+    always of messages that there are.
+    """
+
+    sizes: Sequence[int] = Attribute("octets of each message, every line ended by CRLF")
+
+    def fetch(index: int) -> bytes | Awaitable[bytes | Any]:
+        """Read a message.
+
+        :returns: where it is small, its octets in wire form: CRLF line ends, dots stuffed and the
+            terminating line (RFC 1939 §3), at once when they are there already; else an open file of
+            the message as it is stored, which the caller closes
+        :raises FileNotFoundError: it is not there any more
+        """
+
+    def uidls() -> Awaitable[Sequence[bytes]]:
+        """The unique ids of all messages (RFC 1939 §7)."""
+
+    def remove(indices: Sequence[int]) -> Awaitable[None]:
+        """Remove messages, durably; an error when some are still there."""
+
+
 class MailboxInUse(Exception):
     """Another session holds the mailbox's lock (RFC 1939 §3); RFC 2449 §8.1.1 calls it IN-USE."""
 
