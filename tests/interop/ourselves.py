@@ -89,7 +89,9 @@ class MailframeCase(InteropCase):
         return _ACCOUNTS[self.domain]
 
     def make_certificate(self) -> None:
-        """A certificate for 127.0.0.1 and localhost, and its authority in ``ca.pem``."""
+        """A certificate for 127.0.0.1 and localhost, and its authority in ``ca.pem``; once."""
+        if (self.folder / "ca.pem").exists():
+            return
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost", "127.0.0.1", common_name="localhost")
         authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))

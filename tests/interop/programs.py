@@ -36,6 +36,7 @@ class InteropCase(SynchronousTestCase):
         self.folder.chmod(0o755)
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self._log_number = 0
+        self.environment: dict[str, str] = {}  # of started programs, beside ours
 
     # --- programs --------------------------------------------------------------------------------
 
@@ -68,6 +69,7 @@ class InteropCase(SynchronousTestCase):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, **self.environment},
                 **options,  # type: ignore[call-overload]  # passed on as they are
             )
         process.log = log

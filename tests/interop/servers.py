@@ -29,8 +29,15 @@ class ServersCase(InteropCase):
         self.wait_for_port(port, process)
         return process, dump
 
-    def start_postfix(self, port: int, domain: str) -> Path:
-        """A Postfix that takes mail for a domain into one Maildir, whose path is returned."""
+    def start_postfix(
+        self, port: int, domain: str, *, hop: int | None = None, tls: bool = False
+    ) -> Path:
+        """A Postfix that takes mail for a domain into one Maildir, whose path is returned.
+
+        :param hop: the loopback port that gets mail for other domains
+        :param tls: offer TLS with the certificate of the test's folder, and send over TLS alone, to
+            a server whose certificate is good
+        """
         self.need_root()
         postfix = self.program("postfix", "postfix")
         root = self.folder / "postfix"
@@ -40,9 +47,11 @@ class ServersCase(InteropCase):
             domain,
             "smtpd_recipient_restrictions = check_recipient_access inline:{"
             f"{{gone@{domain} = 550 5.1.6 moved away}}, {{later@{domain} = 450 4.2.1 try later}}"
-            "}, reject_unauth_destination",
+            "}, permit_mynetworks, reject_unauth_destination",
             "smtpd_forbid_bare_newline = yes",
             "smtpd_forbid_unauth_pipelining = yes",
+            *(_relaying(hop) if hop else ()),
+            *(_over_tls(self.folder) if tls else ()),
         )
         process = self.start(postfix, "-c", root, "start-fg")
         # The script is not the master's parent, so that ending it would leave the master.
@@ -86,6 +95,20 @@ def _uid() -> int:
 
 def _is_root() -> bool:
     return _uid() == 0
+
+
+def _relaying(hop: int) -> tuple[str, ...]:
+    return "mynetworks = 127.0.0.0/8", f"relayhost = [127.0.0.1]:{hop}"
+
+
+def _over_tls(folder: Path) -> tuple[str, ...]:
+    return (
+        "smtpd_tls_security_level = may",
+        f"smtpd_tls_chain_files = {folder}/key.pem, {folder}/chain.pem",
+        "smtp_tls_security_level = verify",
+        "smtp_tls_verify_cert_match = hostname",
+        f"smtp_tls_CAfile = {folder}/ca.pem",
+    )
 
 
 def sunk(dump: Path) -> list[bytes]:
