@@ -113,6 +113,9 @@ class Mailframe:
 
     name = "mailframe"
 
+    def __init__(self, processes: int | None = None) -> None:
+        self.processes = processes or int(os.environ.get("MAILFRAME_PROCESSES", "1"))
+
     @contextlib.contextmanager
     def serve(self, root: Path, port: int, work: str, sink: int) -> Iterator[Callable[[], int]]:
         """Serve from ``root``; gives a function that counts what was delivered locally."""
@@ -128,6 +131,7 @@ class Mailframe:
         (root / "accounts.toml").chmod(0o600)
         (root / "mailframe.toml").write_text(
             f'hostname = "mx.{DOMAIN}"\nlocal_domains = ["{DOMAIN}"]\n'
+            f"processes = {self.processes}\n"
             f'[[server]]\nname = "mx"\nprotocol = "smtp"\n'
             f'listen = "tcp:{port}:interface=127.0.0.1"\n'
             '[limits]\nmessage_size = "100MB"\nconnections_per_address = 100\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import attrs
 from OpenSSL import SSL, crypto
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 
@@ -14,14 +15,49 @@ class CertificateError(Exception):
     """The certificate or its key can't be used. ``str(error)`` says which file and why."""
 
 
-def load_context(certificate: str, private_key: str) -> CertificateOptions:
-    """Make the TLS context of our servers: TLS 1.2 or later, no compression, no renegotiation.
+@attrs.frozen(kw_only=True)
+class KeyPair:
+    """A certificate and its key, as their files hold them.
+
+    :ivar certificate: our certificate, then those of its chain, in PEM
+    :ivar private_key: in PEM, without a passphrase
+    :ivar certificate_path: where they came from, for messages
+    :ivar private_key_path: likewise
+    """
+
+    certificate: bytes
+    private_key: bytes = attrs.field(repr=False)
+    certificate_path: str
+    private_key_path: str
+
+
+def read_key_pair(certificate: str, private_key: str) -> KeyPair:
+    """Read the files.
 
     :param certificate: the path of a PEM file: our certificate, then those of its chain
     :param private_key: the path of a PEM file, without a passphrase
-    :raises CertificateError: a file can't be read or used, or the key is another certificate's
+    :raises CertificateError: one can't be read
     """
-    blocks = _CERTIFICATE.findall(_octets(certificate))
+    return KeyPair(
+        certificate=_octets(certificate),
+        private_key=_octets(private_key),
+        certificate_path=certificate,
+        private_key_path=private_key,
+    )
+
+
+def load_context(certificate: str, private_key: str) -> CertificateOptions:
+    """Make the TLS context of our servers from two files; see `read_key_pair`, `make_context`."""
+    return make_context(read_key_pair(certificate, private_key))
+
+
+def make_context(pair: KeyPair) -> CertificateOptions:
+    """Make the TLS context of our servers: TLS 1.2 or later, no compression, no renegotiation.
+
+    :raises CertificateError: it can't be used, or the key is another certificate's
+    """
+    certificate, private_key = pair.certificate_path, pair.private_key_path
+    blocks = _CERTIFICATE.findall(pair.certificate)
     if not blocks:
         raise CertificateError(f"{certificate}: holds no PEM certificate")
     try:
@@ -30,7 +66,7 @@ def load_context(certificate: str, private_key: str) -> CertificateOptions:
         raise CertificateError(f"{certificate}: holds a certificate that is damaged") from error
     try:
         # An empty passphrase, lest OpenSSL ask for one on the terminal.
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, _octets(private_key), b"")
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, pair.private_key, b"")
     except (crypto.Error, ValueError, TypeError) as error:
         raise CertificateError(
             f"{private_key}: holds no private key in PEM that can be read without a passphrase"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeAlias
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -129,14 +129,19 @@ def open_endpoint(reactor: Any, listen: str, door: Door) -> Deferred[IListeningP
     return maybeDeferred(listening).addErrback(failed)
 
 
+Opener: TypeAlias = "Callable[[Any, str, Door], Deferred[IListeningPort]]"
+
+
 class Doors:
     """The doors of all listening servers, and the sockets they stand open with.
 
     :param reactor: opens the sockets
+    :param opener: how, if not by `open_endpoint`
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, opener: Opener = open_endpoint) -> None:
         self._reactor = reactor
+        self._opener = opener
         self._doors: dict[str, Door] = {}
         self._ports: list[IListeningPort] = []
         self._closed = False
@@ -149,7 +154,7 @@ class Doors:
         """
         door = self._doors.setdefault(name, Door(name))
         errors: list[Failure] = []
-        opened = open_endpoint(self._reactor, listen, door)
+        opened = self._opener(self._reactor, listen, door)
         at_once = True
 
         def failed(failure: Failure) -> None:

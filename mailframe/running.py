@@ -106,7 +106,7 @@ def changeable(old: Settings, found: Settings) -> tuple[Settings, list[str]]:
     :returns: settings with what can't change as it was, and the names of what was kept so
     :raises SettingsError: what can't change does not fit the rest
     """
-    fixed = ("hostname", "state_dir", "relay", "dns")
+    fixed = ("hostname", "state_dir", "processes", "relay", "dns")
     kept = {name: getattr(old, name) for name in fixed}
     changed = [name for name in fixed if getattr(found, name) != kept[name]]
     for seam in ("queue", "delivery"):

@@ -172,8 +172,8 @@ class MailServer(MultiService):
         :raises CertificateError: certificate or key can't be used
         :raises CannotListen: a socket can't be opened; none stays open
         """
-        self._context = tls_context(self.settings)
-        self._doors = Doors(self.reactor)
+        self._context = self._load_context(self.settings)
+        self._doors = self._make_doors()
         try:
             for server in self.settings.servers:
                 for listen in server.listen:
@@ -182,6 +182,12 @@ class MailServer(MultiService):
             self._close_doors()
             raise
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # as above
+
+    def _load_context(self, settings: Settings) -> CertificateOptions | None:
+        return tls_context(settings)
+
+    def _make_doors(self) -> Doors:
+        return Doors(self.reactor)
 
     def startService(self) -> None:
         """Build the parts and begin to serve and to move the queue.
@@ -286,8 +292,8 @@ class MailServer(MultiService):
         if running is None:
             return False
         try:
-            found = load(self.settings.path) if self.settings.path else self.settings
-            settings, kept = changeable(self.settings, self._with_choices(found))
+            found = self._with_choices(self._read_again())
+            settings, kept = changeable(self.settings, found)
             context = self._context_again(settings)
             parts, factories = rebuild(running, settings, self._given, context)
         except START_ERRORS as error:
@@ -311,10 +317,13 @@ class MailServer(MultiService):
         log.info("the configuration was read again")
         return True
 
+    def _read_again(self) -> Settings:
+        return load(self.settings.path) if self.settings.path else self.settings
+
     def _context_again(self, settings: Settings) -> CertificateOptions | None:
         """The TLS context; the one in force when a key can't be read without privileges."""
         try:
-            return tls_context(settings)
+            return self._load_context(settings)
         except CertificateError as error:
             if self._context is None:
                 raise

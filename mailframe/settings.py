@@ -30,6 +30,7 @@ from mailframe.server.limits import Limits
 from mailframe.settings_checks import (
     check_dns,
     check_mailboxes,
+    check_processes,
     check_providers,
     check_servers,
     with_lmtp_explained,
@@ -98,6 +99,7 @@ class Settings:
     :ivar hostname: in normal form
     :ivar state_dir: absolute
     :ivar local_domains: in normal form, in the order of the file
+    :ivar processes: how many worker processes `twistd` and `twist` are to run it in
     :ivar chosen: the plugin of each seam (`mailframe.plugin.SEAMS`)
     :ivar problems: the drop-ins that can't be used; none of them was chosen
     """
@@ -145,7 +147,20 @@ def load(path: str, installed: Installed | None = None) -> Settings:
     :raises SettingsError: it can't be read or used; ``str(error)`` is the message for the user
     """
     path = os.path.abspath(path)
-    document = _read_toml(path)
+    return from_text(read_text(path), path, installed)
+
+
+def from_text(text: str, path: str, installed: Installed | None = None) -> Settings:
+    """Check what `read_text` gave.
+
+    :param path: the absolute path of the file
+    :param installed: as for `load`
+    :raises SettingsError: it can't be used
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(path, [Mistake(problem=f"is not TOML: {error}")]) from None
     return from_document(document, path, installed or find_parts())
 
 
@@ -176,9 +191,7 @@ def from_document(
     schedule, more = _schedule(document, folder)
     mistakes += more
     if top is not None:
-        if top.processes != 1:
-            allowed = "1, for this version runs in one process"
-            mistakes.append(found_instead(document, ("processes",), allowed))
+        mistakes += check_processes(top.processes, document, chosen.get("queue"))
         mistakes += check_servers(top.server, document, top.tls is not None)
         mistakes += check_dns(top.dns.servers, document)
         if "delivery" in chosen:
@@ -248,10 +261,15 @@ def choose(
     return (None if mistakes else Chosen(part=part, settings=settings)), mistakes
 
 
-def _read_toml(path: str) -> dict[str, Any]:
+def read_text(path: str) -> str:
+    """What a configuration file holds.
+
+    :param path: its absolute path
+    :raises SettingsError: it can't be read
+    """
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
     except OSError as error:
         problem = f"can't be read: {error.strerror or error}"
         if isinstance(error, FileNotFoundError):
@@ -260,8 +278,6 @@ def _read_toml(path: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8 (octet {error.start})"
         raise SettingsError(path, [Mistake(problem=problem)]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(path, [Mistake(problem=f"is not TOML: {error}")]) from None
 
 
 def _schedule(document: Mapping[str, Any], folder: str) -> tuple[Schedule | None, list[Mistake]]:

@@ -13,7 +13,9 @@ from mailframe.listening import check_endpoint
 from mailframe.settings_reader import found_instead, mistake_at, table_name
 
 if TYPE_CHECKING:
-    from mailframe.settings import ServerSettings
+    from mailframe.settings import Chosen, ServerSettings
+
+MAX_PROCESSES = 64
 
 
 def with_lmtp_explained(mistake: Mistake) -> Mistake:
@@ -33,6 +35,22 @@ def check_servers(
     for index, server in enumerate(servers):
         mistakes += _check_server(server, document, index, has_tls, seen)
     return mistakes
+
+
+def check_processes(
+    processes: int, document: Mapping[str, Any], queue: Chosen | None
+) -> list[Mistake]:
+    """``processes``, and whether they can share the queue.
+
+    :param queue: the chosen plugin; ``None`` when there was a mistake in its table
+    """
+    if not 1 <= processes <= MAX_PROCESSES:
+        allowed = f"a whole number from 1 to {MAX_PROCESSES}, about as many as there are CPUs"
+        return [found_instead(document, ("processes",), allowed)]
+    if processes > 1 and queue and not getattr(queue.settings, "shared_by_processes", True):
+        problem = f"{processes} processes can't share the queue of plugin {queue.part.name!r}"
+        return [Mistake(key="processes", problem=problem, allowed="1, or another [queue] plugin")]
+    return []
 
 
 def check_dns(servers: Sequence[str], document: Mapping[str, Any]) -> list[Mistake]:

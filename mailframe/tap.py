@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
 from typing import Any, NoReturn
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
 from mailframe.assembly import PartError
 from mailframe.service import START_ERRORS, MailServer
-from mailframe.settings import load
+from mailframe.settings import from_text, read_text
+from mailframe.workers.supervisor import Supervisor
 
 log = Logger()
 
@@ -26,54 +29,90 @@ class Options(usage.Options):
     optParameters = (("config", "c", "mailframe.toml", "The configuration file."),)
 
 
-class Daemon(MailServer):
-    """The server as a process of its own: it says in one message why it can't start, and on SIGHUP
+class _AsProcess:
+    """A server as a process of its own: it says in one message why it can't start, and on SIGHUP
     it reads its configuration again.
 
-    :param foreground: whether somebody may be reading what it writes on stderr
+    :ivar foreground: whether somebody may be reading what it writes on stderr
     """
 
-    def __init__(self, *, foreground: bool, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._foreground = foreground
+    foreground = True
 
     def privilegedStartService(self) -> None:
         """Open the sockets, or end the process."""
         try:
-            super().privilegedStartService()
+            super().privilegedStartService()  # type: ignore[misc]  # of the server
         except START_ERRORS as error:
             self._give_up(error)
 
     def startService(self) -> None:
         """Start, or end the process."""
         try:
-            super().startService()
+            super().startService()  # type: ignore[misc]  # of the server
         except PartError as error:
             self._give_up(error)
-        self.reactor.callWhenRunning(self._listen_for_sighup)
+        server: Any = self
+        server.reactor.callWhenRunning(self._listen_for_sighup)
 
     def _listen_for_sighup(self) -> None:
+        server: Any = self
         signal.signal(
-            signal.SIGHUP, lambda _signal, _frame: self.reactor.callFromThread(self.reload)
+            signal.SIGHUP, lambda _signal, _frame: server.reactor.callFromThread(server.reload)
         )
 
     def _give_up(self, error: Exception) -> NoReturn:
         log.critical("{reason}", reason=str(error))
-        if not self._foreground:
+        if not self.foreground:
             raise error  # twistd tells the process that waits for the daemon's start
         # the log may go to a file, and stderr to the log
         print(f"mailframe: {error}", file=sys.__stderr__)
         raise SystemExit(1)
 
 
-def makeService(options: Options) -> MailServer:
+class Daemon(_AsProcess, MailServer):
+    """The server in one process."""
+
+
+class SupervisingDaemon(_AsProcess, Supervisor):
+    """The server in several processes."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(on_failed=self._end, **arguments)
+
+    def _end(self, reason: str) -> None:
+        """No worker could start: end the process."""
+        log.critical("{reason}", reason=reason)
+        if self.foreground:
+            print(f"mailframe: {reason}", file=sys.__stderr__)
+        # Neither `twistd` nor `twist` can be told an exit status once the reactor runs.
+        atexit.register(_exit_unsuccessfully)
+        self.reactor.stop()
+
+
+def _exit_unsuccessfully() -> None:
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    os._exit(1)
+
+
+def makeService(options: Options) -> Daemon | SupervisingDaemon:
     """Make the service, or end the process with one message about the configuration."""
+    parent = getattr(options, "parent", None) or {}
+    service: Daemon | SupervisingDaemon
     try:
-        settings = load(options["config"])
-        parent = getattr(options, "parent", None) or {}
-        # twistd without -n is a daemon; twist has no such option and never is one
-        foreground = bool(parent.get("nodaemon", True))
-        return Daemon(settings=settings, foreground=foreground)
+        path = os.path.abspath(options["config"])
+        text = read_text(path)
+        settings = from_text(text, path)
+        if settings.processes == 1:
+            service = Daemon(settings=settings)
+        else:
+            # twist filters by level, twistd logs everything
+            level = parent.get("logLevel", LogLevel.debug).name
+            service = SupervisingDaemon(settings=settings, text=text, log_level=level)
     except START_ERRORS as error:
         print(f"mailframe: {error}", file=sys.stderr)
         raise SystemExit(USAGE) from None
+    # twistd without -n is a daemon; twist has no such option and never is one
+    service.foreground = bool(parent.get("nodaemon", True))
+    return service

@@ -43,6 +43,7 @@ ABOVE = (
     "serving",
     "running",
     "service",
+    "workers",
     "tap",
     "documents",
     "console",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from textwrap import dedent
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 from hypothesis import given, settings
@@ -77,6 +77,13 @@ class NoSettings:
     """A plugin without settings."""
 
 
+@attrs.frozen
+class OwnQueue:
+    """A queue that each process has for itself."""
+
+    shared_by_processes: ClassVar[bool] = False
+
+
 def _installed(*, problems: tuple[Problem, ...] = ()) -> Installed:
     def part(seam: str, name: str, cls: str) -> dict[str, Part]:
         path = f"{__name__}:{cls}"
@@ -87,7 +94,7 @@ def _installed(*, problems: tuple[Problem, ...] = ()) -> Installed:
             "accounts": part("accounts", "file", "Example"),
             "authorisation": part("authorisation", "providers", "Example"),
             "routing": part("routing", "table", "Example"),
-            "queue": part("queue", "sqlite", "Example"),
+            "queue": part("queue", "sqlite", "Example") | part("queue", "own", "OwnQueue"),
             "delivery": part("delivery", "maildir", "NoSettings")
             | part("delivery", "folders", "Example")
             | part("delivery", "broken", "Nowhere"),
@@ -384,8 +391,18 @@ class CrossChecks(FileTests):
     """What only shows when several keys are looked at."""
 
     def test_processes(self) -> None:
-        """Nobody must think that several processes share the load when only one runs."""
-        self.assertIn("processes: found 4; allowed: 1", self.mistake("processes = 4"))
+        """A slip must not start a thousand processes, or none."""
+        self.assertEqual(self.load("processes = 4").processes, 4)
+        for wrong in (0, -1, 65):
+            said = self.mistake(f"processes = {wrong}")
+            self.assertIn(f"processes: found {wrong}; allowed: a whole number from 1 to 64", said)
+
+    def test_processes_with_a_queue_of_their_own(self) -> None:
+        """Each would keep its own mail, and the console would show a part of it."""
+        own = '[queue]\nplugin = "own"\n'
+        self.assertEqual(self.load(f"processes = 1\n{own}").processes, 1)
+        said = self.mistake(f"processes = 2\n{own}")
+        self.assertIn("processes: 2 processes can't share the queue of plugin 'own'", said)
 
     def test_names(self) -> None:
         """A name must stand for one server, and not for this machine."""
