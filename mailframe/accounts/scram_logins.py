@@ -30,6 +30,7 @@ class ScramLogins(AnyChecker):
         :param secret: gives the secret behind the decoys' salts, see `login_secret`
         """
         super().__init__(checkers)
+        self._keepers = checkers
         self.credentialInterfaces = (IScramCredentials,)
         self._secret = secret
         self._known_secret: bytes | None = None
@@ -37,7 +38,7 @@ class ScramLogins(AnyChecker):
     @property
     def scram_iterations(self) -> int | None:
         """See `IScramChecker`: those of the first checker that offers SCRAM."""
-        return next((n for each in self._checkers if (n := each.scram_iterations)), None)
+        return next((n for each in self._keepers if (n := each.scram_iterations)), None)
 
     def scram_keys(self, username: bytes) -> Deferred[ScramKeys]:
         """See `IScramChecker`; but there are always keys."""
@@ -46,7 +47,7 @@ class ScramLogins(AnyChecker):
     async def _find(self, username: bytes) -> ScramKeys:
         found: ScramKeys | None = None
         # All are asked, so that the time of the answer doesn't tell who knows the login.
-        for checker in self._checkers:
+        for checker in self._keepers:
             keys = await as_deferred(checker.scram_keys(username))
             found = found or keys
         return found or self._decoy(username)

@@ -1,7 +1,14 @@
-"""AUTH for one connection: proves a login through `twisted.cred`, and slows down guessing."""
+"""AUTH for one connection: proves a login through `twisted.cred`, and slows down guessing.
+
+The mechanisms are in `mailframe.wire.sasl`. Each step of an exchange that needs to know more than
+the dialogue does comes here as a claim: a password or token to verify, a login whose salt is asked
+for, a proof. The answer is the account's address, the reply that ends the exchange, or the octets
+of the next challenge.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.cred.credentials import UsernamePassword
@@ -10,15 +17,18 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from mailframe import guard
 from mailframe.address import Address
+from mailframe.credentials import BearerToken, IScramCredentials
 from mailframe.envelope import Client
 from mailframe.interfaces import IMailUser
 from mailframe.reply import Reply
+from mailframe.scram import ScramKeys
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
-from mailframe.wire.sasl import Login
+from mailframe.wire.sasl import Acknowledged, Claim, Login, ScramLookup, ScramProof, TokenClaim
 
 log = Logger()
 
@@ -39,10 +49,12 @@ class Authentication:
         limits: Limits,
         clock: IReactorTime,
         failures: LoginFailures | None = None,
+        binding: Callable[[str], bytes | None] = lambda kind: None,
     ) -> None:
         """
-        :param portal: gives `IMailUser` avatars for `UsernamePassword` credentials
+        :param portal: gives `IMailUser` avatars for the credentials of `mailframe.credentials`
         :param failures: those of the other connections, too; when ``None``, of this one alone
+        :param binding: gives the connection's channel binding of a kind, ``None`` if there is none
         """
         self._portal = portal
         self._recent = (
@@ -50,73 +62,139 @@ class Authentication:
         )
         self._limits = limits
         self._clock = clock
+        self._binding = binding
         self._failures = 0
         self._logout: Any = None  # what the portal gave to call at the end
+        self._result: Address | Reply | None = None  # to be told when the client has acknowledged
 
-    async def prove(self, login: Login, client: Client) -> Address | Reply:
-        """Check a login.
+    async def prove(self, claim: Claim, client: Client) -> Address | bytes | Reply:
+        """Take the next step of an exchange.
 
-        :returns: the account's address, or the refusal
+        :returns: the account's address when the login is proved; octets for a challenge, to which
+            the response may bring another claim; or the refusal
         """
-        rule = self._recent.beyond(client.address, login.user)
+        if isinstance(claim, Acknowledged):
+            result, self._result = self._result, None
+            return REFUSED if result is None else result
+        self.log_out()
+        rule = self._recent.beyond(client.address, claim.user)
         if rule is not None:
             log.info(
                 "login {user!r} not tried from {address} on {server}: over the limit {rule!r}",
-                user=login.user,
+                user=claim.user,
                 address=client.address,
                 server=client.server,
                 rule=rule,
             )
             return await self._refuse(LOCKED)
         try:
-            address = await guard.ask(
-                "accounts",
-                (),
-                self._clock,
-                self._limits.plugin_time,
-                lambda: self._ask(login),
-                (UnauthorizedLogin,),
-            )
+            if isinstance(claim, ScramLookup):
+                return await self._challenge(claim)
+            address, signature = await self._proved(claim)
         except UnauthorizedLogin:
-            address = None
+            address, signature = None, b""
         except guard.PluginFault:
             return UNAVAILABLE
         log.info(
             "login {user!r} {verdict} from {address} on {server}",
-            user=login.user,
+            user=claim.user or (address and str(address)),
             verdict="accepted" if address else "refused",
             address=client.address,
             server=client.server,
         )
         if address is None:
-            self._recent.failed(client.address, login.user)
-            return await self._refuse(REFUSED)
-        self._recent.succeeded(login.user)
+            self._recent.failed(client.address, claim.user)
+            return await self._refuse(REFUSED, claim)
+        self._recent.succeeded(claim.user)
+        if signature:
+            self._result = address
+            return signature
         return address
 
-    async def _ask(self, login: Login) -> Address | None:
-        _, avatar, logout = await self._portal.login(
-            UsernamePassword(login.user, login.password), None, IMailUser
+    async def _challenge(self, claim: ScramLookup) -> bytes | Reply:
+        """Tell a client its salt, whether there is such a login or not."""
+        binding = self._binding(claim.binding) if claim.binding else b""
+        if binding is None:
+            return Reply(
+                535, "5.7.8", f"this connection has no channel binding {claim.binding}, use another"
+            )
+        checker: Any = self._portal.checkers[IScramCredentials]
+        keys = await self._guarded(lambda: checker.scram_keys(claim.user))
+        if not isinstance(keys, ScramKeys):
+            raise guard.fault("accounts", "gave no keys for SCRAM")
+        return claim.challenge(keys, binding)
+
+    async def _proved(self, claim: Claim) -> tuple[Address | None, bytes]:
+        answer: tuple[Address | None, bytes] = await self._guarded(
+            lambda: self._ask(claim), UnauthorizedLogin
         )
-        address: Address = cast(IMailUser, avatar).address
-        # RFC 4616 §2: whoever proves to be one user may not act as another.
-        if login.authzid not in (b"", login.user, str(address).encode("ascii")):
-            logout()
-            return None
-        self._logout = logout
-        return address
+        return answer
 
-    async def _refuse(self, reply: Reply) -> Reply:
+    async def _guarded(self, call: Callable[[], Any], *answers: type[Exception]) -> Any:
+        return await guard.ask("accounts", (), self._clock, self._limits.plugin_time, call, answers)
+
+    async def _ask(self, claim: Claim) -> tuple[Address | None, bytes]:
+        """Whose login it is, if it is proved, and the last challenge to send to the client."""
+        credentials = _credentials(claim)
+        _, avatar, logout = await self._portal.login(credentials, None, IMailUser)
+        address: Address = cast(IMailUser, avatar).address
+        # Whoever proves to be one user may not act as another (RFC 4616 §2, RFC 5802 §5.1).
+        own = (b"", str(address).encode())
+        if claim.authzid not in (own if isinstance(claim, TokenClaim) else (*own, claim.user)):
+            logout()
+            return None, b""
+        signature = b""
+        if isinstance(credentials, _Proof):
+            signature = credentials.signature
+            if not signature:
+                logout()
+                raise RuntimeError("a checker accepted a proof that it has not checked")
+        self._logout = logout
+        return address, signature
+
+    async def _refuse(self, reply: Reply, claim: Claim | None = None) -> bytes | Reply:
         self._failures += 1
         beyond = self._failures - self._limits.login_failures
         if beyond > 0:
             await deferLater(self._clock, min(2.0**beyond, 30.0))
         if beyond >= self._limits.login_failures:
             return TOO_MANY_FAILURES
+        if isinstance(claim, TokenClaim):
+            self._result = reply
+            return claim.refusal
         return reply
 
     def log_out(self) -> None:
         """The connection, or the login, is over."""
+        self._result = None
         logout, self._logout = self._logout, None
         if logout is not None:
             logout()
+
+
+@implementer(IScramCredentials)
+class _Proof:
+    """A client's proof, for a checker to hold against the keys that it has.
+
+    :ivar signature: the server's own proof, once the client's was found to fit
+    """
+
+    def __init__(self, claim: ScramProof) -> None:
+        self.username = claim.user
+        self.signature = b""
+        self._claim = claim
+
+    def check_keys(self, keys: ScramKeys) -> bool:
+        """See `IScramCredentials.check_keys`."""
+        fits = self._claim.fits(keys)
+        self.signature = self._claim.signature(keys) if fits else b""
+        return fits
+
+
+def _credentials(claim: Claim) -> Any:
+    if isinstance(claim, ScramProof):
+        return _Proof(claim)
+    if isinstance(claim, TokenClaim):
+        return BearerToken(username=claim.user, token=claim.token)
+    assert isinstance(claim, Login)
+    return UsernamePassword(claim.user, claim.password)

@@ -22,6 +22,7 @@ from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.mailbox_access import MailboxAccess
+from mailframe.server.mechanisms import Mechanisms
 from mailframe.server.pop3_connection import Pop3Connection
 
 TlsContext: TypeAlias = IOpenSSLServerConnectionCreator | CertificateOptions
@@ -30,6 +31,7 @@ TlsContext: TypeAlias = IOpenSSLServerConnectionCreator | CertificateOptions
 class Pop3ServerFactory(Factory):
     """One ``[[server]]`` of protocol ``pop3``.
 
+    :ivar mechanisms: those of SASL that logins may use
     :ivar tls_context: the certificate; replaced when certificates are read again, for the
         connections that come after
     :ivar access: proves logins and opens mailboxes
@@ -70,6 +72,7 @@ class Pop3ServerFactory(Factory):
         self.name = name
         self.hostname = hostname
         self.portal = portal
+        self.mechanisms = Mechanisms(portal)
         self.tls_context = tls_context
         self.tls = tls
         self.limits = limits

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailframe.channel_binding import can_bind, server_binding
 from mailframe.envelope import Client
 from mailframe.guard import PluginFault, as_deferred
 from mailframe.reply import Reply
@@ -74,6 +75,7 @@ class Pop3Connection(Protocol):
             limits=factory.limits,
             clock=factory.clock,
             failures=factory.login_failures,
+            binding=self._binding,
         )
         self._tls = False
         self._mailbox: OpenMailbox | None = None
@@ -254,6 +256,9 @@ class Pop3Connection(Protocol):
             else:
                 session.refuse(text, "SYS/TEMP" if proved.is_temporary else "AUTH")
             return
+        if isinstance(proved, bytes):
+            session.challenge(proved)
+            return
         if self._lost:
             return
         client = attrs.evolve(self._client, login=str(proved))
@@ -428,11 +433,15 @@ class Pop3Connection(Protocol):
         self._session.offer = Offer(
             stls=self._server.tls == "starttls" and not self._tls,
             login=self._tls or client.is_loopback,
+            mechanisms=self._server.mechanisms.offered(self._tls and can_bind(self.transport)),
         )
 
     def _open_mailbox(self) -> OpenMailbox:
         assert self._mailbox is not None
         return self._mailbox
+
+    def _binding(self, kind: str) -> bytes | None:
+        return server_binding(self.transport, kind) if self._tls else None
 
     def _transport(self) -> Any:
         # ITransport alone says nothing of producers and TLS, which all stream transports have.

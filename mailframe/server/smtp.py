@@ -22,6 +22,7 @@ from mailframe.server.admission import Admission
 from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
+from mailframe.server.mechanisms import Mechanisms
 from mailframe.server.smtp_session import SHUTTING_DOWN, SmtpSession
 
 log = Logger()
@@ -34,6 +35,7 @@ TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections, try again late
 class SmtpServerFactory(Factory):
     """One ``[[server]]`` of protocol ``smtp`` or ``submission``.
 
+    :ivar mechanisms: those of SASL that logins may use
     :ivar tls_context: the certificate; replaced when certificates are read again, for the
         connections that come after
     :ivar draining: no transaction begins any more
@@ -74,6 +76,7 @@ class SmtpServerFactory(Factory):
         self.default_domain = default_domain
         self.admission = admission
         self.portal = portal
+        self.mechanisms = Mechanisms(portal)
         self.tls_context = tls_context
         self.tls = tls
         self.limits = limits

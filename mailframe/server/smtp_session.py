@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailframe.channel_binding import can_bind, server_binding
 from mailframe.envelope import Client
 from mailframe.guard import started
 from mailframe.reply import Reply, temporary_fault
@@ -36,7 +37,7 @@ from mailframe.server.authentication import Authentication
 from mailframe.server.incoming import Incoming
 from mailframe.server.outlet import Outlet
 from mailframe.server.peer import peer_address, tls_description
-from mailframe.wire.sasl import SERVER_MECHANISMS
+from mailframe.wire.sasl import encode
 from mailframe.wire.smtp_events import (
     Authenticate,
     Content,
@@ -89,6 +90,7 @@ class SmtpSession(Protocol):
                 limits=limits,
                 clock=factory.clock,
                 failures=factory.login_failures,
+                binding=self._binding,
             )
             if factory.portal is not None
             else None
@@ -324,6 +326,8 @@ class SmtpSession(Protocol):
         answer = await self._authentication.prove(event.login, self._client)
         if isinstance(answer, Reply):
             return answer
+        if isinstance(answer, bytes):
+            return Reply(334, None, encode(answer).decode("ascii"))
         self._set_client(attrs.evolve(self._client, login=str(answer)))
         return AUTHENTICATED
 
@@ -451,9 +455,12 @@ class SmtpSession(Protocol):
             size=server.limits.message_size,
             starttls=server.tls == "starttls" and not self._tls,
             tls=self._tls,
-            mechanisms=tuple(SERVER_MECHANISMS) if logins else (),
+            mechanisms=server.mechanisms.offered(self._tls and can_bind(self.transport)),
             login=logins and (self._tls or client.is_loopback),
         )
+
+    def _binding(self, kind: str) -> bytes | None:
+        return server_binding(self.transport, kind) if self._tls else None
 
     def _transport(self) -> Any:
         # ITransport alone says nothing of producers and TLS, which all stream transports have.

@@ -31,13 +31,14 @@ from mailframe.wire.pop3_events import (
 )
 from mailframe.wire.sasl import (
     MAX_LINE,
-    SERVER_MECHANISMS,
-    Login,
+    Claim,
     SaslError,
     ServerMechanism,
+    claim_login,
     decode,
     decode_initial,
     encode,
+    server_mechanism,
 )
 
 COMMAND_LINE = 255  # octets with CRLF, RFC 2449 §4
@@ -80,6 +81,7 @@ class Pop3Session:
         self._state: State = "authorization"
         self._user: bytes | None = None  # what USER said, when it was the last command
         self._mechanism: ServerMechanism | None = None  # an AUTH exchange is under way
+        self._claimed_in: ServerMechanism | None = None  # an exchange that may go on
         self._waiting: Event | None = None
         self._sizes: Sequence[int] = ()
         self._octets = 0  # of all messages that are not marked as deleted
@@ -169,6 +171,13 @@ class Pop3Session:
         self._user = None
         self.accept("begin TLS")
 
+    def challenge(self, octets: bytes) -> None:
+        """The login is not proved yet: the AUTH exchange goes on with this (RFC 5034 §4)."""
+        self._mechanism = self._claimed_in
+        self._lines.limit = MAX_LINE
+        self._waiting = None
+        self._put(b"+ " + encode(octets) + b"\r\n")
+
     def logged_in(self, sizes: Sequence[int]) -> None:
         """The login is proved, and the mailbox locked.
 
@@ -214,7 +223,11 @@ class Pop3Session:
         capabilities = list(_CAPABILITIES)
         if self._state == "authorization":
             if self.offer.login:
-                capabilities += [b"USER", b"SASL " + " ".join(SERVER_MECHANISMS).encode("ascii")]
+                mechanisms = self.offer.mechanisms
+                if "PLAIN" in mechanisms:
+                    capabilities.append(b"USER")
+                if mechanisms:
+                    capabilities.append(b"SASL " + " ".join(mechanisms).encode("ascii"))
             if self.offer.stls:
                 capabilities.append(b"STLS")
         self._ok("capability list follows")
@@ -243,15 +256,15 @@ class Pop3Session:
     def _pass(self, user: bytes | None, password: bytes) -> Event | None:
         if user is None:
             raise CommandError("PASS comes directly after USER")
-        return Authenticate(Login(authzid=b"", user=user, password=password))
+        return Authenticate(claim_login(b"", user, password))
 
     def _auth(self, name: bytes, initial: bytes | None = None) -> Event | None:
         if not self._login_allowed():
             return None
-        mechanism = SERVER_MECHANISMS.get(name.decode("ascii", "replace").upper())
-        if mechanism is None:
+        chosen = name.decode("ascii", "replace").upper()
+        if chosen not in self.offer.mechanisms:
             raise CommandError("unknown mechanism; CAPA lists those that can be used")
-        self._mechanism = mechanism()
+        self._mechanism = server_mechanism(chosen, self.offer.mechanisms)
         self._lines.limit = MAX_LINE
         try:
             return self._step(None if initial is None else decode_initial(initial))
@@ -271,7 +284,8 @@ class Pop3Session:
     def _step(self, response: bytes | None) -> Event | None:
         assert self._mechanism is not None
         answer = self._mechanism.respond(response)
-        if isinstance(answer, Login):
+        if isinstance(answer, Claim):
+            self._claimed_in = self._mechanism
             self._end_exchange()
             return Authenticate(answer)
         self._put(b"+ " + encode(answer) + b"\r\n")

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
-from mailframe.wire.sasl import Login
+from mailframe.wire.sasl import Claim
 
 
 @attrs.frozen(kw_only=True)
@@ -15,10 +15,12 @@ class Offer:
 
     :ivar stls: TLS can be started (RFC 2595 §4)
     :ivar login: a password may be sent: nobody can listen in
+    :ivar mechanisms: of SASL, for AUTH; with PLAIN among them, USER and PASS are offered as well
     """
 
     stls: bool = False
     login: bool = False
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
 
 
 @attrs.frozen
@@ -33,9 +35,12 @@ class StartTls:
 
 @attrs.frozen
 class Authenticate:
-    """Prove a login. Answer with `Pop3Session.logged_in` or `Pop3Session.refuse`."""
+    """Prove a login.
 
-    login: Login
+    Answer with `Pop3Session.logged_in`, `Pop3Session.refuse` or `Pop3Session.challenge`.
+    """
+
+    login: Claim
 
 
 @attrs.frozen

@@ -1,4 +1,8 @@
-"""The client's side of AUTH (RFC 4954)."""
+"""The client's side of AUTH (RFC 4954).
+
+Nothing is believed of a server before the mechanism says so: with SCRAM it has to prove that it
+knows the login, and a 235 without that proof ends the session.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,13 @@ class Authentication:
         self._proved = proved
         self._mechanism: sasl.ClientMechanism | None = None
 
-    def begin(self, offered: Sequence[str]) -> None:
+    def begin(self, offered: Sequence[str], binding: tuple[str, bytes] | None = None) -> None:
         """Begin with the best of the mechanisms that the server offers.
 
         :param offered: the parameters of AUTH in its reply to EHLO
+        :param binding: kind and octets of the connection's channel binding, if it has one
         """
-        mechanism = sasl.choose(offered, self._login.user, self._login.password)
+        mechanism = sasl.choose(offered, self._login.user, self._login.password, binding)
         if mechanism is None:
             text = "the server offers no AUTH mechanism that we know, and the route has a login"
             self._dialogue.said(Reply(454, "4.7.0", text), "auth")
@@ -41,17 +46,45 @@ class Authentication:
     def _replied(self, reply: Reply) -> None:
         assert self._mechanism is not None
         if reply.code == 235:
-            self._proved()
-        elif reply.code == 334:
             try:
-                response = self._mechanism.respond(b"")
+                self._mechanism.succeeded()
             except sasl.SaslError as error:
                 self._dialogue.protocol_error(str(error), "auth")
             else:
-                self._dialogue.send("auth", self._replied, sasl.encode(response) + b"\r\n")
+                self._proved()
+        elif reply.code == 334:
+            try:
+                response = self._mechanism.respond(_challenge(reply))
+            except sasl.SaslError as error:
+                self._dialogue.protocol_error(str(error), "auth")
+            else:
+                self._go_on(response)
         elif reply.is_positive:
             self._dialogue.protocol_error(f"it answered {reply.code} to AUTH", "auth")
         else:
             # The fault is in our configuration; mail must not bounce for it.
             text = f"the server did not accept the route's login: {reply}"
             self._dialogue.said(Reply(454, "4.7.8", text), "auth")
+
+    def _go_on(self, response: bytes | sasl.Derivation) -> None:
+        dialogue = self._dialogue
+        if isinstance(response, sasl.Derivation):
+            dialogue.resting = "auth"
+            dialogue.events.append(response)
+        else:
+            dialogue.send("auth", self._replied, sasl.encode(response) + b"\r\n")
+
+    def derived(self, key: bytes) -> None:
+        """The work that a `mailframe.wire.sasl.Derivation` asks for is done."""
+        assert self._mechanism is not None
+        self._dialogue.resting = "idle"
+        self._go_on(self._mechanism.derived(key))
+
+
+def _challenge(reply: Reply) -> bytes:
+    text = "".join(reply.text).encode()
+    try:
+        return sasl.decode(text)
+    except sasl.SaslError:
+        # Some servers write the prompts of LOGIN as they are; for SCRAM that is no message.
+        return text

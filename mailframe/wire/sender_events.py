@@ -9,6 +9,7 @@ import attrs
 from mailframe.address import Address
 from mailframe.envelope import Body, Recipient, Return
 from mailframe.reply import Reply
+from mailframe.wire.sasl import Derivation
 
 Stage: TypeAlias = Literal[
     "greeting",
@@ -107,4 +108,6 @@ class Ended:
     """The server has answered to QUIT, or closed without; the connection must be closed."""
 
 
-Event: TypeAlias = Ready | StartTls | ContentWanted | Settled | Failed | Ended
+# A `Derivation` is work to be done elsewhere than in the reactor thread; its result goes to
+# `Sender.derived`.
+Event: TypeAlias = Ready | StartTls | Derivation | ContentWanted | Settled | Failed | Ended

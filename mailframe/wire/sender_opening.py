@@ -47,11 +47,14 @@ class Opening:
 
     :ivar extensions: the keywords of the last EHLO reply, upper-case, with their parameters
     :ivar encrypted: TLS is active
+    :ivar binding: kind and octets of the connection's channel binding, once that is known
     """
 
     def __init__(self, dialogue: Dialogue, introduction: Introduction, *, encrypted: bool) -> None:
         self.extensions: dict[str, str] = {}
         self.encrypted = encrypted
+        self.binding: tuple[str, bytes] | None = None
+        self._authentication: Authentication | None = None
         self._dialogue = dialogue
         self._introduction = introduction
         self._lmtp = introduction.protocol == "lmtp"
@@ -148,7 +151,13 @@ class Opening:
             self._dialogue.said(Reply(454, "4.7.11", text), "auth")
         else:
             offered = self.extensions.get("AUTH", "").split()
-            Authentication(self._dialogue, login, self._ready).begin(offered)
+            self._authentication = Authentication(self._dialogue, login, self._ready)
+            self._authentication.begin(offered, self.binding)
+
+    def derived(self, key: bytes) -> None:
+        """The work that a `mailframe.wire.sasl.Derivation` asks for is done."""
+        if self._authentication is not None and not self._dialogue.closed:
+            self._authentication.derived(key)
 
     def _ready(self) -> None:
         self._dialogue.events.append(Ready())

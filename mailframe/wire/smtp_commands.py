@@ -167,7 +167,7 @@ def _auth(receiver: Receiver, argument: str) -> Event | Reply:
         response = sasl.decode_initial(initial[0].encode("ascii")) if initial else None
     except sasl.SaslError as error:
         raise Refusal(syntax("5.5.2", str(error))) from None
-    return receiver.begin_exchange(sasl.SERVER_MECHANISMS[name.upper()](), response)
+    return receiver.begin_exchange(sasl.server_mechanism(name.upper(), offer.mechanisms), response)
 
 
 def _wrong_protocol(receiver: Receiver, argument: str) -> Event | Reply:

@@ -9,7 +9,7 @@ import attrs
 from mailframe.address import Address
 from mailframe.envelope import Body
 from mailframe.reply import Reply
-from mailframe.wire.sasl import Login
+from mailframe.wire.sasl import Claim
 
 
 @attrs.frozen(kw_only=True)
@@ -30,9 +30,9 @@ class StartTls:
 
 @attrs.frozen(kw_only=True)
 class Authenticate:
-    """AUTH, at the end of its exchange: the client claims to be somebody."""
+    """AUTH: the client claims to be somebody. Its reply is 334 when the exchange goes on."""
 
-    login: Login
+    login: Claim
 
 
 @attrs.frozen(kw_only=True)

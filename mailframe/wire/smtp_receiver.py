@@ -89,6 +89,7 @@ class Receiver:
         self._output: list[bytes] = []
         self._waiting: Event | None = None  # the event whose reply is awaited
         self._exchange: sasl.ServerMechanism | None = None  # AUTH is under way
+        self._claimed_in: sasl.ServerMechanism | None = None  # an exchange that may go on
         self._decoder: DataDecoder | None = None  # DATA is under way
         self._content = b""  # what arrived for the decoder
 
@@ -181,7 +182,10 @@ class Receiver:
                 self._decoder = DataDecoder(self._data_line)
                 self._content = self._lines.take_all()
             elif kind is Authenticate:
-                self.authenticated = True
+                if reply.code == 334:
+                    self._exchange = self._claimed_in
+                else:
+                    self.authenticated = True
             else:
                 assert kind is StartTls, kind
                 self._begin_tls()
@@ -257,7 +261,8 @@ class Receiver:
             answer = mechanism.respond(response)
         except sasl.SaslError as error:
             raise Refusal(syntax("5.5.2", str(error))) from None
-        if isinstance(answer, sasl.Login):
+        if isinstance(answer, sasl.Claim):
+            self._claimed_in = mechanism
             return Authenticate(login=answer)
         self._exchange = mechanism
         return Reply(334, None, sasl.encode(answer).decode("ascii"))

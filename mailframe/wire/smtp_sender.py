@@ -143,6 +143,19 @@ class Sender:
         """The TLS handshake is done. Everything known of the server is forgotten."""
         self._opening.tls_started()
 
+    def bind(self, binding: tuple[str, bytes] | None) -> None:
+        """Take the channel binding of the connection's TLS, which AUTH may be tied to.
+
+        To be called when the handshake is done, before `tls_started`.
+
+        :param binding: its kind and its octets; see `mailframe.channel_binding`
+        """
+        self._opening.binding = binding
+
+    def derived(self, key: bytes) -> None:
+        """Take the result of a `mailframe.wire.sasl.Derivation`, which came as an event."""
+        self._opening.derived(key)
+
     def begin(self, transaction: Transaction) -> None:
         """Begin to hand over a message.
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from mailframe.accounts.realm import make_portal
 from mailframe.address import Address
+from mailframe.credentials import IBearerToken, IScramChecker, IScramCredentials
 from mailframe.envelope import Client
 from mailframe.reply import Reply
+from mailframe.scram import ScramKeys
 from mailframe.server.authentication import (
     LOCKED,
     REFUSED,
@@ -20,7 +29,16 @@ from mailframe.server.authentication import (
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
 from mailframe.units import Seconds
-from mailframe.wire.sasl import Login
+from mailframe.wire.sasl import (
+    Acknowledged,
+    Claim,
+    Login,
+    ScramLookup,
+    ScramProof,
+    TokenClaim,
+    server_mechanism,
+)
+from mailframe.wire.sasl_scram_client import ScramClient
 from tests.server.smtp_fakes import FakeRealm, fake_portal
 
 CLIENT = Client(server="mx", protocol="submission", address="192.0.2.1")
@@ -41,7 +59,7 @@ class AuthenticationTests(SynchronousTestCase):
         """Logins at a portal."""
         return Authentication(portal=portal, limits=Limits(), clock=self.clock)
 
-    def prove(self, login: Login) -> Deferred[Address | Reply]:
+    def prove(self, login: Claim) -> Deferred[Address | bytes | Reply]:
         """Try a login."""
         return Deferred.fromCoroutine(self.authentication.prove(login, CLIENT))
 
@@ -64,7 +82,7 @@ class AuthenticationTests(SynchronousTestCase):
             login = Login(authzid=authzid, user=ANGELO.user, password=ANGELO.password)
             answer = self.successResultOf(self.prove(login))
             self.assertEqual(isinstance(answer, Address), accepted, authzid)
-        self.assertEqual(len(self.realm.logouts), 2)
+        self.assertEqual(len(self.realm.logouts), 3, "each ends with the next attempt")
 
     def test_slower_and_slower(self) -> None:
         """The same words for every failure; after a few they take their time, then it is over."""
@@ -151,3 +169,225 @@ class AuthenticationTests(SynchronousTestCase):
         answer = self.prove(ANGELO)
         self.clock.advance(30)
         self.assertEqual(self.successResultOf(answer), UNAVAILABLE)
+
+
+KEYS = ScramKeys.derive(b"secret", salt=b"salt of angelo.", iterations=4096)
+
+
+@implementer(IScramChecker)
+class Keeper:
+    """A checker as a plugin's author writes it: it keeps keys, and looks them up."""
+
+    credentialInterfaces = (IScramCredentials,)
+    scram_iterations = 4096
+
+    def __init__(self) -> None:
+        self.kept = {b"angelo@here.example": KEYS}
+        self.careless = False
+
+    async def scram_keys(self, username: bytes) -> ScramKeys | None:
+        """The keys of a login."""
+        return self.kept.get(username)
+
+    def requestAvatarId(self, credentials: Any) -> bytes:
+        """The login, when the proof fits its keys."""
+        keys = self.kept.get(credentials.username)
+        if self.careless or (keys is not None and credentials.check_keys(keys)):
+            return bytes(credentials.username)
+        raise UnauthorizedLogin("no")
+
+
+@implementer(ICredentialsChecker)
+class Introspection:
+    """A checker of tokens, as a plugin's author writes it."""
+
+    credentialInterfaces = (IBearerToken,)
+
+    def requestAvatarId(self, credentials: Any) -> bytes:
+        """Whose token it is."""
+        if credentials.token != b"t0ken":
+            raise UnauthorizedLogin("expired")
+        return b"angelo@here.example"
+
+
+class Accounts:
+    """Accounts with nothing but checkers."""
+
+    def __init__(self, *checkers: ICredentialsChecker) -> None:
+        self._checkers = checkers
+
+    def checkers(self) -> Sequence[ICredentialsChecker]:
+        """As given."""
+        return self._checkers
+
+
+class MechanismCase(SynchronousTestCase):
+    """A portal whose checkers a plugin has brought."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.keeper = Keeper()
+        accounts: Any = Accounts(self.keeper, Introspection())
+        self.portal = make_portal(accounts, None, lambda: b"a secret")
+        self.bindings: dict[str, bytes] = {}
+        self.authentication = self.make(Limits())
+
+    def make(self, limits: Limits, failures: LoginFailures | None = None) -> Authentication:
+        """Another connection."""
+        return Authentication(
+            portal=self.portal,
+            limits=limits,
+            clock=self.clock,
+            failures=failures,
+            binding=self.bindings.get,
+        )
+
+    def prove(self, claim: Claim) -> Any:
+        """What a claim is answered with."""
+        proving = Deferred.fromCoroutine(self.authentication.prove(claim, CLIENT))
+        return self.successResultOf(proving)
+
+
+class ScramTests(MechanismCase):
+    """SCRAM over `twisted.cred`, with keys that a plugin keeps."""
+
+    def exchange(self, client: ScramClient) -> Any:
+        """The server's last word on a login."""
+        offered = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
+        server = server_mechanism(client.name, offered)
+        lookup = server.respond(client.initial())
+        assert isinstance(lookup, ScramLookup)
+        challenge = self.prove(lookup)
+        if isinstance(challenge, Reply):
+            return challenge
+        work: Any = client.respond(challenge)
+        proof = server.respond(client.derived(work.compute()))
+        assert isinstance(proof, ScramProof)
+        signature = self.prove(proof)
+        if isinstance(signature, Reply):
+            return signature
+        response: Any = client.respond(signature)
+        client.succeeded()
+        acknowledged = server.respond(response)
+        assert isinstance(acknowledged, Acknowledged)
+        return self.prove(acknowledged)
+
+    def test_accepted(self) -> None:
+        """Who knows the password gets in, and the password never went over the wire."""
+        answer = self.exchange(ScramClient(b"angelo@here.example", b"secret"))
+        self.assertEqual(answer, Address("angelo", "here.example"))
+        # That was said once; the acknowledgement of nothing is no login.
+        self.assertEqual(self.prove(Acknowledged()), REFUSED)
+
+    def test_bound(self) -> None:
+        """A login that is bound to the connection is taken on this connection alone."""
+        binding = ("tls-exporter", b"this connection")
+        client = ScramClient(b"angelo@here.example", b"secret", binding=binding, plus=True)
+        refused = self.exchange(client)
+        self.assertEqual((refused.code, refused.status), (535, "5.7.8"))
+        self.assertIn("no channel binding tls-exporter", str(refused))
+        self.bindings["tls-exporter"] = b"this connection"
+        client = ScramClient(b"angelo@here.example", b"secret", binding=binding, plus=True)
+        self.assertIsInstance(self.exchange(client), Address)
+
+    def test_refused(self) -> None:
+        """The same words for a wrong password and an unknown login, and both are counted."""
+        self.authentication = self.make(
+            Limits(),
+            failures := LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock),
+        )
+        for user in (b"angelo@here.example", b"nobody@here.example"):
+            self.assertEqual(self.exchange(ScramClient(user, b"wrong")), REFUSED)
+            self.assertEqual(self.exchange(ScramClient(user, b"secret-")), REFUSED)
+            self.authentication = self.make(Limits(), failures)
+            self.assertEqual(self.exchange(ScramClient(user, b"secret")), LOCKED)
+
+    def test_unknown_login(self) -> None:
+        """The salt doesn't tell who has an account: it is always there and always the same."""
+        challenges = []
+        for user in (b"nobody@here.example", b"NOBODY@here.example", b"other@here.example"):
+            for _ in range(2):
+                server = server_mechanism("SCRAM-SHA-256", ())
+                lookup = server.respond(b"n,,n=" + user + b",r=abc")
+                assert isinstance(lookup, ScramLookup)
+                challenges.append(self.prove(lookup).split(b",", 1)[1])
+        self.assertEqual(len(set(challenges[:4])), 1)
+        self.assertEqual(len(set(challenges)), 2)
+        for each in challenges:
+            self.assertRegex(each, rb"^s=[A-Za-z0-9+/]{22}==,i=4096$")
+
+    def test_authzid(self) -> None:
+        """Who proves to be one user may act as no other (CVE-2023-27582)."""
+        for authzid, accepted in ((b"angelo@here.example", True), (b"jsmith@here.example", False)):
+            server = server_mechanism("SCRAM-SHA-256", ())
+            client = ScramClient(b"angelo@here.example", b"secret")
+            initial = client.initial() or b""
+            lookup = server.respond(initial.replace(b"n,,", b"n,a=" + authzid + b","))
+            assert isinstance(lookup, ScramLookup)
+            work: Any = client.respond(self.prove(lookup))
+            client._bound = b"n,a=" + authzid + b","
+            proof = server.respond(client.derived(work.compute()))
+            assert isinstance(proof, ScramProof)
+            self.assertEqual(self.prove(proof) != REFUSED, accepted)
+
+    def test_faulty_checkers(self) -> None:
+        """A checker that looks at nothing lets nobody in; one that fails is a fault of ours."""
+        self.keeper.careless = True
+        answer = self.exchange(ScramClient(b"angelo@here.example", b"wrong"))
+        self.assertEqual(answer, UNAVAILABLE)
+        self.flushLoggedErrors(RuntimeError)
+        self.portal.registerChecker(Introspection(), IScramCredentials)
+        self.assertEqual(self.exchange(ScramClient(b"angelo@here.example", b"secret")), UNAVAILABLE)
+        self.flushLoggedErrors(AttributeError)
+
+        class Nonsense(Keeper):
+            async def scram_keys(self, username: bytes) -> Any:
+                return "keys"
+
+        self.portal.registerChecker(Nonsense(), IScramCredentials)
+        self.assertEqual(self.exchange(ScramClient(b"angelo@here.example", b"secret")), UNAVAILABLE)
+
+
+class BearerTests(MechanismCase):
+    """OAUTHBEARER and XOAUTH2 over `twisted.cred`, with a checker that a plugin brought."""
+
+    def claim(self, token: bytes, user: bytes = b"angelo@here.example") -> Any:
+        claim = server_mechanism("OAUTHBEARER", ()).respond(
+            b"n,a=" + user + b",\x01auth=Bearer " + token + b"\x01\x01"
+        )
+        assert isinstance(claim, TokenClaim)
+        return self.prove(claim)
+
+    def test_accepted(self) -> None:
+        """Whose token it is, is the login."""
+        self.assertEqual(self.claim(b"t0ken"), Address("angelo", "here.example"))
+
+    def test_refused(self) -> None:
+        """RFC 7628 §3.2.3: the reason in JSON, a dummy response, and only then the refusal."""
+        self.assertEqual(self.claim(b"expired"), b'{"status": "invalid_token"}')
+        self.assertEqual(self.prove(Acknowledged()), REFUSED)
+
+    def test_other_name(self) -> None:
+        """A token is good for its owner's account alone, whatever name comes with it."""
+        self.assertEqual(self.claim(b"t0ken", b"jsmith@here.example")[:1], b"{")
+        self.assertEqual(self.prove(Acknowledged()), REFUSED)
+
+    def test_guessing(self) -> None:
+        """Tokens are not to be guessed any faster than passwords."""
+        self.authentication = self.make(
+            Limits(),
+            LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock),
+        )
+        for _ in range(2):
+            self.claim(b"wrong")
+        self.assertEqual(self.claim(b"t0ken"), LOCKED)
+        self.authentication = self.make(Limits(login_failures=1))
+        self.claim(b"wrong")
+        proving = Deferred.fromCoroutine(
+            self.authentication.prove(
+                TokenClaim(authzid=b"", user=b"", token=b"wrong", refusal=b"{}"), CLIENT
+            )
+        )
+        self.assertNoResult(proving)
+        self.clock.advance(2)
+        self.assertEqual(self.successResultOf(proving), TOO_MANY_FAILURES)

@@ -1,0 +1,43 @@
+"""Which SASL mechanisms a server offers: those whose credentials some checker of its portal takes.
+
+See `mailframe.credentials`, where a plugin's author finds what to declare.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.portal import Portal
+
+from mailframe.credentials import IBearerToken, IScramChecker, IScramCredentials
+from mailframe.wire.sasl import PLUS, SCRAM
+
+
+class Mechanisms:
+    """The mechanisms for the logins of one portal, the strongest first.
+
+    :ivar scram: the checker that keeps the keys for SCRAM; ``None`` when there is none
+    """
+
+    def __init__(self, portal: Portal | None) -> None:
+        """:param portal: ``None`` where nobody can log in"""
+        checkers: Any = {} if portal is None else portal.checkers
+        others: list[str] = []
+        if IUsernamePassword in checkers:
+            others += ["PLAIN", "LOGIN"]
+        if IBearerToken in checkers:
+            others += ["OAUTHBEARER", "XOAUTH2"]
+        self.scram: IScramChecker | None = checkers.get(IScramCredentials)
+        self._others = tuple(others)
+        self._with_scram = (SCRAM, *others)
+        self._with_plus = (PLUS, SCRAM, *others)
+
+    def offered(self, can_bind: bool) -> tuple[str, ...]:
+        """What a client may use now.
+
+        :param can_bind: whether there is TLS that a login can be bound to
+        """
+        if self.scram is None or self.scram.scram_iterations is None:
+            return self._others
+        return self._with_plus if can_bind else self._with_scram
