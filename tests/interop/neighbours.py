@@ -7,24 +7,11 @@ from collections.abc import Callable
 from email import message_from_bytes
 from pathlib import Path
 
-from tests.interop.ourselves import PASSWORD
 from tests.interop.programs import free_ports, maildir
-from tests.interop.relaying import RelayCase
+from tests.interop.relaying import TEXT, RelayCase
 
 THERE = "mindspring.example"
 VERIFY = 'tls = "verify"\n'
-# What an agent might change: lines of dots, blanks at line ends and at the end, long lines, 8 bits.
-TEXT = (
-    b"From: Kim <kim@mindspring.example>\r\n"
-    b"To: jsmith@demo.example\r\n"
-    b"Date: Mon, 23 Nov 2026 12:00:00 +0000\r\n"
-    b"Message-ID: <1@mindspring.example>\r\n"
-    b"Subject: octet\r\n  for\toctet\r\n"
-    b"Content-Transfer-Encoding: 8bit\r\n"
-    b"\r\n"
-    b".\r\n..\r\n.dot\r\n \r\nblanks \t \r\n"
-    b"na\xc3\xafve \xff\xfe\r\nFrom here\r\n" + b"x" * 990 + b"\r\n" + b"." * 990 + b"\r\n\r\n\r\n"
-)
 
 
 class NeighbourTests(RelayCase):
@@ -42,12 +29,6 @@ class NeighbourTests(RelayCase):
         """Give the agent a message."""
         with smtplib.SMTP("127.0.0.1", port, "client.example", timeout=30) as client:
             client.sendmail(sender, recipients, text, ["BODY=8BITMIME"])
-
-    def assert_same(self, message: bytes, text: bytes = TEXT) -> None:
-        """Nothing but trace and comments was put in front, and nothing was changed."""
-        kept = message[-len(_lf(text)) :]
-        if kept != _lf(text):  # said without megabytes of it
-            self.fail(f"the message was changed; it ends with {kept[-200:]!r}")
 
     def start_with_us(self, *, tls: bool) -> tuple[int, Path]:
         """Start the agent, with us as its next hop; returns its port and its Maildir."""
@@ -76,7 +57,7 @@ class NeighbourTests(RelayCase):
     def check_next_hop(self, *, tls: bool) -> None:
         """A message from us to the agent arrives as it was sent."""
         _, box = self.start_with_us(tls=tls)
-        self.relay(tls=tls)
+        self.submit_octets(tls=tls)
         self.wait_for("the agent to deliver", lambda: maildir(box))
         (message,) = maildir(box)
         self.assert_same(message)
@@ -91,16 +72,6 @@ class NeighbourTests(RelayCase):
             return not any(path.is_file() for folder in folders for path in folder.rglob("*"))
 
         self.wait_for("its queue to be empty", is_empty)
-
-    def relay(self, *, tls: bool) -> None:
-        """Give us a message for the agent."""
-        with smtplib.SMTP("localhost", self.submission, "client.example", timeout=30) as client:
-            if tls:
-                client.starttls(context=self.trusting())
-            client.login("angelo@demo.example", PASSWORD)
-            client.sendmail(
-                "angelo@demo.example", ["jsmith@mindspring.example"], TEXT, ["BODY=8BITMIME"]
-            )
 
     def test_as_a_sender(self) -> None:
         """The agent's mail reaches our mailboxes octet for octet."""
@@ -169,10 +140,6 @@ class NeighbourTests(RelayCase):
 
 def _number(message: bytes) -> str:
     return str(message_from_bytes(message)["X-Number"])
-
-
-def _lf(text: bytes) -> bytes:
-    return text.replace(b"\r\n", b"\n")
 
 
 def _report(bounce: bytes) -> bytes:

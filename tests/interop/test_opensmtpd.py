@@ -24,10 +24,10 @@ class OpenSmtpdTests(OpenSmtpdCase, neighbours.NeighbourTests):
         """
         port, box = self.start_with_us(tls=True)
         if self.tls_works(port):
-            self.relay(tls=True)
+            self.submit_octets(tls=True)
             self.wait_for("OpenSMTPD to deliver", lambda: maildir(box))
             return
-        self.relay(tls=True)
+        self.submit_octets(tls=True)
         self.wait_for("an attempt", lambda: self.queued()[0]["recipients"][0]["attempts"] >= 1)
         self.assertIn("4.7.5 the TLS handshake", self.queued()[0]["recipients"][0]["last_reply"])
         self.assertEqual(maildir(box), [])
