@@ -203,10 +203,11 @@ def schedule_document(schedule: Schedule, shown: int = 8) -> Document:
 
     :param shown: how many attempts are listed
     """
+    times = schedule.times(0.0)
     attempts = [0.0]
-    while len(attempts) < shown and not schedule.is_expired(0.0, attempts[-1]):
-        warned = schedule.is_warning_due(0.0, attempts[-1])
-        attempts.append(schedule.next_attempt(0.0, attempts[-1], warned))
+    while len(attempts) < shown and not times.is_expired(attempts[-1], attempts[-1]):
+        warned = times.is_warning_due(attempts[-1])
+        attempts.append(times.next_attempt(attempts[-1], warned))
     return {
         "retry_every": schedule.retry_every,
         "warn_after": schedule.warn_after or None,

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from mailframe.address import Address
-from mailframe.envelope import Envelope, Recipient
+from mailframe.envelope import Envelope, Notify, Recipient
 from mailframe.reply import Reply
 
 RecipientState: TypeAlias = Literal["pending", "delivered", "relayed", "failed", "redirected"]
@@ -23,6 +23,7 @@ EventKind: TypeAlias = Literal[
     "expired",
     "warned",
     "bounced",
+    "notified",
     "dropped",
     "held",
     "released",
@@ -119,11 +120,25 @@ class Entry:
         """The recipient of the envelope that one of the recipients goes back to.
 
         :param index: its place in ``recipients``; one that a redirect added goes back to the one
-            that was redirected
+            that was redirected. When that one was redirected to several, its sender has been told
+            of this, and is not told once more of each (RFC 3461 §5.2.7.3 c)
         """
+        is_one_of_several = False
         while (parent := self.recipients[index].parent) is not None:
+            is_one_of_several = is_one_of_several or self._has_sibling(index, parent)
             index = parent
-        return self.envelope.recipients[index]
+        original = self.envelope.recipients[index]
+        if is_one_of_several and "SUCCESS" in original.notify:
+            notify: tuple[Notify, ...] = tuple(n for n in original.notify if n != "SUCCESS")
+            # Nothing at all would mean that the sender did not say.
+            return attrs.evolve(original, notify=notify or ("NEVER",))
+        return original
+
+    def _has_sibling(self, index: int, parent: int) -> bool:
+        # Those that one redirect added stand side by side.
+        return any(other.parent == parent for other in self.recipients[index + 1 : index + 2]) or (
+            self.recipients[index - 1].parent == parent
+        )
 
     @property
     def pending(self) -> tuple[int, ...]:
@@ -136,7 +151,8 @@ class Notice:
     """A delivery status notification to be queued, as a small message of our own.
 
     :ivar envelope: its sender is always the null reverse-path
-    :ivar content: the whole message with CRLF line ends; bounded, for it carries headers only
+    :ivar content: the whole message with CRLF line ends; bounded, for what it returns of the
+        original is
     """
 
     envelope: Envelope

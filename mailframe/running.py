@@ -12,6 +12,7 @@ from mailframe.assembly import POLICY, Parts, build_parts
 from mailframe.config_errors import Mistake, SettingsError, shown
 from mailframe.delivery.dispatch import Dispatch
 from mailframe.embedding import Settlements
+from mailframe.queue.notice_rate import NoticeRate
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.runner import QueueRunner
 from mailframe.serving import PolicyInForce, ServerFactory, make_factories
@@ -28,6 +29,7 @@ class Running:
     :ivar policy: judges
     :ivar dispatch: makes the attempts
     :ivar runner: moves the queue
+    :ivar notices: writes the notices
     :ivar settlements: tells programs when their message has left the queue
     """
 
@@ -36,6 +38,7 @@ class Running:
     policy: PolicyInForce
     dispatch: Dispatch
     runner: QueueRunner
+    notices: NoticeWriter
     settlements: Settlements
 
     @property
@@ -51,7 +54,7 @@ class Running:
         """
         self.policy.use(parts)
         self.runner.schedule = parts.settings.schedule
-        self.runner.notices = _notice_writer(parts)
+        self.notices = self.runner.notices = _notice_writer(parts, self.notices.rate)
         self.parts = parts
         self.factories = factories
 
@@ -68,12 +71,13 @@ def assemble(parts: Parts, context: CertificateOptions | None, owner: str) -> Ru
     dispatch = Dispatch(
         router=policy, local=parts.local_agent(), relay=parts.relay_agent(), clock=clock
     )
+    notices = _notice_writer(parts, NoticeRate())
     runner = QueueRunner(
         storage=parts.queue.part,
         storage_name=parts.queue.name,
         dispatch=dispatch,
         schedule=settings.schedule,
-        notices=_notice_writer(parts),
+        notices=notices,
         clock=clock,
         owner=owner,
         storage_time=settings.limits.plugin_time,
@@ -86,15 +90,19 @@ def assemble(parts: Parts, context: CertificateOptions | None, owner: str) -> Ru
         policy=policy,
         dispatch=dispatch,
         runner=runner,
+        notices=notices,
         settlements=settlements,
     )
 
 
-def _notice_writer(parts: Parts) -> NoticeWriter:
+def _notice_writer(parts: Parts, rate: NoticeRate) -> NoticeWriter:
     return NoticeWriter(
         hostname=parts.settings.hostname,
         random=parts.site.random,
         schedule=parts.settings.schedule,
+        settings=parts.settings.notices,
+        local_domains=parts.site.local_domains,
+        rate=rate,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -25,6 +25,7 @@ from mailframe.plugin import (
     find_parts,
     load_settings_class,
 )
+from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.server.limits import Limits
 from mailframe.settings_checks import (
@@ -47,9 +48,10 @@ DEFAULT_TABLES: Mapping[str, Mapping[str, str]] = {
     "queue": {"plugin": "sqlite"},
     "delivery": {"plugin": "maildir"},
 }
+T = TypeVar("T", Schedule, NoticeSettings)
 Protocol: TypeAlias = Literal["smtp", "submission", "pop3", "console"]
 Tls: TypeAlias = Literal["none", "starttls", "implicit"]
-_SCHEDULE_KEYS = tuple(field.name for field in attrs.fields(Schedule))
+_QUEUE_KEYS = tuple(f.name for cls in (Schedule, NoticeSettings) for f in attrs.fields(cls))
 
 
 @attrs.frozen(kw_only=True)
@@ -112,6 +114,7 @@ class Settings:
     servers: tuple[ServerSettings, ...] = ()
     tls: TlsSettings | None = None
     schedule: Schedule = attrs.Factory(Schedule)
+    notices: NoticeSettings = attrs.Factory(NoticeSettings)
     limits: Limits = attrs.Factory(Limits)
     relay: RelaySettings = attrs.Factory(RelaySettings)
     dns: DnsSettings = attrs.Factory(DnsSettings)
@@ -188,7 +191,9 @@ def from_document(
             mistakes += more
             if choice is not None:
                 chosen[seam] = choice
-    schedule, more = _schedule(document, folder)
+    schedule, more = _of_queue(Schedule, document, folder)
+    mistakes += more
+    notices, more = _of_queue(NoticeSettings, document, folder)
     mistakes += more
     if top is not None:
         mistakes += check_processes(top.processes, document, chosen.get("queue"))
@@ -200,7 +205,7 @@ def from_document(
         if "authorisation" in chosen:
             names = [server.name for server in top.server]
             mistakes += check_providers(chosen["authorisation"].settings, document, names)
-    if mistakes or top is None or schedule is None:
+    if mistakes or top is None or schedule is None or notices is None:
         raise SettingsError(path, map(with_lmtp_explained, mistakes))
     default_tls: Tls = "starttls" if top.tls else "none"
     return Settings(
@@ -212,6 +217,7 @@ def from_document(
         servers=tuple(with_default_tls(server, default_tls) for server in top.server),
         tls=top.tls,
         schedule=schedule,
+        notices=notices,
         limits=top.limits,
         relay=top.relay,
         dns=top.dns,
@@ -229,7 +235,7 @@ def with_default_tls(server: ServerSettings, default: Tls) -> ServerSettings:
 
 def other_keys(seam: str) -> tuple[str, ...]:
     """The keys of a seam's table that are not its plugin's."""
-    return ("plugin", *_SCHEDULE_KEYS) if seam == "queue" else ("plugin",)
+    return ("plugin", *_QUEUE_KEYS) if seam == "queue" else ("plugin",)
 
 
 def choose(
@@ -280,8 +286,12 @@ def read_text(path: str) -> str:
         raise SettingsError(path, [Mistake(problem=problem)]) from None
 
 
-def _schedule(document: Mapping[str, Any], folder: str) -> tuple[Schedule | None, list[Mistake]]:
+def _of_queue(
+    cls: type[T], document: Mapping[str, Any], folder: str
+) -> tuple[T | None, list[Mistake]]:
+    """What of ``[queue]`` is the same for all its plugins."""
     table = document.get("queue", {})
     table = table if isinstance(table, dict) else {}
-    values = {key: table[key] for key in _SCHEDULE_KEYS if key in table}
-    return read_table(Schedule, document, ("queue",), folder, values)
+    keys = [field.name for field in attrs.fields(cls)]
+    values = {key: table[key] for key in keys if key in table}
+    return read_table(cls, document, ("queue",), folder, values)

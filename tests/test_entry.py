@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.entry import Entry, QueuedRecipient, RecipientState
+from mailframe.envelope import Notify
 from mailframe.testing.samples import RECIPIENT, SENDER, make_envelope
 
 
@@ -41,3 +43,31 @@ class EntryTests(SynchronousTestCase):
         originals = [entry.original(index) for index in range(4)]
         one, two = envelope.recipients
         self.assertEqual(originals, [one, two, two, two])
+
+    def targets(self, notify: tuple[Notify, ...], *parents: int | None) -> list[tuple[Notify, ...]]:
+        """What is asked for each recipient, when the one of the envelope asks for ``notify``."""
+        envelope = make_envelope()
+        (recipient,) = envelope.recipients
+        envelope = attrs.evolve(envelope, recipients=(attrs.evolve(recipient, notify=notify),))
+        entry = Entry(
+            id="q1",
+            envelope=envelope,
+            size=1,
+            recipients=tuple(QueuedRecipient(address=RECIPIENT, parent=each) for each in parents),
+            next_attempt=0.0,
+        )
+        return [entry.original(index).notify for index in range(len(parents))]
+
+    def test_one_target(self) -> None:
+        """Nobody tells the sender that what went to an alias was delivered."""
+        self.assertEqual(self.targets(("SUCCESS",), None, 0, 1), [("SUCCESS",)] * 3)
+
+    def test_several_targets(self) -> None:
+        """A mail to an alias for a hundred is answered with a hundred notices of success."""
+        first, *others = self.targets(("SUCCESS", "FAILURE"), None, 0, 0, 0, 2)
+        self.assertEqual(first, ("SUCCESS", "FAILURE"))
+        self.assertEqual(others, [("FAILURE",)] * 4)
+
+    def test_several_targets_and_nothing_else_asked(self) -> None:
+        """Who asked for success only is told of failures, because nothing seems to be said."""
+        self.assertEqual(self.targets(("SUCCESS",), None, 0, 0)[1:], [("NEVER",)] * 2)

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent
 
 PIECE = 65_536  # octets; the most that one read gives
@@ -48,3 +49,18 @@ class FileContent:
     def close(self) -> None:
         """Let go of it."""
         self._file.close()
+
+
+async def beginning(content: IContent, limit: int, until: bytes | None = None) -> bytes:
+    """Read a content from its start.
+
+    :param limit: how many octets at the most
+    :param until: octets at which reading ends as well; they are in what is returned
+    """
+    octets = b""
+    while len(octets) < limit and (until is None or until not in octets):
+        piece = await as_deferred(content.read())
+        if not piece:
+            break
+        octets += piece
+    return octets[:limit]

@@ -1,32 +1,24 @@
-"""The octets of a delivery status notification: RFC 3464 fields inside an RFC 6522 report.
+"""The fields of a delivery status notification, RFC 3464 §2: what software reads of a notice.
 
-What remote servers said and the headers of the original message are untrusted. Two rules keep them
-from breaking the report: every piece of text goes through `one_line`, which leaves printable ASCII
-of bounded length, and the original's headers are carried 7bit only when each of their lines is
-plain and short, else as quoted-printable. The report is therefore always 7bit, and can be sent
-through any server.
+What remote servers said, and what the sender gave with the message, is untrusted: every piece of
+text goes through `one_line`, which leaves printable ASCII of bounded length. Addresses beyond ASCII
+are written as RFC 6533 §3 asks: as they are where the notice may be UTF-8, else in its 7bit form.
 """
 
 from __future__ import annotations
 
-import binascii
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from email.utils import formatdate
-from random import Random
-from typing import Literal, TypeAlias
 
 import attrs
 
 from mailframe.address import Address
+from mailframe.queue.asked import Action
 from mailframe.reply import Reply
 
-Action: TypeAlias = Literal["failed", "delayed"]
-
 MAX_TEXT = 500  # characters of a remote server's words that a report repeats
-MAX_HEADERS = 32 * 1024  # octets of the original's header section that a report returns
-MAX_LINE = 998  # octets of a line without its CRLF, RFC 5322 §2.1.1
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _SPACES = re.compile(r" {2,}")
@@ -34,8 +26,30 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _ENDPOINT = re.compile(r"(?:tcp|tls|ssl):(?:host=)?([A-Za-z0-9][A-Za-z0-9._-]*)(?::|$)")
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _ADDRESS_OF_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]")
-_PLAIN_LINE = re.compile(rb"[\t\x20-\x7e]{0,%d}" % MAX_LINE)
-_LINE_END = re.compile(rb"\r\n|\r|\n")
+_TYPED = re.compile(r"[A-Za-z0-9-]{1,40};.")  # RFC 3461 §4.2: original-recipient-address
+# RFC 6533 §3: what stands for itself in the 7bit form of an address.
+_NOT_QCHAR = re.compile(r"[^\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+@attrs.frozen(kw_only=True)
+class MessageStatus:
+    """What a report says of the message, RFC 3464 §2.2.
+
+    :ivar hostname: our own name
+    :ivar queue_id: how our administrator knows the message
+    :ivar arrived: POSIX seconds
+    :ivar envid: the sender's name for the envelope (RFC 3461 §4.4), decoded, or ``None``
+    :ivar received_from: the name or address of the server that handed it over, or ``None``
+    :ivar deliver_by: the deadline that the sender set (RFC 2852 §5), POSIX seconds, or ``None``
+    """
+
+    hostname: str
+    queue_id: str
+    arrived: float
+    envid: str | None = None
+    received_from: str | None = None
+    deliver_by: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -43,19 +57,23 @@ class RecipientStatus:
     """What a report says of one recipient, RFC 3464 §2.3.
 
     :ivar recipient: whom the message was for
-    :ivar action: ``failed`` for good, or ``delayed`` and still being tried
+    :ivar action: what became of it
+    :ivar status: the enhanced status code, RFC 3463
     :ivar reply: what was said at the last attempt, or ``None`` when there was none
     :ivar where: the host (``"mx.example [192.0.2.1]:25"``) or mailbox of that attempt, or ``""``
     :ivar attempted: when that was, POSIX seconds, or ``None``
     :ivar retry_until: when a delayed message is given up, POSIX seconds, or ``None``
+    :ivar original: the recipient as the sender gave it (RFC 3461 §4.2), decoded, or ``None``
     """
 
     recipient: Address
     action: Action
+    status: str
     reply: Reply | None
     where: str
     attempted: float | None
-    retry_until: float | None
+    retry_until: float | None = None
+    original: str | None = None
 
 
 def one_line(text: str, limit: int = MAX_TEXT) -> str:
@@ -68,12 +86,15 @@ def one_line(text: str, limit: int = MAX_TEXT) -> str:
     return plain if len(plain) <= limit else plain[: limit - 3] + "..."
 
 
-def status_code(reply: Reply | None) -> str:
+def status_code(reply: Reply | None, action: Action) -> str:
     """The enhanced status code to report, RFC 3463.
 
     The remote server's own; the general code of the reply's class when it gave none; and 4.4.7,
     delivery time expired, when the message was never tried.
     """
+    if action in ("delivered", "relayed", "expanded"):
+        own = reply.status if reply is not None else None
+        return own if own is not None and own.startswith("2.") else "2.0.0"
     if reply is None:
         return "4.4.7"
     return reply.status or f"{reply.code // 100}.0.0"
@@ -93,28 +114,43 @@ def remote_mta(where: str) -> str | None:
 
 
 def delivery_status(
-    hostname: str, queue_id: str, arrived: float, statuses: Iterable[RecipientStatus]
-) -> bytes:
-    """The body of the ``message/delivery-status`` part, RFC 3464 §2.1."""
-    blocks = [
-        [
-            f"Reporting-MTA: dns; {hostname}",
-            f"Arrival-Date: {formatdate(arrived)}",
-            f"X-mailframe-Queue-Id: {queue_id}",
-        ]
-    ]
-    blocks += [_recipient_fields(status) for status in statuses]
+    message: MessageStatus, statuses: Iterable[RecipientStatus], utf8: bool = False
+) -> str:
+    """The body of the ``message/delivery-status`` part, RFC 3464 §2.1, with CRLF line ends.
+
+    :param utf8: whether it may hold characters beyond ASCII: a ``message/global-delivery-status``
+        (RFC 6533 §4)
+    """
+    blocks = [_message_fields(message)]
+    blocks += [_recipient_fields(status, utf8) for status in statuses]
     # An empty line stands between the blocks, and none after the last.
-    return "\r\n".join("".join(f"{field}\r\n" for field in block) for block in blocks).encode(
-        "ascii"
-    )
+    return "\r\n".join("".join(f"{field}\r\n" for field in block) for block in blocks)
 
 
-def _recipient_fields(status: RecipientStatus) -> list[str]:
-    fields = [
-        f"Final-Recipient: rfc822; {status.recipient}",
+def _message_fields(message: MessageStatus) -> list[str]:
+    fields = []
+    if message.envid is not None:
+        fields += fold(f"Original-Envelope-Id: {one_line(message.envid)}")
+    fields.append(f"Reporting-MTA: dns; {message.hostname}")
+    if message.received_from is not None:
+        name = message.received_from
+        known = _HOST.fullmatch(name) or _ADDRESS_OF_HOST.fullmatch(name)
+        fields.append(f"Received-From-MTA: dns; {name if known else one_line(name, 255)}")
+    fields.append(f"Arrival-Date: {formatdate(message.arrived)}")
+    if message.deliver_by is not None:
+        fields.append(f"Deliver-By-Date: {formatdate(message.deliver_by)}")
+    fields.append(f"X-mailframe-Queue-Id: {message.queue_id}")
+    return fields
+
+
+def _recipient_fields(status: RecipientStatus, utf8: bool) -> list[str]:
+    fields = []
+    if status.original is not None and _TYPED.match(status.original):
+        fields += fold(f"Original-Recipient: {_original_recipient(status.original, utf8)}")
+    fields += [
+        f"Final-Recipient: {_final_recipient(status.recipient, utf8)}",
         f"Action: {status.action}",
-        f"Status: {status_code(status.reply)}",
+        f"Status: {status.status}",
     ]
     remote = remote_mta(status.where)
     if remote is not None:
@@ -131,85 +167,26 @@ def _recipient_fields(status: RecipientStatus) -> list[str]:
     return fields
 
 
+def _final_recipient(address: Address, utf8: bool) -> str:
+    text = str(address)
+    if text.isascii():
+        return f"rfc822; {text}"
+    return f"utf-8; {text if utf8 else _NOT_QCHAR.sub(_embedded, text)}"
+
+
+def _original_recipient(original: str, utf8: bool) -> str:
+    if utf8 and original.isprintable():
+        return original[:MAX_TEXT]
+    return one_line(_NOT_ASCII.sub(_embedded, original), 2 * MAX_TEXT)
+
+
+def _embedded(match: re.Match[str]) -> str:
+    """RFC 6533 §3, EmbeddedUnicodeChar."""
+    return f"\\x{{{ord(match[0]):02X}}}"
+
+
 def fold(field: str) -> list[str]:
     """A header field as lines of at most 78 characters where its spaces allow, RFC 5322 §2.2.3."""
     return textwrap.wrap(
         field, 78, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
-
-
-def header_section(content: bytes) -> bytes:
-    """The header section of a message, or as many of its whole lines as `MAX_HEADERS` allows.
-
-    :param content: a message or its beginning; line ends other than CRLF count as line ends too
-    :returns: lines that end with CRLF, without the empty line that ends the section
-    """
-    lines = _LINE_END.split(content[:MAX_HEADERS])
-    if b"" in lines:
-        lines = lines[: lines.index(b"")]
-    elif len(content) >= MAX_HEADERS:
-        lines.pop()  # cut somewhere in the middle
-    return b"".join(line + b"\r\n" for line in lines)
-
-
-def _headers_part(headers: bytes) -> bytes:
-    """The original's headers as a ``text/rfc822-headers`` part, RFC 6522 §4."""
-    lines = headers.split(b"\r\n")
-    if all(_PLAIN_LINE.fullmatch(line) for line in lines):
-        encoding, body = b"7bit", headers
-    else:
-        encoding = b"quoted-printable"
-        encoded = (binascii.b2a_qp(line, istext=False) for line in lines)
-        body = b"\r\n".join(line.replace(b"\n", b"\r\n") for line in encoded)
-    return (
-        b"Content-Description: Headers of your message\r\n"
-        b"Content-Type: text/rfc822-headers\r\n"
-        b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body
-    )
-
-
-def compose(top: Sequence[str], text: str, status: bytes, headers: bytes, random: Random) -> bytes:
-    """Put the report together.
-
-    :param top: the lines of the report's own header section, without those of MIME
-    :param text: the explanation: printable ASCII, ``\\n`` line ends, short lines
-    :param status: from `delivery_status`
-    :param headers: from `header_section`
-    :param random: where the boundary comes from
-    """
-    explanation = (
-        "Content-Description: What happened\r\n"
-        "Content-Type: text/plain; charset=us-ascii\r\n"
-        "Content-Transfer-Encoding: 7bit\r\n\r\n" + text.replace("\n", "\r\n")
-    ).encode("ascii")
-    report = (
-        b"Content-Description: Delivery status\r\n"
-        b"Content-Type: message/delivery-status\r\n"
-        b"Content-Transfer-Encoding: 7bit\r\n\r\n" + status
-    )
-    parts = (explanation, report, _headers_part(headers))
-    boundary = _boundary(parts, random)
-    lines = [
-        *top,
-        "MIME-Version: 1.0",
-        "Content-Type: multipart/report; report-type=delivery-status;",
-        f'    boundary="{boundary.decode("ascii")}"',
-        "",
-        "This is a delivery status notification in MIME format.",
-        "",
-    ]
-    message = ["".join(f"{line}\r\n" for line in lines).encode("ascii")]
-    for part in parts:
-        message += [b"--", boundary, b"\r\n", part, b"\r\n"]
-    message += [b"--", boundary, b"--\r\n"]
-    return b"".join(message)
-
-
-def _boundary(parts: Iterable[bytes], random: Random) -> bytes:
-    """A boundary that no line of the parts could be taken for, RFC 2046 §5.1.1."""
-    content = b"".join(parts)
-    while True:
-        # "=_" can't come out of quoted-printable.
-        boundary = b"=_%032x" % random.getrandbits(128)
-        if boundary not in content:
-            return boundary

@@ -1,33 +1,60 @@
-"""The notices that tell a sender what became of a message: not delivered, or delayed.
+"""The notices that tell a sender what became of a message (RFC 3461 §5.2, §6).
 
 A notice is a message of our own with a null reverse-path (RFC 5321 §4.5.5), so that nothing ever
-answers it and no notice is written about a notice. It repeats the headers of the original, never
-its body: what was sent under a forged name is not passed on (RFC 3464 §2, §4.3).
+answers it and no notice is written about a notice. Of the original it repeats the headers. Only a
+failure notice returns the whole, and only when the sender asked for it and the message is small:
+what was sent under a forged name is not passed on for nothing (RFC 3464 §4.3).
+
+How many notices one sender gets within an hour is limited. One that is beyond that is not written,
+and the history of its message says so.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from email.utils import formatdate
 from random import Random
 
 import attrs
+from twisted.logger import Logger
 
 from mailframe.address import Address
-from mailframe.entry import Entry, Notice, QueuedRecipient
+from mailframe.entry import Entry, Event, EventKind, Notice, Step
 from mailframe.envelope import Envelope, Recipient
 from mailframe.outcome import Permit
-from mailframe.queue.dsn import (
-    Action,
-    RecipientStatus,
-    compose,
-    delivery_status,
-    header_section,
-    one_line,
-)
-from mailframe.queue.schedule import Schedule
-from mailframe.units import duration_text
+from mailframe.queue import report
+from mailframe.queue.asked import Action
+from mailframe.queue.dsn import MessageStatus, RecipientStatus, delivery_status, status_code
+from mailframe.queue.notice_rate import NoticeRate
+from mailframe.queue.notice_text import subject, text
+from mailframe.queue.progress import Progress, times_of
+from mailframe.queue.schedule import Schedule, Times
+from mailframe.units import Octets
+
+log = Logger()
+
+_KIND: dict[Action, EventKind] = {
+    "failed": "bounced",
+    "delayed": "warned",
+    "delivered": "notified",
+    "relayed": "notified",
+    "expanded": "notified",
+}
+# RFC 2852 §4: delivery time expired.
+_TOO_LATE = "5.4.7"
+
+
+@attrs.frozen(kw_only=True)
+class NoticeSettings:
+    """What of ``[queue]`` concerns notices.
+
+    :ivar return_up_to: the size of the largest message that a failure notice returns whole where
+        the sender asked for it; 0 is never
+    :ivar notices_per_sender: how many notices may go to one address within an hour
+    """
+
+    return_up_to: Octets = Octets(50_000)
+    notices_per_sender: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
 
 
 @attrs.frozen(kw_only=True)
@@ -37,132 +64,150 @@ class NoticeWriter:
     :ivar hostname: our own name, an A-label
     :ivar random: where Message-IDs and boundaries come from
     :ivar schedule: says until when a delayed message is tried
+    :ivar settings: the limits
+    :ivar local_domains: those whose mail is delivered here
+    :ivar rate: counts; to be handed on to the writer that takes this one's place
     """
 
     hostname: str
     random: Random
     schedule: Schedule
+    settings: NoticeSettings = attrs.Factory(NoticeSettings)
+    local_domains: frozenset[str] = frozenset()
+    rate: NoticeRate = attrs.Factory(NoticeRate)
 
-    def failure(
-        self, entry: Entry, recipients: Sequence[QueuedRecipient], headers: bytes, now: float
-    ) -> Notice | None:
-        """Tell the sender that the message will not reach some recipients.
+    def returns_whole(self, entry: Entry, progress: Progress) -> bool:
+        """Whether `write` wants the whole message, or the beginning that has its headers."""
+        envelope = entry.envelope
+        return (
+            "failed" in progress.notices
+            and envelope.ret == "FULL"
+            and entry.size <= self.settings.return_up_to
+            and envelope.body != "BINARYMIME"
+            and not envelope.require_tls  # RFC 8689 §5
+        )
 
-        :param entry: the message
-        :param recipients: those that failed, at least one, with what was said at their last attempt
-        :param headers: the message's header section, or the beginning of its content
+    def write(
+        self, entry: Entry, progress: Progress, content: bytes, now: float
+    ) -> tuple[Step, Sequence[Notice]]:
+        """Write the notices that a step calls for: one for each action.
+
+        :param entry: the message before the step
+        :param content: the message, or the beginning that has its headers, as `returns_whole` asks;
+            empty when it can't be read
         :param now: POSIX seconds
-        :returns: the notice, or ``None`` when the reverse-path is null
+        :returns: the step with the events that tell of its notices, and the notices
         """
-        return self._notice("failed", entry, recipients, headers, now)
-
-    def warning(
-        self, entry: Entry, recipients: Sequence[QueuedRecipient], headers: bytes, now: float
-    ) -> Notice | None:
-        """Tell the sender that the message has not reached some recipients yet; as `failure`."""
-        return self._notice("delayed", entry, recipients, headers, now)
+        sender = entry.envelope.sender
+        if sender is None or not progress.notices:
+            return progress.step, ()
+        after = attrs.evolve(entry, recipients=progress.step.recipients)
+        is_whole = bool(content) and self.returns_whole(entry, progress)
+        notices: list[Notice] = []
+        events: list[Event] = []
+        for action, indices in progress.notices.items():
+            kind, reason = _KIND[action], f"a notice ({action}) goes to {sender}"
+            if self.rate.take(sender, self.settings.notices_per_sender, now):
+                whole = is_whole and action == "failed"
+                notices.append(self._notice(action, after, sender, indices, content, whole, now))
+            else:
+                kind, reason = "dropped", f"{sender} got too many notices within an hour"
+                log.warn(
+                    "no notice ({action}) about {id}: {sender!r} got more than {limit} in an hour",
+                    action=action,
+                    id=entry.id,
+                    sender=str(sender),
+                    limit=self.settings.notices_per_sender,
+                )
+            events += [
+                Event(at=now, kind=kind, recipient=after.recipients[index].address, reason=reason)
+                for index in indices
+            ]
+        return attrs.evolve(progress.step, events=(*progress.step.events, *events)), notices
 
     def _notice(
         self,
         action: Action,
         entry: Entry,
-        recipients: Sequence[QueuedRecipient],
-        headers: bytes,
+        sender: Address,
+        indices: Sequence[int],
+        content: bytes,
+        is_whole: bool,
         now: float,
-    ) -> Notice | None:
-        sender = entry.envelope.sender
-        if sender is None:
-            return None
-        arrived = entry.envelope.arrived
-        until = arrived + self.schedule.give_up_after if action == "delayed" else None
-        statuses = [
-            RecipientStatus(
-                recipient=recipient.address,
-                action=action,
-                reply=recipient.last_reply,
-                where=recipient.where,
-                attempted=now if recipient.attempts else None,
-                retry_until=until,
-            )
-            for recipient in recipients
-        ]
-        content = compose(
-            self._top(action, sender, now),
-            self._explanation(action, entry, recipients, now),
-            delivery_status(self.hostname, entry.id, arrived, statuses),
-            header_section(headers),
-            self.random,
+    ) -> Notice:
+        times = times_of(entry, self.schedule)
+        # A server that is told of an address beyond ASCII offers SMTPUTF8 and thereby 8BITMIME
+        # (RFC 6531 §3.1); mailboxes here take everything. Of other ways nothing is known.
+        utf8 = not str(sender).isascii()
+        carries = report.Carries(eight_bit=utf8 or sender.domain in self.local_domains, utf8=utf8)
+        returned = report.whole(content, carries) if is_whole else None
+        is_whole = returned is not None
+        if returned is None:
+            returned = report.headers(report.header_section(content), carries)
+        fields = delivery_status(
+            self._message_status(entry),
+            [self._recipient_status(action, entry, index, times, now) for index in indices],
+            utf8,
         )
+        words = text(action, entry, indices, self.hostname, times.give_up_at, is_whole, now)
+        parts = (
+            report.explanation(words, carries),
+            report.status(fields, carries),
+            returned,
+        )
+        octets = report.compose(self._top(action, sender, now), parts, self.random)
         evidence = Permit(reason=f"a notice about {entry.id}", rule="notice")
         envelope = Envelope(
             sender=None,
             recipients=(Recipient(address=sender, evidence=evidence),),
             client=None,
             arrived=now,
+            body="7BIT" if octets.isascii() else "8BITMIME",
+            smtputf8=utf8,
+            require_tls=entry.envelope.require_tls,  # RFC 8689 §5
         )
-        return Notice(envelope=envelope, content=content)
+        return Notice(envelope=envelope, content=octets)
 
     def _top(self, action: Action, sender: Address, now: float) -> list[str]:
-        subject = (
-            "Undelivered mail returned to sender"
-            if action == "failed"
-            else "Delayed mail (still being tried)"
-        )
         return [
             f"From: Mail Delivery System <MAILER-DAEMON@{self.hostname}>",
             f"To: <{sender}>",
-            f"Subject: {subject}",
+            f"Subject: {subject(action)}",
             f"Date: {formatdate(now)}",
             f"Message-ID: <{self.random.getrandbits(96):024x}@{self.hostname}>",
             "Auto-Submitted: auto-replied",
         ]
 
-    def _explanation(
-        self, action: Action, entry: Entry, recipients: Sequence[QueuedRecipient], now: float
-    ) -> str:
-        """The part that a person reads."""
-        age = duration_text(max(60, (now - entry.envelope.arrived) // 60 * 60))
-        if action == "failed":
-            opening = (
-                "Your message could not be delivered to the recipients below, and it is not tried "
-                "any more. If it matters, check the addresses or reach them in another way."
-            )
-        else:
-            until = formatdate(entry.envelope.arrived + self.schedule.give_up_after)
-            opening = (
-                f"Your message has been waiting for {age} and could not be delivered to the "
-                "recipients below yet. You need not send it again: it is tried until "
-                f"{until}. If it has not been delivered by then, you will be told."
-            )
-        paragraphs = [
-            f"This is the mail server {self.hostname}.",
-            textwrap.fill(opening, 76),
-            *(_told_of(action, entry, recipient, age) for recipient in recipients),
-            textwrap.fill(
-                "The headers of your message are attached. The administrator of this server knows "
-                f"the message as {entry.id}.",
-                76,
+    def _message_status(self, entry: Entry) -> MessageStatus:
+        envelope, client = entry.envelope, entry.envelope.client
+        return MessageStatus(
+            hostname=self.hostname,
+            queue_id=entry.id,
+            arrived=envelope.arrived,
+            envid=envelope.envid,
+            received_from=(
+                (client.helo or f"[{client.address}]")
+                if client is not None and client.protocol != "local"
+                else None
             ),
-        ]
-        return "\n\n".join(paragraphs) + "\n"
+            deliver_by=envelope.deliver_by.at if envelope.deliver_by is not None else None,
+        )
 
-
-def _told_of(action: Action, entry: Entry, recipient: QueuedRecipient, age: str) -> str:
-    """What became of one recipient, in words."""
-    who = f"<{recipient.address}>"
-    if recipient.parent is not None:
-        who += f"\n(to whom <{entry.recipients[recipient.parent].address}> is redirected)"
-    reply = recipient.last_reply
-    if reply is None:
-        return f"{who}\n    It has not been tried yet."
-    said = one_line(str(reply))
-    where = one_line(recipient.where, 200)
-    at = f" at {where}" if where else ""
-    if action == "delayed" or reply.is_temporary:
-        times = "once" if recipient.attempts <= 1 else f"{recipient.attempts} times"
-        what = f"It was tried {times} in {age}. The last attempt{at} ended with:"
-    else:
-        what = f"It was refused{at} with:"
-    lines = textwrap.wrap(what, 76, initial_indent="    ", subsequent_indent="    ")
-    lines += textwrap.wrap(said, 76, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join([who, *lines])
+    def _recipient_status(
+        self, action: Action, entry: Entry, index: int, times: Times, now: float
+    ) -> RecipientStatus:
+        recipient = entry.recipients[index]
+        reply = recipient.last_reply
+        status = status_code(reply, action)
+        if action == "failed" and times.is_deadline and reply is not None and reply.is_temporary:
+            status = _TOO_LATE
+        return RecipientStatus(
+            recipient=recipient.address,
+            action=action,
+            status=status,
+            reply=reply if action != "expanded" else None,
+            where=recipient.where,
+            attempted=now if recipient.attempts else None,
+            retry_until=times.give_up_at if action == "delayed" else None,
+            original=entry.original(index).orcpt,
+        )

@@ -9,18 +9,21 @@ A recipient ends in exactly one of ``delivered``, ``relayed``, ``failed`` and ``
 redirect adds its targets to the entry as recipients of their own, so that each of them settles by
 itself and survives a restart; a target that is its own ancestor is a loop and fails (RFC 5321
 §6.3).
+
+A failure is told to the sender, or its history says why not: nothing fails in silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, Step
-from mailframe.outcome import Delivered, Local, Outcome, Redirect, Refused, Route, Tried
-from mailframe.queue.schedule import Schedule
+from mailframe.outcome import Delivered, Local, Outcome, Postponed, Redirect, Refused, Route, Tried
+from mailframe.queue.asked import Action, is_asked
+from mailframe.queue.schedule import Schedule, Times
 from mailframe.reply import Reply
 
 MAX_EXPANSION = 10_000  # recipients of one message, redirects included
@@ -32,13 +35,12 @@ TOO_MANY = Reply(554, "5.4.6", "redirects lead to too many recipients")
 class Progress:
     """The step to record, and whom it concerns.
 
-    :ivar failed: the recipients that failed for good in this step
-    :ivar delayed: the recipients of whose delay the sender is to be told now, once for a message
+    :ivar notices: of what the sender is to be told: for each action the places of the recipients in
+        ``step.recipients``, at least one. Empty for a null reverse-path, whatever happened
     """
 
     step: Step
-    failed: tuple[QueuedRecipient, ...]
-    delayed: tuple[QueuedRecipient, ...]
+    notices: Mapping[Action, tuple[int, ...]]
 
 
 def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule) -> Progress:
@@ -46,115 +48,192 @@ def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule
 
     :param tried: at most one for each pending recipient; those not named stay as they are
     """
-    recipients = list(entry.recipients)
-    events: list[Event] = []
-    failed: list[int] = []
-    postponed: list[int] = []
-    waiting: list[int] = []  # the events that tell when the next attempt is
-    arrived = entry.envelope.arrived
-    redirecting = {a.index for a in tried if isinstance(a.route, Redirect)}
-    added = False
-    for result in tried:
-        index, route = result.index, result.route
-        before = recipients[index]
-        if before.attempts == 0 and not isinstance(route, Redirect):
-            events.append(_event(now, "routed", before, route))
+    attempt = _Attempt(entry, now, {t.index for t in tried if isinstance(t.route, Redirect)})
+    for each in tried:
+        attempt.settle(each)
+    return attempt.progress(schedule)
+
+
+def times_of(entry: Entry, schedule: Schedule) -> Times:
+    """The times of a queued message; they count from the moment it could be tried first."""
+    envelope = entry.envelope
+    since = max(envelope.arrived, envelope.not_before or envelope.arrived)
+    return schedule.times(since, envelope.deliver_by)
+
+
+class _Attempt:
+    """The state of an entry while the results of an attempt are applied to it."""
+
+    def __init__(self, entry: Entry, now: float, redirecting: set[int]) -> None:
+        self.entry = entry
+        self.now = now
+        self.recipients = list(entry.recipients)
+        self.events: list[Event] = []
+        self.notices: dict[Action, list[int]] = {}
+        self._redirecting = redirecting
+        self._added = False
+        self._postponed: list[tuple[int, Route, int]] = []  # with the place of its event
+
+    def settle(self, tried: Tried) -> None:
+        """Apply one result."""
+        index, route = tried.index, tried.route
+        before = self.recipients[index]
         if isinstance(route, Redirect):
-            refusal = _redirect(recipients, index, route, redirecting)
+            refusal = self._redirect(index, route)
             if refusal is None:
-                added = True
-                recipients[index] = attrs.evolve(
-                    recipients[index], state="redirected", attempts=before.attempts + 1
-                )
-                events.append(_event(now, "redirected", before, route))
-                continue
+                return
             outcome: Outcome = Refused(where="", reply=refusal)
         else:
-            assert result.outcome is not None, "only a redirect has no outcome"
-            outcome = result.outcome
+            if before.attempts == 0:
+                self._tell("routed", before, route)
+            assert tried.outcome is not None, "only a redirect has no outcome"
+            outcome = tried.outcome
         after = attrs.evolve(
             before,
             attempts=before.attempts + 1,
             last_reply=outcome.reply,
             where=outcome.where,
+            ready=before.ready if isinstance(outcome, Postponed) else None,
         )
         if isinstance(outcome, Delivered):
             local = isinstance(route, Local)
             after = attrs.evolve(after, state="delivered" if local else "relayed")
-            events.append(_event(now, "delivered" if local else "relayed", before, route, outcome))
+            self._tell("delivered" if local else "relayed", before, route, outcome)
+            self._arrived(index, local, outcome)
         elif isinstance(outcome, Refused):
             after = attrs.evolve(after, state="failed")
-            failed.append(index)
-            events.append(_event(now, "refused", before, route, outcome))
-        elif schedule.is_expired(arrived, now):
-            after = attrs.evolve(after, state="failed")
-            failed.append(index)
-            events.append(_event(now, "postponed", before, route, outcome))
-            events.append(_event(now, "expired", before, route))
+            self._tell("refused", before, route, outcome)
+            self._failed(index)
         else:
-            postponed.append(index)
-            waiting.append(len(events))
-            events.append(_event(now, "postponed", before, route, outcome))
-        recipients[index] = after
+            self._postponed.append((index, route, len(self.events)))
+            self._tell("postponed", before, route, outcome)
+        self.recipients[index] = after
 
-    warn = bool(postponed) and not entry.warned and schedule.is_warning_due(arrived, now)
-    warned = entry.warned or warn
-    next_attempt: float | None = None
-    if any(recipient.state == "pending" for recipient in recipients):
-        next_attempt = now if added else schedule.next_attempt(arrived, now, warned)
-    for place in waiting:
-        events[place] = attrs.evolve(events[place], next_attempt=next_attempt)
-    return Progress(
-        step=Step(
-            recipients=tuple(recipients),
-            next_attempt=next_attempt,
-            warned=warned,
-            events=tuple(events),
-        ),
-        failed=tuple(recipients[i] for i in failed),
-        delayed=tuple(recipients[i] for i in postponed) if warn else (),
-    )
+    def progress(self, schedule: Schedule) -> Progress:
+        """What all the results come to."""
+        next_attempt: float | None = None
+        if self._is_pending:
+            next_attempt = self._wait(times_of(self.entry, schedule))
+        return Progress(
+            step=Step(
+                recipients=tuple(self.recipients),
+                next_attempt=next_attempt,
+                warned=self._warned,
+                events=tuple(self.events),
+            ),
+            notices={action: tuple(indices) for action, indices in self.notices.items()},
+        )
 
+    @property
+    def _is_pending(self) -> bool:
+        return any(recipient.state == "pending" for recipient in self.recipients)
 
-def _redirect(
-    recipients: list[QueuedRecipient], index: int, route: Redirect, redirecting: set[int]
-) -> Reply | None:
-    """Add the targets of a redirect; the reply with which it fails instead, or ``None``."""
-    ancestors = {recipients[index].address}
-    parent = recipients[index].parent
-    while parent is not None:
-        ancestors.add(recipients[parent].address)
-        parent = recipients[parent].parent
-    if any(address in ancestors for address in route.addresses):
-        return LOOP
-    # Somebody who already has, or will have, the message needs no second copy. A recipient that is
-    # itself redirected doesn't count: two aliases of each other would make the message vanish.
-    present: set[Address] = {
-        recipient.address
-        for i, recipient in enumerate(recipients)
-        if recipient.state in ("pending", "delivered", "relayed") and i not in redirecting
-    }
-    wanted = [a for a in dict.fromkeys(route.addresses) if a not in present]
-    if len(recipients) + len(wanted) > MAX_EXPANSION:
-        return TOO_MANY
-    recipients.extend(QueuedRecipient(address=address, parent=index) for address in wanted)
-    return None
+    @property
+    def _warned(self) -> bool:
+        return self.entry.warned or "delayed" in self.notices
 
+    def _wait(self, times: Times) -> float | None:
+        """Give up, or warn, as it is time for; when to try again."""
+        if times.is_expired(self.entry.next_attempt, self.now):
+            for index, route, _ in self._postponed:
+                recipient = attrs.evolve(self.recipients[index], state="failed")
+                self.recipients[index] = recipient
+                self._tell("expired", recipient, route)
+                self._failed(index)
+            self._postponed.clear()
+        elif times.is_warning_due(self.now) and not self.entry.warned:
+            for index, *_ in self._postponed:
+                self._ask("delayed", index)
+        if not self._is_pending:
+            return None
+        next_attempt = self.now if self._added else times.next_attempt(self.now, self._warned)
+        for *_, place in self._postponed:
+            self.events[place] = attrs.evolve(self.events[place], next_attempt=next_attempt)
+        return next_attempt
 
-def _event(
-    now: float,
-    kind: EventKind,
-    recipient: QueuedRecipient,
-    route: Route,
-    outcome: Outcome | None = None,
-) -> Event:
-    return Event(
-        at=now,
-        kind=kind,
-        recipient=recipient.address,
-        reason=route.reason,
-        rule=route.rule,
-        plugin=route.plugin,
-        where=outcome.where if outcome else "",
-        reply=outcome.reply if outcome else None,
-    )
+    # --- what the sender is told -----------------------------------------------------------------
+
+    def _ask(self, action: Action, index: int) -> bool:
+        """Have a notice written if the sender wants one; whether it is."""
+        if self.entry.envelope.sender is None:
+            return False
+        if not is_asked(action, self.entry.original(index)):
+            return False
+        self.notices.setdefault(action, []).append(index)
+        return True
+
+    def _failed(self, index: int) -> None:
+        if self._ask("failed", index):
+            return
+        reason = (
+            "the reverse-path is null, so nobody is told"
+            if self.entry.envelope.sender is None
+            else "the sender asked not to be told (NOTIFY)"
+        )
+        address = self.recipients[index].address
+        self.events.append(Event(at=self.now, kind="dropped", recipient=address, reason=reason))
+
+    def _arrived(self, index: int, local: bool, outcome: Delivered) -> None:
+        if local:
+            self._ask("delivered", index)
+        elif not outcome.notifies and self._ask("relayed", index):
+            return
+        elif (deadline := self.entry.envelope.deliver_by) is not None and deadline.trace:
+            self._trace(index)
+
+    def _trace(self, index: int) -> None:
+        """RFC 2852 §4: with ``T`` each server tells that it has passed the message on."""
+        sender, original = self.entry.envelope.sender, self.entry.original(index)
+        if sender is not None and "NEVER" not in original.notify:
+            self.notices.setdefault("relayed", []).append(index)
+
+    # --- redirects -------------------------------------------------------------------------------
+
+    def _redirect(self, index: int, route: Redirect) -> Reply | None:
+        """Add the targets of a redirect; the reply with which it fails instead, or ``None``."""
+        recipients = self.recipients
+        before = recipients[index]
+        ancestors = {before.address}
+        parent = before.parent
+        while parent is not None:
+            ancestors.add(recipients[parent].address)
+            parent = recipients[parent].parent
+        if any(address in ancestors for address in route.addresses):
+            return LOOP
+        # Somebody who already has, or will have, the message needs no second copy. A recipient that
+        # is itself redirected doesn't count: two aliases of each other would make it vanish.
+        present: set[Address] = {
+            recipient.address
+            for i, recipient in enumerate(recipients)
+            if recipient.state in ("pending", "delivered", "relayed") and i not in self._redirecting
+        }
+        wanted = [a for a in dict.fromkeys(route.addresses) if a not in present]
+        if len(recipients) + len(wanted) > MAX_EXPANSION:
+            return TOO_MANY
+        recipients[index] = attrs.evolve(before, state="redirected", attempts=before.attempts + 1)
+        recipients.extend(QueuedRecipient(address=address, parent=index) for address in wanted)
+        self._tell("redirected", before, route)
+        self._added = True
+        if len(wanted) != 1:  # else what becomes of that one is told (RFC 3461 §5.2.7.2)
+            self._ask("expanded", index)
+        return None
+
+    def _tell(
+        self,
+        kind: EventKind,
+        recipient: QueuedRecipient,
+        route: Route,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self.events.append(
+            Event(
+                at=self.now,
+                kind=kind,
+                recipient=recipient.address,
+                reason=route.reason,
+                rule=route.rule,
+                plugin=route.plugin,
+                where=outcome.where if outcome else "",
+                reply=outcome.reply if outcome else None,
+            )
+        )

@@ -19,17 +19,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from mailframe.entry import Entry, Event, EventKind, Notice, QueuedRecipient, Step
+from mailframe.entry import Entry, Notice, Step
 from mailframe.guard import PluginFault, as_deferred, ask
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
 from mailframe.outcome import Postponed, Tried, Unroutable
+from mailframe.queue.content import beginning
 from mailframe.queue.progress import Progress, advance
 from mailframe.queue.schedule import Schedule
 from mailframe.reply import temporary_fault
@@ -54,15 +54,13 @@ class Attempts(Protocol):
 class Notices(Protocol):
     """Writes notices: `mailframe.queue.notices.NoticeWriter`."""
 
-    def failure(
-        self, entry: Entry, recipients: Sequence[QueuedRecipient], headers: bytes, now: float
-    ) -> Notice | None:
-        """A failure notice, or ``None`` for a null reverse-path."""
+    def returns_whole(self, entry: Entry, progress: Progress) -> bool:
+        """Whether it wants the whole message, or the beginning that has its headers."""
 
-    def warning(
-        self, entry: Entry, recipients: Sequence[QueuedRecipient], headers: bytes, now: float
-    ) -> Notice | None:
-        """A delay warning, or ``None`` for a null reverse-path."""
+    def write(
+        self, entry: Entry, progress: Progress, content: bytes, now: float
+    ) -> tuple[Step, Sequence[Notice]]:
+        """The step with the events that tell of its notices, and the notices."""
 
 
 class QueueRunner(Service):
@@ -292,40 +290,27 @@ class QueueRunner(Service):
         self, entry: Entry, progress: Progress, now: float
     ) -> tuple[Step, Sequence[Notice]]:
         """The step with the events that tell of its notices, and the notices."""
-        if not (progress.failed or progress.delayed):
+        if not progress.notices:
             return progress.step, ()
-        notices: list[Notice] = []
-        events: list[Event] = []
-        headers = await self._headers(entry) if entry.envelope.sender is not None else b""
-        if progress.failed:
-            notice = self.notices.failure(entry, progress.failed, headers, now)
-            events.extend(_told(entry, progress.failed, notice, "bounced", now))
-            notices.extend([notice] if notice else [])
-        if progress.delayed:
-            notice = self.notices.warning(entry, progress.delayed, headers, now)
-            if notice:
-                events.extend(_told(entry, progress.delayed, notice, "warned", now))
-                notices.append(notice)
-        step = attrs.evolve(progress.step, events=(*progress.step.events, *events))
-        return step, notices
-
-    async def _headers(self, entry: Entry) -> bytes:
-        """The beginning of the message, as far as its header section may go."""
-        octets = b""
+        whole = self.notices.returns_whole(entry, progress)
+        reading = as_deferred(self._quoted(entry, whole))
         try:
-            content = await as_deferred(self.storage.open(id=entry.id))
-            try:
-                while len(octets) < MAX_HEADERS and b"\r\n\r\n" not in octets:
-                    piece = await as_deferred(content.read())
-                    if not piece:
-                        break
-                    octets += piece
-            finally:
-                content.close()
+            content = await reading.addTimeout(self._storage_time, self._clock)
         except Exception:
             # A notice without the headers is better than none.
-            log.failure("the headers of {id} can't be read for a notice", id=entry.id)
-        return octets[:MAX_HEADERS]
+            log.failure("{id} can't be read for a notice", id=entry.id)
+            content = b""
+        return self.notices.write(entry, progress, content, now)
+
+    async def _quoted(self, entry: Entry, whole: bool) -> bytes:
+        """The message, or as much of its beginning as its header section may take up."""
+        content = await as_deferred(self.storage.open(id=entry.id))
+        try:
+            if whole:
+                return await beginning(content, entry.size)
+            return await beginning(content, MAX_HEADERS, until=b"\r\n\r\n")
+        finally:
+            content.close()
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], *expected: type) -> Any:
         return await ask(
@@ -338,20 +323,3 @@ def _all_postponed(entry: Entry) -> Sequence[Tried]:
     route = Unroutable(reason="the attempt failed for a fault of ours", reply=reply)
     outcome = Postponed(where="", reply=reply)
     return [Tried(index=index, route=route, outcome=outcome) for index in entry.pending]
-
-
-def _told(
-    entry: Entry,
-    recipients: Sequence[QueuedRecipient],
-    notice: Notice | None,
-    kind: EventKind,
-    now: float,
-) -> list[Event]:
-    if notice is None:
-        kind, reason = "dropped", "the reverse-path is null, so nobody is told"
-    else:
-        reason = f"a notice goes to {notice.envelope.recipients[0].address}"
-    return [
-        Event(at=now, kind=kind, recipient=recipient.address, reason=reason)
-        for recipient in recipients
-    ]

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent
-from mailframe.queue.content import PIECE, BytesContent, FileContent
+from mailframe.queue.content import PIECE, BytesContent, FileContent, beginning
 
 OCTETS = bytes(range(256)) * 700
 
@@ -35,3 +35,15 @@ class ContentTests(SynchronousTestCase):
         file = io.BytesIO(OCTETS)
         FileContent(file, maybeDeferred).close()
         self.assertTrue(file.closed)
+
+    def test_beginning(self) -> None:
+        """A notice about a message of a gigabyte takes a gigabyte."""
+
+        def read(limit: int, until: bytes | None = None) -> bytes:
+            content = BytesContent(OCTETS)
+            return self.successResultOf(as_deferred(beginning(content, limit, until)))
+
+        self.assertEqual(read(10), OCTETS[:10])
+        self.assertEqual(read(PIECE + 1), OCTETS[: PIECE + 1])
+        self.assertEqual(read(PIECE + 1, until=b"\x10\x11"), OCTETS[:PIECE])
+        self.assertEqual(read(10**9), OCTETS)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
-from mailframe.entry import Entry
+from mailframe.entry import Entry, QueuedRecipient
 from mailframe.outcome import Delivered, Outcome, Postponed, Redirect, Refused, Route, Tried
 from mailframe.queue import progress
+from mailframe.queue.asked import Action
 from mailframe.queue.progress import advance
 from mailframe.queue.schedule import Schedule
 from tests.queue.samples import ANGELO, JSMITH, LATER, LOCAL, MARY, NEVER, OK, RELAY, entry
@@ -31,6 +32,11 @@ def redirect(index: int, *addresses: Address) -> Tried:
     return Tried(index=index, route=route, outcome=None)
 
 
+def told(result: progress.Progress, action: Action) -> tuple[QueuedRecipient, ...]:
+    """The recipients of whom the sender is told."""
+    return tuple(result.step.recipients[i] for i in result.notices.get(action, ()))
+
+
 def after(before: Entry, step: progress.Step) -> Entry:
     assert step.next_attempt is not None
     return attrs.evolve(
@@ -47,7 +53,7 @@ class OutcomeTests(SynchronousTestCase):
         self.assertIsNone(result.step.next_attempt)
         self.assertEqual(result.step.recipients[0].state, "delivered")
         self.assertEqual([e.kind for e in result.step.events], ["routed", "delivered"])
-        self.assertEqual((result.failed, result.delayed), ((), ()))
+        self.assertEqual(result.notices, {})
 
     def test_relayed_is_not_delivered(self) -> None:
         """A trace must not claim that mail reached a mailbox when another server has it."""
@@ -59,8 +65,8 @@ class OutcomeTests(SynchronousTestCase):
         """The sender would wait five days for what is known now."""
         result = advance(entry(), [tried(0, REFUSED)], 1.0, Schedule())
         self.assertEqual(result.step.recipients[0].state, "failed")
-        self.assertEqual(result.failed, (result.step.recipients[0],))
-        self.assertEqual(result.failed[0].last_reply, NEVER)
+        self.assertEqual(result.notices, {"failed": (0,)})
+        self.assertEqual(told(result, "failed")[0].last_reply, NEVER)
         self.assertIsNone(result.step.next_attempt)
 
     def test_postponed_waits(self) -> None:
@@ -84,7 +90,7 @@ class OutcomeTests(SynchronousTestCase):
         states = [recipient.state for recipient in first.step.recipients]
         self.assertEqual(states, ["delivered", "pending", "failed"])
         self.assertEqual(after(three, first.step).pending, (1,))
-        self.assertEqual([r.address for r in first.failed], [ANGELO])
+        self.assertEqual([r.address for r in told(first, "failed")], [ANGELO])
 
     def test_a_recipient_that_was_not_tried_stays(self) -> None:
         """What an attempt did not get to must not be lost."""
@@ -107,7 +113,7 @@ class TimeTests(SynchronousTestCase):
         message, now, warnings = entry(), 0.0, []
         while now < 2 * DAY:
             result = advance(message, [tried(0, POSTPONED)], now, Schedule())
-            if result.delayed:
+            if told(result, "delayed"):
                 warnings.append(now)
             message = after(message, result.step)
             now = message.next_attempt
@@ -123,14 +129,14 @@ class TimeTests(SynchronousTestCase):
             message = after(message, result.step)
             now = message.next_attempt
         self.assertEqual(now, 5 * DAY)
-        self.assertEqual(result.failed[0].last_reply, LATER)
+        self.assertEqual(told(result, "failed")[0].last_reply, LATER)
         self.assertEqual([e.kind for e in result.step.events], ["postponed", "expired"])
-        self.assertEqual(result.delayed, ())
+        self.assertEqual(told(result, "delayed"), ())
 
     def test_a_delivery_after_the_deadline_is_a_delivery(self) -> None:
         """A clock that jumped must not turn a success into a bounce."""
         result = advance(entry(), [tried(0, DELIVERED)], 50 * DAY, Schedule())
-        self.assertEqual(result.failed, ())
+        self.assertEqual(told(result, "failed"), ())
 
     def test_the_warning_speaks_of_the_waiting_ones_only(self) -> None:
         """Telling of a delay for somebody who has the mail would be wrong."""
@@ -140,7 +146,7 @@ class TimeTests(SynchronousTestCase):
             5 * HOUR,
             Schedule(),
         )
-        self.assertEqual([r.address for r in result.delayed], [JSMITH])
+        self.assertEqual([r.address for r in told(result, "delayed")], [JSMITH])
         self.assertTrue(result.step.warned)
 
 
@@ -165,8 +171,8 @@ class RedirectTests(SynchronousTestCase):
         """Two aliases of each other must end in a bounce, neither in a storm nor in silence."""
         first = advance(entry(ANGELO), [redirect(0, MARY)], 1.0, Schedule())
         second = advance(after(entry(ANGELO), first.step), [redirect(1, ANGELO)], 2.0, Schedule())
-        self.assertEqual([r.address for r in second.failed], [MARY])
-        self.assertEqual(second.failed[0].last_reply, progress.LOOP)
+        self.assertEqual([r.address for r in told(second, "failed")], [MARY])
+        self.assertEqual(told(second, "failed")[0].last_reply, progress.LOOP)
 
     def test_two_aliases_of_each_other_both_named_do_not_vanish(self) -> None:
         """Each counted the other as having the message, and nobody had it."""
@@ -180,18 +186,18 @@ class RedirectTests(SynchronousTestCase):
             now,
             Schedule(),
         )
-        self.assertEqual(len(result.failed), 2)
+        self.assertEqual(len(told(result, "failed")), 2)
 
     def test_an_alias_of_itself_is_a_loop(self) -> None:
         """The shortest loop."""
         result = advance(entry(ANGELO), [redirect(0, ANGELO)], 1.0, Schedule())
-        self.assertEqual(result.failed[0].last_reply, progress.LOOP)
+        self.assertEqual(told(result, "failed")[0].last_reply, progress.LOOP)
 
     def test_expansion_is_bounded(self) -> None:
         """A message must not grow without limit."""
         many = [Address(f"u{n}", "demo.example") for n in range(progress.MAX_EXPANSION)]
         result = advance(entry(ANGELO), [redirect(0, *many)], 1.0, Schedule())
-        self.assertEqual(result.failed[0].last_reply, progress.TOO_MANY)
+        self.assertEqual(told(result, "failed")[0].last_reply, progress.TOO_MANY)
 
 
 outcomes = st.sampled_from([DELIVERED, POSTPONED, REFUSED])
@@ -215,8 +221,8 @@ class InvariantTests(SynchronousTestCase):
             for old, new in zip(before, result.step.recipients, strict=True):
                 if old.state != "pending":
                     self.assertEqual(old, new)
-            warned += bool(result.delayed)
-            failed += len(result.failed)
+            warned += bool(told(result, "delayed"))
+            failed += len(told(result, "failed"))
             if result.step.next_attempt is None:
                 break
             message = after(message, result.step)

@@ -1,10 +1,13 @@
 """Covers mailframe.queue.schedule."""
 
+from typing import Literal
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.queue.schedule import Schedule
+from mailframe.envelope import DeliverBy
+from mailframe.queue.schedule import Schedule, Times
 from mailframe.units import Seconds
 
 HOUR = 3600.0
@@ -16,32 +19,33 @@ class ScheduleTests(SynchronousTestCase):
 
     def test_every_fifteen_minutes(self) -> None:
         """Without the fixed interval a user could not say when mail is tried again."""
-        self.assertEqual(Schedule().next_attempt(0.0, 1.0, False), 901.0)
+        self.assertEqual(Schedule().times(0.0).next_attempt(1.0, False), 901.0)
 
     def test_five_days_of_attempts(self) -> None:
         """The attempts of five days: each quarter of an hour, and the last at the deadline."""
-        schedule, now, times = Schedule(), 0.0, [0.0]
-        while not schedule.is_expired(0.0, now):
-            now = schedule.next_attempt(0.0, now, warned=now >= 4 * HOUR)
-            times.append(now)
-        self.assertEqual(times, [n * 900.0 for n in range(481)])
+        times, now, attempts = Schedule().times(0.0), 0.0, [0.0]
+        while not times.is_expired(now, now):
+            now = times.next_attempt(now, warned=now >= 4 * HOUR)
+            attempts.append(now)
+        self.assertEqual(attempts, [n * 900.0 for n in range(481)])
 
     def test_the_last_attempt_is_at_the_deadline(self) -> None:
         """Mail must not be given up without having been tried just before."""
         schedule = Schedule(retry_every=Seconds(7 * HOUR))
-        self.assertEqual(schedule.next_attempt(0.0, 5 * DAY - HOUR, True), 5 * DAY)
+        self.assertEqual(schedule.times(0.0).next_attempt(5 * DAY - HOUR, True), 5 * DAY)
 
     def test_an_attempt_is_made_when_the_warning_is_due(self) -> None:
         """With a long interval the sender would hear of the delay much later than configured."""
         schedule = Schedule(retry_every=Seconds(DAY), warn_after=Seconds(4 * HOUR))
-        self.assertEqual(schedule.next_attempt(0.0, 0.0, False), 4 * HOUR)
-        self.assertEqual(schedule.next_attempt(0.0, 4 * HOUR, True), 28 * HOUR)
+        times = schedule.times(0.0)
+        self.assertEqual(times.next_attempt(0.0, False), 4 * HOUR)
+        self.assertEqual(times.next_attempt(4 * HOUR, True), 28 * HOUR)
 
     def test_warnings_can_be_switched_off(self) -> None:
         """A warn_after of 0 means never, not at once."""
-        schedule = Schedule(warn_after=Seconds(0.0))
-        self.assertFalse(schedule.is_warning_due(0.0, 4 * DAY))
-        self.assertEqual(schedule.next_attempt(0.0, 0.0, False), 900.0)
+        times = Schedule(warn_after=Seconds(0.0)).times(0.0)
+        self.assertFalse(times.is_warning_due(4 * DAY))
+        self.assertEqual(times.next_attempt(0.0, False), 900.0)
 
     def test_a_zero_interval_is_refused(self) -> None:
         """The server would spin."""
@@ -55,5 +59,61 @@ class ScheduleTests(SynchronousTestCase):
     ) -> None:
         """An attempt in the past would be made at once, again and again."""
         schedule = Schedule(retry_every=Seconds(every), warn_after=Seconds(warn))
-        self.assertGreater(schedule.next_attempt(arrived, now, warned), now)
-        self.assertLessEqual(schedule.next_attempt(arrived, now, warned), now + every)
+        attempt = schedule.times(arrived).next_attempt(now, warned)
+        self.assertGreater(attempt, now)
+        self.assertLessEqual(attempt, now + every)
+
+
+class UnluckyMomentTests(SynchronousTestCase):
+    """The clock jumps, or the server was off."""
+
+    def test_one_more_attempt(self) -> None:
+        """Mail was given up for an hour's fault, because the clock had jumped by a week."""
+        times = Schedule().times(0.0)
+        self.assertFalse(times.is_expired(planned=900.0, now=7 * DAY))
+        again = times.next_attempt(7 * DAY, True)
+        self.assertEqual(again, 7 * DAY + 900)
+        self.assertTrue(times.is_expired(planned=again, now=again))
+
+    def test_the_clock_goes_back(self) -> None:
+        """An attempt that was planned by a clock that was wrong ends mail that just came."""
+        self.assertFalse(Schedule().times(0.0).is_expired(planned=7 * DAY, now=900.0))
+
+
+class DeadlineTests(SynchronousTestCase):
+    """The sender set a deadline (RFC 2852)."""
+
+    def times(self, at: float, mode: Literal["R", "N"], schedule: Schedule | None = None) -> Times:
+        return (schedule or Schedule()).times(0.0, DeliverBy(at=at, mode=mode))
+
+    def test_return(self) -> None:
+        """A ticket arrives after the train has left."""
+        times = self.times(1000.0, "R")
+        self.assertEqual(times.next_attempt(0.0, False), 900.0)
+        self.assertFalse(times.is_expired(900.0, 905.0))
+        self.assertEqual(times.next_attempt(905.0, False), 1000.0)
+        self.assertTrue(times.is_expired(1000.0, 1001.0))
+        # Also when the attempt took so long that the deadline passed meanwhile.
+        self.assertTrue(times.is_expired(900.0, 1001.0))
+
+    def test_a_return_after_we_give_up(self) -> None:
+        """A sender could make the queue keep mail for thirty years."""
+        times = self.times(1e9, "R")
+        self.assertEqual((times.give_up_at, times.is_deadline), (5 * DAY, False))
+
+    def test_notify(self) -> None:
+        """The sender learns of the delay hours after it mattered; the mail is not given up."""
+        times = self.times(1000.0, "N")
+        self.assertFalse(times.is_warning_due(999.0))
+        self.assertTrue(times.is_warning_due(1000.0))
+        self.assertEqual(times.next_attempt(900.0, False), 1000.0)
+        self.assertEqual(times.give_up_at, 5 * DAY)
+
+    def test_notify_without_warnings(self) -> None:
+        """Whoever asks is told, also where nobody else is."""
+        times = self.times(1000.0, "N", Schedule(warn_after=Seconds(0.0)))
+        self.assertTrue(times.is_warning_due(1000.0))
+
+    def test_overdue_when_it_came(self) -> None:
+        """Each server on the way tells the sender of the same delay once more."""
+        self.assertEqual(self.times(-60.0, "N").warn_at, 4 * HOUR)
