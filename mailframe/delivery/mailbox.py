@@ -1,29 +1,32 @@
-"""A Maildir as a mailbox for POP3: `twisted.mail.interfaces.IMailboxPOP3`.
+"""A Maildir as a mailbox for POP3: `IPop3Mailbox` and `twisted.mail.interfaces.IMailboxPOP3`.
 
 What the mailbox holds is settled when it is opened; mail that arrives later is seen next time.
-Other programs may move, flag and remove messages meanwhile. Nothing is removed before `sync`.
+Other programs may move, flag and remove messages meanwhile. Nothing is removed before `sync` or
+`remove`.
 
-Blocking work runs in threads: `MaildirMailbox.getMessage` and `MaildirMailbox.sync` give Deferreds,
-which callers of the interface take as well.
+Blocking work runs in threads, so that most methods give Deferreds, which callers of the interfaces
+take as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, overload
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.delivery.maildir_files import Files
-from mailframe.delivery.maildir_layout import MailboxPath, uidl
-from mailframe.delivery.maildir_session import AT_ONCE, Message, Session, Sizes
+from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_session import Message, Session
+from mailframe.delivery.read_ahead import ReadAhead
 from mailframe.delivery.shielded import shielded
-from mailframe.interfaces import MailboxInUse
+from mailframe.interfaces import IPop3Mailbox, MailboxInUse
 
-AHEAD = 16  # messages that are read at a time, as long as they are small
+log = Logger()
 
 
 class Mailboxes:
@@ -37,7 +40,6 @@ class Mailboxes:
         self._files = files
         self._in_thread = in_thread
         self._open: set[MailboxPath] = set()
-        self._sizes = Sizes()
 
     def open(self, path: MailboxPath, now: float) -> Deferred[IMailboxPOP3]:
         """Open and lock a Maildir.
@@ -58,14 +60,17 @@ class Mailboxes:
             self._open.discard(path)
             return failure
 
-        work = self._in_thread(Session.open, self._files, path, now, self._sizes)
+        work = self._in_thread(Session.open, self._files, path, now)
         work.addCallbacks(opened, failed)
         return shielded(work, MaildirMailbox.close)
 
 
-@implementer(IMailboxPOP3)
+@implementer(IPop3Mailbox, IMailboxPOP3)
 class MaildirMailbox:
-    """An open mailbox. It stays locked until `close`."""
+    """An open mailbox. It stays locked until `close`.
+
+    :ivar sizes: octets of each message with CRLF line ends, deleted ones included
+    """
 
     loginDelay = 0
     messageExpiration = None
@@ -77,19 +82,54 @@ class MaildirMailbox:
         on_close: Callable[[], None],
     ) -> None:
         self._session: Session | None = session
-        self._messages = session.messages
         self._in_thread = in_thread
         self._on_close = on_close
-        self._next = -1  # what comes after the messages that were read last
-        self._ahead: dict[int, BinaryIO] = {}  # small messages that are read already
+        self.sizes: Sequence[int] = session.listing.sizes
+        self._deleted: set[int] = set()
+        self._uidls: list[bytes] | None = None
+        self._ahead = ReadAhead(session, self.sizes, in_thread)
 
     def close(self) -> None:
         """End the session: the lock is released, and nothing is deleted. May be called again."""
         session, self._session = self._session, None
-        self._ahead.clear()
-        if session is not None:
-            self._on_close()
-            session.close()
+        self._ahead.close()
+        if session is None:
+            return
+        if session.corrections:
+            # The lock is kept until they are written.
+            keeping = self._in_thread(session.keep_corrections)
+            keeping.addErrback(lambda failure: log.failure("could not keep sizes", failure))
+            keeping.addBoth(self._release, session)
+        else:
+            self._release(None, session)
+
+    def _release(self, result: object, session: Session) -> None:
+        session.close()
+        self._on_close()
+
+    # --- IPop3Mailbox ------------------------------------------------------------------------
+
+    def fetch(self, index: int) -> bytes | Deferred[Message]:
+        """See `IPop3Mailbox.fetch`."""
+        self._check(index)
+        if self._session is None:
+            raise ValueError("the mailbox is closed")
+        return self._ahead.fetch(index)
+
+    def uidls(self) -> Deferred[list[bytes]]:
+        """See `IPop3Mailbox.uidls`."""
+        return self._in_session(lambda session: session.uidls())
+
+    def remove(self, indices: Iterable[int]) -> Deferred[None]:
+        """See `IPop3Mailbox.remove`."""
+        return self._in_session(lambda session: session.remove(indices))
+
+    def _in_session(self, work: Callable[[Session], Any]) -> Deferred[Any]:
+        if self._session is None:
+            raise ValueError("the mailbox is closed")
+        return self._in_thread(work, self._session)
+
+    # --- IMailboxPOP3 ------------------------------------------------------------------------
 
     @overload
     def listMessages(self) -> list[int]: ...
@@ -102,80 +142,57 @@ class MaildirMailbox:
 
         :raises ValueError: there is no such message
         """
-        if i is None:
-            return [0 if message.deleted else message.size for message in self._messages]
-        message = self._message(i)
-        return 0 if message.deleted else message.size
+        if i is not None:
+            self._check(i)
+            return 0 if i in self._deleted else self.sizes[i]
+        sizes = list(self.sizes)
+        for index in self._deleted:
+            sizes[index] = 0
+        return sizes
 
     def getMessage(self, index: int) -> Deferred[BinaryIO]:
         """A file of the message as it is stored, mostly with LF line ends.
-
-        A client that fetches one message after the other is read ahead for: a turn through another
-        thread costs more than reading a small file.
 
         :returns: fires with an `io.BytesIO` where the message is small, else with an open file;
             fails with `FileNotFoundError` when another program has removed the message
         :raises ValueError: there is no such message
         """
-        message = self._message(index)
-        if message.deleted or self._session is None:
+        self._check(index)
+        if index in self._deleted:
             raise ValueError(f"message {index} is deleted")
-        file = self._ahead.pop(index, None)
-        if file is not None:
-            return succeed(file)
-        self._ahead.clear()
-        run = self._run(index)
-        self._next = index + len(run)
-        reading = self._in_thread(self._session.read_on, run)
-
-        def read(files: list[BinaryIO]) -> BinaryIO:
-            if self._session is not None:
-                self._ahead.update(enumerate(files[1:], index + 1))
-            return files[0]
-
-        return shielded(reading.addCallback(read), lambda file: file.close())
-
-    def _run(self, index: int) -> list[Message]:
-        """What to read now: a message, and those after it when that is how the client reads."""
-        run = [self._messages[index]]
-        octets = 0
-        if index == self._next:
-            for message in self._messages[index + 1 : index + AHEAD]:
-                octets += message.size
-                if message.deleted or octets > AT_ONCE:
-                    break
-                run.append(message)
-        return run
+        reading = self._in_session(lambda session: session.read(index))
+        return shielded(reading, lambda file: file.close())
 
     def getUidl(self, index: int) -> bytes:
         """The unique id: the same in every session, and never another message's.
 
         :raises ValueError: there is no such message
         """
-        return uidl(self._message(index).base)
+        self._check(index)
+        if self._uidls is None:
+            assert self._session is not None
+            self._uidls = self._session.uidls()
+        return self._uidls[index]
 
     def deleteMessage(self, index: int) -> None:
         """Mark a message; `sync` removes it.
 
         :raises ValueError: there is no such message
         """
-        self._message(index).deleted = True
+        self._check(index)
+        self._deleted.add(index)
 
     def undeleteMessages(self) -> None:
         """Take all marks away."""
-        for message in self._messages:
-            message.deleted = False
+        self._deleted.clear()
 
     def sync(self) -> Deferred[None]:
         """Remove the marked messages, durably.
 
         :returns: fails with `OSError` when some are still there; the others are removed
         """
-        if self._session is None:
-            raise ValueError("the mailbox is closed")
-        return self._in_thread(self._session.remove_deleted)
+        return self.remove(sorted(self._deleted))
 
-    def _message(self, index: int) -> Message:
-        if not 0 <= index < len(self._messages):
+    def _check(self, index: int) -> None:
+        if not 0 <= index < len(self.sizes):
             raise ValueError(f"there is no message {index}")
-        return self._messages[index]

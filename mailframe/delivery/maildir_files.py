@@ -69,6 +69,24 @@ class Files:
         with os.scandir(descriptor) as found:
             return [(os.fsencode(e.name), e.is_file(follow_symlinks=False)) for e in found]
 
+    def names(self, descriptor: int) -> list[str]:
+        """What a folder holds, as `os.fsdecode` gives it."""
+        return os.listdir(descriptor)
+
+    def regular(self, descriptor: int) -> tuple[list[str], list[str]]:
+        """The names of a folder's regular files, and those of what else it holds."""
+        regular: list[str] = []
+        others: list[str] = []
+        with os.scandir(descriptor) as found:
+            for entry in found:
+                where = regular if entry.is_file(follow_symlinks=False) else others
+                where.append(entry.name)
+        return regular, others
+
+    def read_into(self, descriptor: int, buffer: bytearray) -> int:
+        """See `os.readv`; 0 at the end."""
+        return os.readv(descriptor, [buffer])
+
     def start_writing(self, descriptor: int) -> None:
         """Have the kernel begin to write to the disk what an fsync will wait for."""
         # The advice makes Linux start on dirty pages at once; what is not written yet stays cached.
@@ -178,21 +196,23 @@ def create_file(files: Files, name: str, folder: int) -> int:
     return files.open(name, _CREATE, 0o600, dir_fd=folder)
 
 
-def open_file(files: Files, name: bytes, folder: int) -> int:
-    """Open a message for reading.
+def open_regular(files: Files, name: str, folder: int) -> tuple[int, int]:
+    """Open a file for reading.
 
+    :returns: its descriptor, and its size in octets
     :raises FileNotFoundError: it is not there
     :raises OSError: it is a link
     :raises ForeignMaildir: it is no regular file
     """
     descriptor = files.open(name, _READ, dir_fd=folder)
     try:
-        if not stat.S_ISREG(files.fstat(descriptor).st_mode):
+        found = files.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise ForeignMaildir(f"{name!r} is not a regular file")
     except BaseException:
         files.close(descriptor)
         raise
-    return descriptor
+    return descriptor, found.st_size
 
 
 def write_all(files: Files, descriptor: int, pieces: Sequence[bytes]) -> None:

@@ -18,13 +18,9 @@ import attrs
 from mailframe.address import Address
 
 MAX_COMPONENT = 200  # octets; file systems take 255, and a message's name must fit as well
-MAX_UIDL = 70  # octets, RFC 1939 §7
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _PLACES = ("domain", "mailbox")
-_TIME = re.compile(rb"(\d{1,15})\.")
-_WIRE_SIZE = re.compile(rb",W=(\d{1,15})(?=,|\Z)")
-_UIDL = re.compile(rb"[\x21-\x7e]{1,70}")
 
 
 class LayoutError(ValueError):
@@ -125,32 +121,3 @@ def delivery_name(stem: str, hostname: str, size: int, wire_size: int) -> str:
     :param wire_size: octets with every line ended by CRLF
     """
     return f"{stem}.{encode(hostname)[:100]},S={size},W={wire_size}"
-
-
-def stem_of(name: bytes) -> bytes:
-    """The stem of a message's name, for comparison with `delivery_stem`."""
-    return b".".join(name.split(b".", 2)[:2])
-
-
-def base_name(name: bytes) -> bytes:
-    """A message's name without its flags: what stays when a reader moves it from new to cur."""
-    return name.partition(b":")[0]
-
-
-def arrival(base: bytes) -> int | None:
-    """The time with which a name begins, POSIX seconds; ``None`` when it doesn't."""
-    match = _TIME.match(base)
-    return int(match[1]) if match else None
-
-
-def wire_size(base: bytes) -> int | None:
-    """The octets with CRLF line ends that a name tells, or ``None``."""
-    match = _WIRE_SIZE.search(base)
-    return int(match[1]) if match else None
-
-
-def uidl(base: bytes) -> bytes:
-    """The unique id of RFC 1939 §7: the name itself where it has the form, else its hash."""
-    if _UIDL.fullmatch(base):
-        return base
-    return hashlib.sha256(base).hexdigest().encode()

@@ -10,89 +10,72 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import attrs
 from twisted.logger import Logger
 
+from mailframe.delivery import maildir_index
 from mailframe.delivery.maildir_files import (
     Files,
     ForeignMaildir,
     OpenMaildir,
     close_all,
-    open_file,
     open_maildir,
+    open_regular,
     remove_stale,
 )
-from mailframe.delivery.maildir_layout import MailboxPath, arrival, base_name, wire_size
+from mailframe.delivery.maildir_index import UNSETTLED, Index, Stamps
+from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_listing import Lister, by_base, nothing, told_by_names
+from mailframe.delivery.maildir_names import base_name, uidls
 from mailframe.interfaces import MailboxInUse
+from mailframe.wire.pop3_message import wire_form
 
 log = Logger()
+T = TypeVar("T")
 
-AT_ONCE = 65536  # octets; a message up to this size is read as it is opened
-REMEMBERED = 100_000  # sizes of messages whose names don't tell them
+AT_ONCE = 65536  # octets; a message smaller than this is read as it is opened
+MANY = 1000  # messages from which on an index pays, even if all names tell sizes
 _LOCK = "mailframe-pop3.lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
-
-@attrs.define(eq=False)
-class Message:
-    """One message of an open mailbox.
-
-    :ivar base: its name without flags, which stays
-    :ivar name: its whole name, as last seen
-    :ivar folder: the descriptor of the folder it was last seen in
-    :ivar size: octets with every line ended by CRLF
-    :ivar deleted: marked for removal
-    :ivar gone: removed, by us or by somebody else
-    """
-
-    base: bytes
-    name: bytes
-    folder: int
-    size: int = 0
-    deleted: bool = False
-    gone: bool = False
-
-
-class Sizes:
-    """Sizes of messages that had to be read to know them. A message in a Maildir never changes."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[MailboxPath, bytes], int] = {}
-
-    def of(self, path: MailboxPath, base: bytes, measure: Callable[[], int]) -> int:
-        """The size of a message, measured only once."""
-        size = self._known.get((path, base))
-        if size is None:
-            size = measure()
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[path, base] = size
-        return size
+Message: TypeAlias = bytes | BinaryIO
 
 
 class Session:
     """An open, locked Maildir.
 
-    :ivar messages: those that were there when it was opened, in the order of their arrival
+    :ivar listing: what was there when it was opened
+    :ivar corrections: true sizes, by index, of messages that turned out to be of another size than
+        the listing says
     """
 
-    def __init__(self, files: Files, maildir: OpenMaildir, lock: int) -> None:
+    def __init__(
+        self, files: Files, maildir: OpenMaildir, lock: int, path: MailboxPath, now: float
+    ) -> None:
+        """See `open`."""
         self._files = files
         self._maildir = maildir
         self._lock_file = lock
-        self.messages: list[Message] = []
+        self._path = path
+        self._now = now
+        self.listing = nothing()
+        self.corrections: dict[int, int] = {}
+        self._gone: set[int] = set()  # removed, by us or by somebody else
+        self._looked: Stamps = UNSETTLED  # the folders when messages were last looked for
+        self._lost: set[int] = set()  # what was not there then
         self._guard = Lock()
+        self._searching = Lock()
         self._users = 1  # the owner, until it calls `close`, and each thread at work
         self._closed = False
 
     @classmethod
-    def open(cls, files: Files, path: MailboxPath, now: float, sizes: Sizes) -> Session:
+    def open(cls, files: Files, path: MailboxPath, now: float) -> Session:
         """Open and lock a Maildir, list what it holds, and tidy up.
 
         :param now: POSIX seconds
@@ -105,14 +88,14 @@ class Session:
         except BaseException:
             close_all(files, attrs.astuple(maildir))
             raise
-        session = cls(files, maildir, lock)
+        session = cls(files, maildir, lock, path, now)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise MailboxInUse(str(path)) from None
             remove_stale(files, maildir.tmp, now)
-            session._list(path, sizes)
+            session._list()
         except BaseException:
             session.close()
             raise
@@ -146,119 +129,121 @@ class Session:
 
     # --- listing -----------------------------------------------------------------------------
 
-    def _list(self, path: MailboxPath, sizes: Sizes) -> None:
-        found: dict[bytes, Message] = {}
-        for folder, name, regular in self._entries():
-            if regular:
-                base = base_name(name)
-                found[base] = Message(base, name, folder)
-            else:
-                log.warn(
-                    "{name!r} in the Maildir {path} is not a regular file: ignored",
-                    name=name,
-                    path=str(path),
-                )
-        keyed: list[tuple[int, bytes, Message]] = []
-        for message in found.values():
-            # What can't be read is left out, rather than keep all the others from being read.
-            try:
-                size = wire_size(message.base)
-                if size is None:
-                    size = sizes.of(path, message.base, partial(self._measure, message))
-                message.size = size
-                keyed.append((self._arrived(message), message.base, message))
-            except (OSError, ForeignMaildir) as error:
-                log.warn(
-                    "{name!r} in the Maildir {path} can't be read: {reason}",
-                    name=message.name,
-                    path=str(path),
-                    reason=str(error),
-                )
-        keyed.sort(key=lambda item: item[:2])
-        self.messages = [message for _, _, message in keyed]
+    def _list(self) -> None:
+        files, maildir = self._files, self._maildir
+        index = maildir_index.load(files, maildir)
+        stamps = maildir_index.stamps_of(files, maildir)
+        if index is not None and index.stamps == stamps:
+            self.listing = index.listing
+            return
+        lister = Lister(files, maildir, self._path)
+        before = nothing() if index is None else index.listing
+        self.listing = listing = lister.list(before)
+        sure = lister.complete and maildir_index.settled(stamps, self._now)
+        if len(listing) >= MANY or not told_by_names(listing):
+            if sure or index is None or listing.names != before.names:
+                kept = stamps if sure else UNSETTLED
+                maildir_index.save(files, maildir, Index(kept, listing))
+        elif index is not None:
+            maildir_index.remove(files, maildir)
 
-    def _entries(self) -> Iterator[tuple[int, bytes, bool]]:
-        # New comes first: a message that somebody moves meanwhile is then seen in either folder.
-        for folder in (self._maildir.new, self._maildir.cur):
-            for name, regular in self._files.entries(folder):
-                if not name.startswith(b"."):
-                    yield folder, name, regular
+    def uidls(self) -> list[bytes]:
+        """The unique ids of all messages: each the same in every session, and no other's."""
+        return uidls(self.listing.names)
 
-    def _arrived(self, message: Message) -> int:
-        arrived = arrival(message.base)
-        if arrived is None:
-            arrived = int(self._files.stat(message.name, message.folder).st_mtime)
-        return arrived
+    def keep_corrections(self) -> None:
+        """Remember the true sizes for later sessions."""
+        with self._in_use():
+            sizes = array("Q", self.listing.sizes)
+            for index, size in self.corrections.items():
+                sizes[index] = size
+            listing = attrs.evolve(self.listing, sizes=sizes)
+            # Without stamps, as messages may have come and gone.
+            maildir_index.save(self._files, self._maildir, Index(UNSETTLED, listing))
 
-    def _measure(self, message: Message) -> int:
-        """Octets as `mailframe.wire.data.DataEncoder` sends them, dots not counted."""
-        with self._reader(message) as file:
-            size = 0
-            last = b"\n"
-            while piece := file.read(AT_ONCE):
-                joined = last + piece
-                # Each lone CR or LF becomes two octets; CRLF across two pieces counts once.
-                pairs = joined.count(b"\r\n")
-                size += len(piece) + piece.count(b"\r") + piece.count(b"\n") - 2 * pairs
-                last = piece[-1:]
-            return size + (0 if last in b"\r\n" else 2)
+    # --- reading -----------------------------------------------------------------------------
 
-    # --- reading and removing ----------------------------------------------------------------
-
-    def read(self, message: Message) -> BinaryIO:
-        """Open a message; a small one is read at once.
+    def read(self, index: int) -> BinaryIO:
+        """Open a message as it is stored; a small one is read at once.
 
         :raises FileNotFoundError: somebody has removed it
         """
         with self._in_use():
-            file = self._reader(message)
-            try:
-                beginning = file.read(AT_ONCE)
-                if len(beginning) < AT_ONCE:
-                    file.close()
-                    return io.BytesIO(beginning)
-                file.seek(0)
-            except BaseException:
-                file.close()
-                raise
-            return file
+            octets, file = self._read(index)
+            return io.BytesIO(octets) if file is None else file
 
-    def read_on(self, messages: Sequence[Message]) -> list[BinaryIO]:
+    def fetch(self, indices: Sequence[int]) -> list[Message]:
         """Read a message and, as far as that goes without a fault, some more that are small.
 
-        :param messages: at least one
-        :returns: at least one file
+        :param indices: at least one
+        :returns: at least one: octets in their wire form where the message is small, else a file
+            as it is stored
         :raises FileNotFoundError: somebody has removed the first
         """
-        files = [self.read(messages[0])]
-        with suppress(OSError, ForeignMaildir, ValueError):
-            for message in messages[1:]:
-                file = self.read(message)
-                if not isinstance(file, io.BytesIO):
+        found: list[Message] = []
+        with self._in_use():
+            for index in indices:
+                try:
+                    octets, file = self._read(index)
+                except (OSError, ForeignMaildir):
+                    if not found:
+                        raise
+                    break
+                if file is None:
+                    wire, size = wire_form(octets)
+                    if size != self.listing.sizes[index]:
+                        self._correct(index, size)
+                    found.append(wire)
+                elif found:
                     file.close()  # its name told another size
                     break
-                files.append(file)
-        return files
+                else:
+                    found.append(file)
+                    break
+        return found
 
-    def _reader(self, message: Message) -> BinaryIO:
-        descriptor = self._find(
-            message, lambda: open_file(self._files, message.name, message.folder)
+    def _read(self, index: int) -> tuple[bytes, BinaryIO | None]:
+        """A small message's octets, or an open file."""
+        descriptor, size = self._find(
+            index, lambda name, folder: open_regular(self._files, name, folder)
         )
-        return os.fdopen(descriptor, "rb", buffering=0)
+        try:
+            if size >= AT_ONCE:
+                return b"", os.fdopen(descriptor, "rb", buffering=0)
+            octets = self._files.read(descriptor, size + 1)
+            while len(octets) < size and (more := self._files.read(descriptor, size)):
+                octets += more
+        except BaseException:
+            self._files.close(descriptor)
+            raise
+        self._files.close(descriptor)
+        return octets, None
 
-    def remove_deleted(self) -> None:
-        """Remove the marked messages, durably.
+    def _correct(self, index: int, size: int) -> None:
+        if index not in self.corrections:
+            log.warn(
+                "{name!r} in the Maildir {path} has {size} octets and was listed with {listed}",
+                name=self.listing.names[index],
+                path=str(self._path),
+                size=size,
+                listed=self.listing.sizes[index],
+            )
+        self.corrections[index] = size
+
+    # --- removing ----------------------------------------------------------------------------
+
+    def remove(self, indices: Iterable[int]) -> None:
+        """Remove messages, durably.
 
         :raises OSError: some are still there, or may come back after a power cut
         """
         with self._in_use():
             faults: list[OSError] = []
             touched: set[int] = set()
-            for message in self.messages:
-                if message.deleted and not message.gone:
+            for index in indices:
+                if index not in self._gone:
                     try:
-                        self._remove(message)
-                        touched.add(message.folder)
+                        touched.add(self._remove(index))
                     except OSError as error:
                         faults.append(error)
             for folder in touched:
@@ -269,22 +254,44 @@ class Session:
             if faults:
                 raise faults[0]
 
-    def _remove(self, message: Message) -> None:
+    def _remove(self, index: int) -> int:
+        def unlink(name: str, folder: int) -> None:
+            self._files.unlink(name, folder)
+
         with suppress(FileNotFoundError):
-            self._find(message, lambda: self._files.unlink(message.name, message.folder))
-        message.gone = True
+            self._find(index, unlink)
+        self._gone.add(index)
+        # Where it was seen last; if another program removed it, that is made sure of as well.
+        return self._maildir.cur if self.listing.in_cur[index] else self._maildir.new
 
-    def _find(self, message: Message, act: Callable[[], int | None]) -> int:
+    def _find(self, index: int, act: Callable[[str, int], T]) -> T:
         """Do something with a message's file; when it has moved, look for it and try again."""
+        listing, maildir = self.listing, self._maildir
         for _ in range(3):
+            name = listing.names[index]
             with suppress(FileNotFoundError):
-                return act() or 0
-            self._look_for(message)
-        return act() or 0
+                return act(name, maildir.cur if listing.in_cur[index] else maildir.new)
+            self._look_again(index, name)
+        return act(listing.names[index], maildir.cur if listing.in_cur[index] else maildir.new)
 
-    def _look_for(self, message: Message) -> None:
-        for folder, name, regular in self._entries():
-            if regular and base_name(name) == message.base:
-                message.folder, message.name = folder, name
-                return
-        raise FileNotFoundError(message.base)
+    def _look_again(self, index: int, name: str) -> None:
+        """Find out where all messages are now: who moved or removed one has often done so to many.
+
+        :raises FileNotFoundError: this one is not there any more
+        """
+        listing, maildir = self.listing, self._maildir
+        with self._searching:
+            if listing.names[index] != name:
+                return  # another thread has just looked
+            stamps = maildir_index.stamps_of(self._files, maildir)
+            if index not in self._lost or stamps != self._looked:
+                places = by_base(self._files.names(maildir.new), self._files.names(maildir.cur))
+                self._looked, self._lost = stamps, set()
+                for each, old in enumerate(listing.names):
+                    place = places.get(base_name(old))
+                    if place is None:
+                        self._lost.add(each)
+                    else:
+                        listing.names[each], listing.in_cur[each] = place
+            if index in self._lost:
+                raise FileNotFoundError(name)

@@ -100,6 +100,22 @@ class FaultyFiles(Files):
         self._note("entries", self._path(descriptor), None)
         return super().entries(descriptor)
 
+    def names(self, descriptor: int) -> list[str]:
+        self._note("names", self._path(descriptor), None)
+        return super().names(descriptor)
+
+    def regular(self, descriptor: int) -> tuple[list[str], list[str]]:
+        self._note("regular", self._path(descriptor), None)
+        return super().regular(descriptor)
+
+    def read(self, descriptor: int, size: int) -> bytes:
+        self._note("read", self._path(descriptor), None)
+        return super().read(descriptor, min(size, self.most))
+
+    def read_into(self, descriptor: int, buffer: bytearray) -> int:
+        self._note("read", self._path(descriptor), None)
+        return super().read_into(descriptor, buffer)
+
     def stat(self, name: str | bytes, dir_fd: int | None = None) -> os.stat_result:
         self._note("stat", name, dir_fd)
         return super().stat(name, dir_fd)

@@ -13,8 +13,7 @@ from zope.interface.verify import verifyObject
 from mailframe.delivery.mailbox import Mailboxes, MaildirMailbox
 from mailframe.delivery.maildir_files import Files, ForeignMaildir
 from mailframe.delivery.maildir_layout import MailboxPath
-from mailframe.delivery.maildir_session import AT_ONCE
-from mailframe.interfaces import MailboxInUse
+from mailframe.interfaces import IPop3Mailbox, MailboxInUse
 from mailframe.testing.threads import in_thread
 
 
@@ -78,7 +77,7 @@ class MailboxTests(MailboxCase):
         for index in (-1, 3, 1 << 40):
             for method in (
                 *(mailbox.listMessages, mailbox.getMessage, mailbox.getUidl),
-                mailbox.deleteMessage,
+                *(mailbox.deleteMessage, mailbox.fetch),
             ):
                 self.assertRaises(ValueError, method, index)
 
@@ -106,88 +105,53 @@ class MailboxTests(MailboxCase):
         self.assertRaises(ValueError, mailbox.getMessage, 0)
 
 
-class AheadTests(MailboxCase):
-    """Reading ahead for clients that fetch one message after the other."""
+class FetchTests(MailboxCase):
+    """What our own POP3 server asks."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        for number in range(3, 30):
-            self.put(f"{number}.a.host", b"message %d\n" % number)
-        self.turns = 0
+    def test_interface(self) -> None:
+        """Our server serves it the slow way."""
+        verifyObject(IPop3Mailbox, self.open())
 
-    def in_thread(self, function: Any, *args: Any) -> Deferred[Any]:
-        self.turns += 1
-        return super().in_thread(function, *args)
-
-    def read(self, mailbox: MaildirMailbox, index: int) -> bytes:
-        octets: bytes = self.successResultOf(mailbox.getMessage(index)).read()
-        self.assertEqual(octets, b"message %d\n" % index)
-        return octets
-
-    def test_one_after_the_other(self) -> None:
-        """Each small message costs a turn through another thread; or comes out of order."""
+    def test_messages(self) -> None:
+        """Wire forms, sizes and unique ids."""
         mailbox = self.open()
-        self.turns = 0
-        for index in range(30):
-            self.read(mailbox, index)
-        self.assertEqual(self.turns, 3)
+        self.assertEqual(list(mailbox.sizes), [11, 11, 11])
+        self.assertEqual(
+            self.successResultOf(mailbox.uidls()), [b"0.a.host", b"1.a.host", b"2.a.host"]
+        )
+        reading = mailbox.fetch(1)
+        assert not isinstance(reading, bytes)
+        self.assertEqual(self.successResultOf(reading), b"message 1\r\n.\r\n")
 
-    def test_at_random(self) -> None:
-        """A client that picks some messages has others read for nothing, or gets those."""
+    def test_remove(self) -> None:
+        """More goes than was asked for, or less."""
         mailbox = self.open()
-        self.turns = 0
-        for index in (5, 3, 20, 20, 7):
-            self.read(mailbox, index)
-        self.assertEqual(self.turns, 5)
-        for index in (8, 9, 12, 9, 10, 11):
-            self.read(mailbox, index)
+        self.successResultOf(mailbox.remove((0, 2)))
+        self.assertEqual(os.listdir(f"{self.root}/mary/new"), ["1.a.host"])
 
-    def test_up_to_what_is_deleted(self) -> None:
-        """What is deleted is read, or given out."""
+    def test_true_sizes(self) -> None:
+        """A size that a name tells wrongly is told by each session."""
+        self.put("3.a.host,W=5", b"message\n")
         mailbox = self.open()
-        mailbox.deleteMessage(3)
-        for index in (0, 1, 2):
-            self.read(mailbox, index)
-        mailbox.deleteMessage(2)
-        for index in (2, 3):
-            self.assertRaises(ValueError, mailbox.getMessage, index)
-
-    def test_memory(self) -> None:
-        """Large messages fill the memory of every session."""
-        for number in range(2, 6):
-            self.put(f"{number}.a.host", b"x" * 30_000)
-        os.unlink(f"{self.root}/mary/new/6.a.host")
-        self.put("6.a.host,W=5", b"x" * 1_000_000)  # a name that lies
-        mailbox = self.open()
-        for index in range(6):
-            self.successResultOf(mailbox.getMessage(index)).read()
-            held = sum(len(file.read()) for file in mailbox._ahead.values())
-            self.assertLessEqual(held, AT_ONCE)
-            for file in mailbox._ahead.values():
-                file.seek(0)
-        with self.successResultOf(mailbox.getMessage(6)) as file:
-            self.assertEqual(len(file.read()), 1_000_000)
-
-    def test_fault_of_a_later_one(self) -> None:
-        """A message that vanished keeps those before it from being fetched."""
-        mailbox = self.open()
-        self.read(mailbox, 0)
-        os.unlink(f"{self.root}/mary/new/3.a.host")
-        self.read(mailbox, 1)
-        self.read(mailbox, 2)
-        self.failureResultOf(mailbox.getMessage(3), FileNotFoundError)
-        self.read(mailbox, 4)
-
-    def test_closed_meanwhile(self) -> None:
-        """Messages are kept for a session that is over."""
-        mailbox = self.open()
-        self.read(mailbox, 0)
+        self.assertEqual(mailbox.sizes[3], 5)
+        reading = mailbox.fetch(3)
+        assert not isinstance(reading, bytes)
+        self.successResultOf(reading)
+        self.assertEqual(mailbox.sizes[3], 5)
         self.threads = []
-        reading = mailbox.getMessage(1)
         mailbox.close()
+        self.failureResultOf(self.mailboxes.open(self.path, 1.7e9), MailboxInUse)
         self.threads.pop().callback(None)
-        self.failureResultOf(reading, ValueError)
-        self.assertEqual(mailbox._ahead, {})
+        self.threads = None
+        self.assertEqual(self.open().sizes[3], 9)
+
+    def test_after_the_end(self) -> None:
+        """A closed mailbox reads or removes something by a number that is another's now."""
+        mailbox = self.open()
+        mailbox.close()
+        self.assertRaises(ValueError, mailbox.fetch, 0)
+        self.assertRaises(ValueError, mailbox.uidls)
+        self.assertRaises(ValueError, mailbox.remove, (0,))
 
 
 class OpenTests(MailboxCase):

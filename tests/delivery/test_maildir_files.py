@@ -16,7 +16,7 @@ from mailframe.delivery.maildir_files import (
     ForeignMaildir,
     close_all,
     create_file,
-    open_file,
+    open_regular,
     open_maildir,
     remove_stale,
     write_all,
@@ -181,10 +181,10 @@ class FileTests(SynchronousTestCase):
         os.symlink("/etc/passwd", self.folder + "/link")
         os.mkfifo(self.folder + "/pipe")
         os.mkdir(self.folder + "/folder")
-        self.assertRaises(OSError, open_file, self.files, b"link", self.descriptor)
-        for name in (b"pipe", b"folder"):
-            self.assertRaises(ForeignMaildir, open_file, self.files, name, self.descriptor)
-        self.assertRaises(FileNotFoundError, open_file, self.files, b"none", self.descriptor)
+        self.assertRaises(OSError, open_regular, self.files, "link", self.descriptor)
+        for name in ("pipe", "folder"):
+            self.assertRaises(ForeignMaildir, open_regular, self.files, name, self.descriptor)
+        self.assertRaises(FileNotFoundError, open_regular, self.files, "none", self.descriptor)
         self.assertEqual(self.files.opened, set())
 
     @settings(deadline=None, max_examples=50)

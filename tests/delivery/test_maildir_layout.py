@@ -12,14 +12,9 @@ from mailframe.address import Address
 from mailframe.delivery.maildir_layout import (
     Layout,
     LayoutError,
-    arrival,
-    base_name,
     delivery_name,
     delivery_stem,
     encode,
-    stem_of,
-    uidl,
-    wire_size,
 )
 
 LOCAL_PARTS = st.text(
@@ -118,17 +113,6 @@ class NameTests(SynchronousTestCase):
             delivery_stem(1_700_000_000.9, "q1", Address("b", "here.example")),
         ):
             self.assertNotEqual(self.stem, other)
-        name = delivery_name(self.stem, "mx.example", 10, 12)
-        self.assertEqual(stem_of(name.encode()), self.stem.encode())
-        self.assertEqual(stem_of(name.encode() + b":2,S"), self.stem.encode())
-
-    def test_reads_back(self) -> None:
-        """POP3 shows sizes and the order of arrival from the name alone."""
-        name = delivery_name(self.stem, "mx.example", 10, 12).encode()
-        self.assertTrue(name.endswith(b".mx.example,S=10,W=12"))
-        self.assertEqual(arrival(name), 1_700_000_000)
-        self.assertEqual(wire_size(base_name(name + b":2,ST")), 12)
-        self.assertEqual(base_name(name + b":2,ST"), name)
 
     def test_fits(self) -> None:
         """A long host name makes a file name that no file system takes."""
@@ -136,18 +120,3 @@ class NameTests(SynchronousTestCase):
         name = delivery_name(stem, "h" * 63 + ("." + "h" * 63) * 2, 10**14, 10**14)
         self.assertLess(len(name), 255)
         self.assertNotIn("/", delivery_name(stem, "a/b:c", 1, 1))
-
-    def test_foreign_names(self) -> None:
-        """Names that other programs give are read as far as they tell something."""
-        self.assertIsNone(arrival(b"message"))
-        self.assertIsNone(arrival(b"9" * 16 + b".x"))
-        self.assertIsNone(wire_size(b"1.x.host,S=5"))
-        self.assertIsNone(wire_size(b"1.x.host,W=5x"))
-        self.assertEqual(wire_size(b"1.x.host,W=5,S=4"), 5)
-
-    def test_uidl(self) -> None:
-        """A unique id is 1 to 70 printable octets (RFC 1939 §7), whatever the file is called."""
-        self.assertEqual(uidl(b"1.x.host"), b"1.x.host")
-        for odd in (b"a b", b"\xff", b"x" * 71, b"a\nb"):
-            self.assertRegex(uidl(odd).decode(), r"\A[0-9a-f]{64}\Z")
-        self.assertNotEqual(uidl(b"x" * 71), uidl(b"x" * 72))

@@ -7,17 +7,13 @@ import fcntl
 import io
 import os
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery import maildir_session
 from mailframe.delivery.maildir_files import ForeignMaildir
 from mailframe.delivery.maildir_layout import MailboxPath
-from mailframe.delivery.maildir_session import AT_ONCE, Session, Sizes
+from mailframe.delivery.maildir_names import base_name
+from mailframe.delivery.maildir_session import AT_ONCE, Session
 from mailframe.interfaces import MailboxInUse
-from mailframe.wire.data import DataEncoder
 from tests.delivery.faulty_files import FaultyFiles
 
 NOW = 1_700_000_000.0
@@ -27,7 +23,6 @@ class SessionCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = os.path.abspath(self.mktemp())
         self.files = FaultyFiles(self.root)
-        self.sizes = Sizes()
         self.opened: list[Session] = []
         for folder in ("tmp", "new", "cur"):
             os.makedirs(f"{self.root}/mary/{folder}")
@@ -45,7 +40,7 @@ class SessionCase(SynchronousTestCase):
 
     def open(self) -> Session:
         path = MailboxPath(self.root, ("mary",))
-        session = Session.open(self.files, path, NOW, self.sizes)
+        session = Session.open(self.files, path, NOW)
         self.opened.append(session)
         return session
 
@@ -53,7 +48,7 @@ class SessionCase(SynchronousTestCase):
         return sorted(os.listdir(f"{self.root}/mary/{folder}"))
 
     def read(self, session: Session, index: int) -> bytes:
-        with session.read(session.messages[index]) as file:
+        with session.read(index) as file:
             return file.read()
 
 
@@ -67,72 +62,17 @@ class ListTests(SessionCase):
         self.put("1700000001.a.host,S=2,W=3")
         undated = self.put("undated")
         os.utime(undated, (1_600_000_000, 1_600_000_000))
-        bases = [message.base for message in self.open().messages]
         self.assertEqual(
-            bases,
-            [b"900000000.z.host", b"undated", b"1700000001.a.host,S=2,W=3", b"1700000002.b.host"],
+            [base_name(name) for name in self.open().listing.names],
+            ["900000000.z.host", "undated", "1700000001.a.host,S=2,W=3", "1700000002.b.host"],
         )
 
     def test_flags_are_not_the_name(self) -> None:
         """A message seen in both folders while another program moves it is one message."""
         self.put("1.a.host")
         self.put("1.a.host:2,ST", folder="cur")
-        (message,) = self.open().messages
-        self.assertEqual(message.name, b"1.a.host:2,ST")
-
-    def test_ignored(self) -> None:
-        """A link shows its owner any file that the server can read; dot files are no messages."""
-        seen: list[str] = []
-        observer = lambda event: seen.append(event.get("log_format") or "")  # noqa: E731 # short
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        os.symlink("/etc/passwd", f"{self.root}/mary/new/1.a.host")
-        os.mkdir(f"{self.root}/mary/new/2.b.host")
-        os.mkfifo(f"{self.root}/mary/cur/3.c.host:2,")
-        self.put(".hidden")
-        self.assertEqual(self.open().messages, [])
-        self.assertEqual(len([line for line in seen if "not a regular file" in line]), 3)
-
-    def test_unreadable(self) -> None:
-        """One message that can't be read hides all the others."""
-        self.put("1.a.host")
-        self.put("2.b.host,W=3")
-        self.files.fail("open", errno.EACCES, nth=7)  # prefix, mailbox, its three, lock: 1.a
-        self.assertEqual([m.base for m in self.open().messages], [b"2.b.host,W=3"])
-
-    @settings(deadline=None, max_examples=60)
-    @given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r", b".b"]), max_size=12))
-    def test_sizes(self, parts: list[bytes]) -> None:
-        """A size is what is sent, whatever line ends another program has stored."""
-        octets = b"".join(parts)
-        self.put("1.a.host", octets)
-        sizes = []
-        for piece in (3, AT_ONCE):
-            self.patch(maildir_session, "AT_ONCE", piece)
-            self.sizes = Sizes()
-            session = self.open()
-            sizes.append(session.messages[0].size)
-            session.close()
-        encoder = DataEncoder()
-        sent = encoder.encode(octets) + encoder.finish()
-        stuffed = sent.count(b"\r\n..") + sent.startswith(b"..")
-        self.assertEqual(sizes, [len(sent) - len(b".\r\n") - stuffed] * 2)
-
-    def test_sizes_are_measured_once(self) -> None:
-        """Each login reads the whole mailbox."""
-        self.put("1.a.host")
-        self.open().close()
-        before = self.files.count("open")
-        self.open().close()
-        self.assertEqual(self.files.count("open") - before, 6)
-
-    def test_sizes_are_bounded(self) -> None:
-        """Sizes that are remembered fill the memory."""
-        self.patch(maildir_session, "REMEMBERED", 2)
-        path = MailboxPath("/m", ("a",))
-        for number in range(5):
-            self.sizes.of(path, b"%d" % number, lambda: 1)
-        self.assertLessEqual(len(self.sizes._known), 2)
+        listing = self.open().listing
+        self.assertEqual((listing.names, list(listing.in_cur)), (["1.a.host:2,ST"], [1]))
 
     def test_tidies_up(self) -> None:
         """What dead writers left fills the disk."""
@@ -175,7 +115,8 @@ class LockTests(SessionCase):
     def test_faults(self) -> None:
         """A mailbox that can't be opened leaves nothing open or locked."""
         self.put("1.a.host")
-        for operation, nth in [("open", n) for n in range(1, 7)] + [("entries", n) for n in (1, 2)]:
+        steps = [("open", n) for n in range(1, 7)] + [("regular", n) for n in (1, 2)]
+        for operation, nth in [*steps, ("entries", 1)]:
             self.files = FaultyFiles(self.root)
             self.files.fail(operation, errno.EIO, nth)
             self.assertRaises((OSError, ForeignMaildir), self.open)
@@ -192,11 +133,11 @@ class ReadTests(SessionCase):
         self.put("2.b.host,W=1", large)
         self.put("3.c.host,W=1", large[:AT_ONCE])
         session = self.open()
-        with session.read(session.messages[0]) as file:
+        with session.read(0) as file:
             self.assertIsInstance(file, io.BytesIO)
         self.assertEqual(self.read(session, 0), b"small\n")
         for index, octets in ((1, large), (2, large[:AT_ONCE])):
-            with session.read(session.messages[index]) as file:
+            with session.read(index) as file:
                 self.assertNotIsInstance(file, io.BytesIO)
                 self.assertEqual(b"".join(iter(lambda f=file: f.read(AT_ONCE), b"")), octets)
 
@@ -209,7 +150,7 @@ class ReadTests(SessionCase):
         os.rename(f"{self.root}/mary/cur/1.a.host:2,", f"{self.root}/mary/cur/1.a.host:2,S")
         self.assertEqual(self.read(session, 0), b"moving\n")
         os.unlink(f"{self.root}/mary/cur/1.a.host:2,S")
-        self.assertRaises(FileNotFoundError, session.read, session.messages[0])
+        self.assertRaises(FileNotFoundError, session.read, 0)
 
     def test_restless(self) -> None:
         """A message that moves whenever one looks for it is not looked for without end."""
@@ -223,14 +164,96 @@ class ReadTests(SessionCase):
                 del places[0]
 
         self.files.before = move
-        self.assertRaises(FileNotFoundError, session.read, session.messages[0])
+        self.assertRaises(FileNotFoundError, session.read, 0)
 
     def test_fault(self) -> None:
         """A message that can't be read is an error, and no end of the mailbox."""
         self.put("1.a.host,W=1")
         session = self.open()
         self.files.fail("open", errno.EIO)
-        self.assertRaises(OSError, session.read, session.messages[0])
+        self.assertRaises(OSError, session.read, 0)
+
+    def test_many_moved(self) -> None:
+        """A client that fetches what another program has just moved waits for hours."""
+        for number in range(20):
+            self.put(f"{number + 10}.a.host", b"%d\n" % number)
+        session = self.open()
+        for name in self.names():
+            os.rename(f"{self.root}/mary/new/{name}", f"{self.root}/mary/cur/{name}:2,S")
+        os.unlink(f"{self.root}/mary/cur/15.a.host:2,S")
+        os.unlink(f"{self.root}/mary/cur/16.a.host:2,S")
+        before = self.files.count("names")
+        for number in range(20):
+            if number in (5, 6):
+                self.assertRaises(FileNotFoundError, session.read, number)
+            else:
+                self.assertEqual(self.read(session, number), b"%d\n" % number)
+        self.assertEqual(self.files.count("names") - before, 2)
+
+    def test_comes_back(self) -> None:
+        """A message that was away for a moment can't be fetched any more."""
+        path = self.put("1.a.host", b"moving\n")
+        session = self.open()
+        os.rename(path, f"{self.root}/mary/elsewhere")
+        self.assertRaises(FileNotFoundError, session.read, 0)
+        os.rename(f"{self.root}/mary/elsewhere", f"{self.root}/mary/cur/1.a.host:2,S")
+        self.assertEqual(self.read(session, 0), b"moving\n")
+
+
+class FetchTests(SessionCase):
+    """Several messages in one turn, in their wire form."""
+
+    def test_wire_form(self) -> None:
+        """Dots are taken for the end, or the end is missing."""
+        self.put("1.a.host", b".x\n\n.\nlast")
+        self.put("2.a.host", b"")
+        session = self.open()
+        self.assertEqual(session.fetch((0, 1)), [b"..x\r\n\r\n..\r\nlast\r\n.\r\n", b".\r\n"])
+
+    def test_faults(self) -> None:
+        """A message that can't be read keeps those before it from being fetched."""
+        for number in range(1, 5):
+            self.put(f"{number}.a.host", b"%d\n" % number)
+        session = self.open()
+        os.unlink(f"{self.root}/mary/new/3.a.host")
+        self.assertEqual(session.fetch((0, 1, 2, 3)), [b"1\r\n.\r\n", b"2\r\n.\r\n"])
+        self.assertRaises(FileNotFoundError, session.fetch, (2, 3))
+        self.files.fail("read", errno.EIO)
+        self.assertRaises(OSError, session.fetch, (0,))
+
+    def test_large(self) -> None:
+        """A large message is read into memory whole, or ends what is read ahead in a leak."""
+        self.put("1.a.host,W=5", b"1\n")
+        self.put("2.a.host,W=5", b"x\n" * AT_ONCE)  # a name that lies
+        session = self.open()
+        self.assertEqual(session.fetch((0, 1)), [b"1\r\n.\r\n"])
+        (file,) = session.fetch((1, 0))
+        assert not isinstance(file, bytes)
+        with file:
+            self.assertEqual(len(file.read()), 2 * AT_ONCE)
+
+    def test_short_reads(self) -> None:
+        """A file system that gives little at a time cuts messages off."""
+        self.put("1.a.host", b"0123456789\n")
+        session = self.open()
+        self.files.most = 3
+        self.assertEqual(session.fetch((0,)), [b"0123456789\r\n.\r\n"])
+
+    def test_a_name_that_lies(self) -> None:
+        """A size that is wrong stays wrong for ever."""
+        self.put("1.a.host,W=50", b"1\n")
+        self.put("2.b.host,W=3", b"2\n")
+        session = self.open()
+        self.assertEqual(list(session.listing.sizes), [50, 3])
+        session.fetch((0, 1))
+        session.fetch((0,))
+        self.assertEqual(session.corrections, {0: 3})
+        session.keep_corrections()
+        session.close()
+        for _ in range(3):
+            session = self.open()
+            self.assertEqual(list(session.listing.sizes), [3, 3])
+            session.close()
 
 
 class RemoveTests(SessionCase):
@@ -242,16 +265,14 @@ class RemoveTests(SessionCase):
             self.put(f"{number}.a.host,W=1")
         self.put("4.a.host,W=1:2,S", folder="cur")
         session = self.open()
-        for index in (1, 3, 4):
-            session.messages[index].deleted = True
         self.files.calls.clear()
-        session.remove_deleted()
+        session.remove((1, 3, 4))
         self.assertEqual(self.names(), ["0.a.host,W=1", "2.a.host,W=1"])
         self.assertEqual(self.names("cur"), [])
         self.assertEqual(
             sorted(self.files.calls[3:]), [("fsync", "mary/cur"), ("fsync", "mary/new")]
         )
-        session.remove_deleted()
+        session.remove((1, 3, 4))
         self.assertEqual(self.names(), ["0.a.host,W=1", "2.a.host,W=1"])
 
     def test_moved_or_gone(self) -> None:
@@ -260,9 +281,7 @@ class RemoveTests(SessionCase):
         session = self.open()
         os.rename(moved, f"{self.root}/mary/cur/1.a.host,W=1:2,S")
         os.unlink(gone)
-        for message in session.messages:
-            message.deleted = True
-        session.remove_deleted()
+        session.remove((0, 1))
         self.assertEqual(self.names() + self.names("cur"), [])
 
     def test_partial_failure(self) -> None:
@@ -271,10 +290,8 @@ class RemoveTests(SessionCase):
             self.put(f"{number}.a.host,W=1")
         for operation, left in (("unlink", 1), ("fsync", 0)):
             session = self.open()
-            for message in session.messages:
-                message.deleted = True
             self.files.fail(operation, errno.EIO)
-            self.assertRaises(OSError, session.remove_deleted)
+            self.assertRaises(OSError, session.remove, range(len(session.listing)))
             session.close()
             self.assertEqual(len(self.names()), left)
 
@@ -286,7 +303,6 @@ class CloseTests(SessionCase):
         """A descriptor is closed and used for another file while a thread still reads with it."""
         self.put("1.a.host")
         session = self.open()
-        session.messages[0].deleted = True
 
         def leave(operation: str) -> None:
             self.files.before = lambda operation: None
@@ -294,7 +310,7 @@ class CloseTests(SessionCase):
             self.assertNotEqual(self.files.opened, set())
 
         self.files.before = leave
-        session.remove_deleted()
+        session.remove((0,))
         self.assertEqual(self.files.opened, set())
         self.assertEqual(self.names(), [])
 
@@ -304,5 +320,5 @@ class CloseTests(SessionCase):
         session = self.open()
         session.close()
         session.close()
-        self.assertRaises(ValueError, session.read, session.messages[0])
-        self.assertRaises(ValueError, session.remove_deleted)
+        self.assertRaises(ValueError, session.read, 0)
+        self.assertRaises(ValueError, session.remove, (0,))

@@ -1,0 +1,171 @@
+"""What a Maildir holds, and of what size, whoever else is at work in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery import maildir_listing
+from mailframe.delivery.maildir_files import close_all, open_maildir
+from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_listing import BLOCK, Lister, Listing, nothing, told_by_names
+from mailframe.wire.data import DataEncoder
+from tests.delivery.faulty_files import FaultyFiles
+
+
+class ListingCase(SynchronousTestCase):
+    """One Maildir."""
+
+    def setUp(self) -> None:
+        self.root = os.path.abspath(self.mktemp())
+        self.files = FaultyFiles(self.root)
+        for folder in ("tmp", "new", "cur"):
+            os.makedirs(f"{self.root}/mary/{folder}")
+        self.maildir = open_maildir(self.files, MailboxPath(self.root, ("mary",)), sync=False)
+        self.addCleanup(
+            close_all,
+            self.files,
+            (self.maildir.root, self.maildir.tmp, self.maildir.new, self.maildir.cur),
+        )
+        self.seen: list[str] = []
+        observer = lambda event: self.seen.append(event.get("log_format") or "")  # noqa: E731 # short
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def put(self, name: str, octets: bytes = b"x\n", folder: str = "new") -> str:
+        path = f"{self.root}/mary/{folder}/{name}"
+        with open(path, "wb") as file:
+            file.write(octets)
+        return path
+
+    def lister(self) -> Lister:
+        return Lister(self.files, self.maildir, MailboxPath(self.root, ("mary",)))
+
+    def list(self, before: Listing | None = None) -> Listing:
+        return self.lister().list(before or nothing())
+
+
+class ListTests(ListingCase):
+    """Which messages there are."""
+
+    def test_order(self) -> None:
+        """Messages change their numbers, or come in another order than they arrived in."""
+        names = [f"{1_700_000_000 + n // 3}.{n % 3}.host,W=3" for n in range(50)]
+        shuffled = random.Random(1).sample(names, len(names))
+        for name in shuffled:
+            self.put(name)
+        self.assertEqual(self.list().names, names)
+        self.put("900000000.old.host")
+        self.put("0900000001.odd.host")
+        undated = self.put("undated", folder="cur")
+        os.utime(undated, (1_600_000_000, 1_600_000_000))
+        listing = self.list()
+        self.assertEqual(
+            listing.names, ["900000000.old.host", "0900000001.odd.host", "undated", *names]
+        )
+        self.assertEqual(list(listing.in_cur), [0, 0, 1] + [0] * 50)
+
+    def test_ignored(self) -> None:
+        """A link shows its owner any file that the server can read; dot files are no messages."""
+        self.put("5.kept.host")
+        before = self.list()
+        os.symlink("/etc/passwd", f"{self.root}/mary/new/1.a.host,W=3")
+        os.mkdir(f"{self.root}/mary/new/2.b.host")
+        os.mkfifo(f"{self.root}/mary/cur/3.c.host:2,")
+        self.put(".hidden")
+        for known in (None, before):
+            self.seen.clear()
+            self.assertEqual(self.list(known).names, ["5.kept.host"])
+            self.assertEqual(len([line for line in self.seen if "not a regular" in line]), 3)
+
+    def test_unreadable(self) -> None:
+        """One message that can't be read hides all the others."""
+        self.put("1.a.host")
+        self.put("2.b.host,W=3")
+        self.files.fail("open", errno.EACCES)
+        lister = self.lister()
+        self.assertEqual(lister.list(nothing()).names, ["2.b.host,W=3"])
+        self.assertFalse(lister.complete)
+        self.put("undated")
+        self.files.fail("stat", errno.EACCES)
+        self.assertEqual(self.list().names, ["1.a.host", "2.b.host,W=3"])
+
+    def test_gone_or_moved_meanwhile(self) -> None:
+        """Messages that another program takes while they are listed are missing, or stop all."""
+        for name in ("1.a.host", "2.b.host", "3.c.host"):
+            self.put(name)
+        new, cur = f"{self.root}/mary/new", f"{self.root}/mary/cur"
+
+        def take(operation: str) -> None:
+            if operation == "open":
+                self.files.before = lambda operation: None
+                os.rename(f"{new}/1.a.host", f"{cur}/1.a.host:2,S")
+                os.rename(f"{new}/2.b.host", f"{cur}/2.b.host:2,")
+                os.unlink(f"{new}/3.c.host")
+
+        self.files.before = take
+        lister = self.lister()
+        listing = lister.list(nothing())
+        self.assertEqual(listing.names, ["1.a.host:2,S", "2.b.host:2,"])
+        self.assertEqual(list(listing.in_cur), [1, 1])
+        self.assertFalse(lister.complete)
+
+    def test_again(self) -> None:
+        """All messages are read again for one that came."""
+        for number in range(10):
+            self.put(f"{number}.a.host", b"x\n" * number)
+        before = self.list()
+        os.rename(f"{self.root}/mary/new/3.a.host", f"{self.root}/mary/cur/3.a.host:2,S")
+        os.unlink(f"{self.root}/mary/new/5.a.host")
+        self.put("9.b.host", b"12345\n")
+        opened = self.files.count("open")
+        after = self.list(before)
+        self.assertEqual(self.files.count("open") - opened, 1)
+        fresh = self.list()
+        self.assertEqual(
+            (after.names, after.in_cur, after.sizes), (fresh.names, fresh.in_cur, fresh.sizes)
+        )
+        self.assertEqual(len(after), 10)
+
+
+class SizeTests(ListingCase):
+    """Octets as they are sent (RFC 1939 §11)."""
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r", b".b"]), max_size=12))
+    def test_sizes(self, parts: list[bytes]) -> None:
+        """A size is not what is sent, as another program has stored other line ends."""
+        octets = b"".join(parts)
+        self.put("1.a.host", octets)
+        sizes = []
+        for block in (3, BLOCK):
+            self.patch(maildir_listing, "BLOCK", block)
+            sizes += self.list().sizes
+        encoder = DataEncoder()
+        sent = encoder.encode(octets) + encoder.finish()
+        stuffed = sent.count(b"\r\n..") + sent.startswith(b"..")
+        self.assertEqual(sizes, [len(sent) - len(b".\r\n") - stuffed] * 2)
+
+    def test_names_that_tell_all(self) -> None:
+        """An index is kept where none is needed, or none where the sizes have to be read."""
+        self.put("1.a.host,W=3")
+        self.assertTrue(told_by_names(self.list()))
+        self.put("2.a.host")
+        self.assertFalse(told_by_names(self.list()))
+
+    def test_cut_short(self) -> None:
+        """A file that shrinks while it is read is counted with octets that are not there."""
+        path = self.put("1.a.host", b"0123456789" * 10)
+
+        def shrink(operation: str) -> None:
+            if operation == "read":
+                os.truncate(path, 4)
+
+        self.files.before = shrink
+        self.assertEqual(list(self.list().sizes), [6])
