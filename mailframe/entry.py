@@ -41,10 +41,12 @@ class Ready:
 
     :ivar mailbox: the account whose mailbox it is
     :ivar since: POSIX seconds UTC
+    :ivar where: where the copy lies and where it is to go, in the agent's own words
     """
 
     mailbox: Address
     since: float
+    where: str
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ the server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -23,7 +23,7 @@ from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import Attribute, Interface
 
 from mailframe.address import Address
-from mailframe.entry import Entry, Event, Notice, Step
+from mailframe.entry import Entry, Event, Notice, Ready, Step
 from mailframe.envelope import Client, Envelope, Recipient
 from mailframe.outcome import Outcome, Route, Verdict
 
@@ -75,7 +75,14 @@ class Job:
         with equal ``hops``
     :ivar size: octets of the content
     :ivar attempt: how often delivery to the most often tried of them was tried before, from 0
+    :ivar ready: for each recipient, in the same order, what an earlier attempt recorded with
+        `record_ready` before it was cut off, or ``None``
     :ivar open: opens the content for reading from its start; may be called more than once
+    :ivar record_ready: for agents that deliver exactly once. ``record_ready(ready)`` takes a
+        mapping from places in ``recipients`` to `mailframe.entry.Ready`, or to ``None`` where a
+        record is to be withdrawn, and fires when that would survive a power cut. It fails with
+        `StorageFault`, or with `LeaseLost` when another process has the message now: then
+        nothing was recorded, and nothing may be put into a mailbox
     """
 
     id: str
@@ -85,7 +92,9 @@ class Job:
     routes: tuple[Route, ...]
     size: int
     attempt: int
+    ready: tuple[Ready | None, ...]
     open: Callable[[], Awaitable[IContent]]
+    record_ready: Callable[[Mapping[int, Ready | None]], Awaitable[None]]
 
     @property
     def sender(self) -> Address | None:

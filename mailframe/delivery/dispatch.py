@@ -8,8 +8,8 @@ their own, and the next attempt, which follows at once, delivers to all.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import attrs
 from twisted.internet.defer import gatherResults
@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailframe.address import Address
-from mailframe.entry import Entry
+from mailframe.entry import Entry, Ready
 from mailframe.envelope import Client
 from mailframe.guard import PluginFault, as_deferred, ask, fault
 from mailframe.interfaces import IContent, IDeliveryAgent, Job
@@ -36,6 +36,8 @@ from mailframe.outcome import (
 from mailframe.reply import temporary_fault
 
 log = Logger()
+
+RecordReady: TypeAlias = Callable[[Mapping[int, Ready | None]], Awaitable[None]]
 
 
 class Routes(Protocol):
@@ -75,22 +77,30 @@ class Dispatch:
         self._clock = clock
 
     async def attempt(
-        self, entry: Entry, open_content: Callable[[], Awaitable[IContent]]
+        self,
+        entry: Entry,
+        open_content: Callable[[], Awaitable[IContent]],
+        record_ready: RecordReady,
     ) -> Sequence[Tried]:
         """Try every pending recipient of a message once.
 
+        What an attempt that was cut off had begun to put into a mailbox is finished there, wherever
+        the recipient's mail goes by now: it may have arrived already.
+
+        :param record_ready: as in `Job`, with places in the entry's recipients
         :returns: one result for each pending recipient; or, when some are redirected, for those
         """
         envelope, now = entry.envelope, self._clock.seconds()
-        routed = [
-            (
-                index,
-                await self.router.route(
-                    envelope.sender, entry.recipients[index].address, envelope.client, now
-                ),
+        routed: list[tuple[int, Route]] = []
+        for index in entry.pending:
+            recipient = entry.recipients[index]
+            if recipient.ready is not None:
+                routed.append((index, self._begun(recipient.ready)))
+                continue
+            route = await self.router.route(
+                envelope.sender, recipient.address, envelope.client, now
             )
-            for index in entry.pending
-        ]
+            routed.append((index, route))
         redirected = [(i, route) for i, route in routed if isinstance(route, Redirect)]
         if redirected:
             return [Tried(index=i, route=route, outcome=None) for i, route in redirected]
@@ -105,7 +115,9 @@ class Dispatch:
                 ways.setdefault("local", []).append((index, route))
             elif isinstance(route, Relay):
                 ways.setdefault(route.hops, []).append((index, route))
-        deliveries = [self._deliver(entry, way, open_content) for way in ways.values()]
+        deliveries = [
+            self._deliver(entry, way, open_content, record_ready) for way in ways.values()
+        ]
         if len(deliveries) == 1:
             settled.extend(await deliveries[0])
         elif deliveries:
@@ -114,11 +126,19 @@ class Dispatch:
                 settled.extend(tried)
         return settled
 
+    def _begun(self, ready: Ready) -> Local:
+        return Local(
+            mailbox=ready.mailbox,
+            reason="an attempt that was cut off had begun to put it into this mailbox",
+            plugin=self.local.name,
+        )
+
     async def _deliver(
         self,
         entry: Entry,
         way: Sequence[tuple[int, Route]],
         open_content: Callable[[], Awaitable[IContent]],
+        record_ready: RecordReady,
     ) -> Sequence[Tried]:
         recipients = [entry.recipients[index] for index, _ in way]
         job = Job(
@@ -129,7 +149,11 @@ class Dispatch:
             routes=tuple(route for _, route in way),
             size=entry.size,
             attempt=max(recipient.attempts for recipient in recipients),
+            ready=tuple(recipient.ready for recipient in recipients),
             open=open_content,
+            record_ready=lambda ready: record_ready(
+                {way[place][0]: record for place, record in ready.items()}
+            ),
         )
         agent = self.local if isinstance(way[0][1], Local) else self.relay
         try:

@@ -29,8 +29,10 @@ class Held:
     :ivar identity: device and inode of new
     :ivar users: threads at work in it
     :ivar kept: it stays open when nobody is at work in it
-    :ivar syncing: held while new is synced: an error is told to one sync only, so that another one
-        at the same time would falsely succeed
+    :ivar syncing: held while a folder is synced: an error is told to one sync only, so that another
+        one at the same time would falsely succeed
+    :ivar begun: how many syncs of tmp and of new were begun, by the folder's descriptor
+    :ivar ended: the number of the last one that succeeded, likewise
     :ivar failed: a sync failed, and none may be tried again
     """
 
@@ -41,6 +43,8 @@ class Held:
     users: int = 1
     kept: bool = False
     syncing: Lock = attrs.field(factory=Lock)
+    begun: dict[int, int] = attrs.field(factory=dict)
+    ended: dict[int, int] = attrs.field(factory=dict)
     failed: bool = False
 
 
@@ -85,17 +89,29 @@ class HeldMaildirs:
         if unused:
             close_all(self._files, (held.tmp, held.new))
 
-    def sync_new(self, held: Held) -> None:
-        """Make sure of the names in new.
+    def sync(self, held: Held, folder: int) -> None:
+        """Make sure of the names in one of its folders.
 
+        Who waits here while another thread syncs the folder is content with the next sync, whoever
+        makes it: it begins after all of them have come.
+
+        :param folder: the descriptor
         :raises OSError: they may not survive, or the outcome of an earlier sync was that; the
             Maildir is opened afresh for who takes it next
         """
+        wanted = held.begun.get(folder, 0) + 1
         with held.syncing:
             if held.failed:
                 raise OSError(errno.EIO, "an earlier sync of the folder failed")
+            if held.ended.get(folder, 0) >= wanted:
+                return
+            number = held.begun.get(folder, 0) + 1
             try:
-                self._files.fsync(held.new)
+                if folder in (held.tmp, held.new):
+                    held.begun[folder] = number
+                self._files.fsync(folder)
+                if folder in held.begun:
+                    held.ended[folder] = number
             except BaseException:
                 self.distrust(held)
                 raise

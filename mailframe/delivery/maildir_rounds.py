@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from mailframe.delivery.maildir_writer import Copy
+from mailframe.delivery.maildir_writer import Copy, Placement
 
 Results: TypeAlias = Sequence[Exception | None]
+T = TypeVar("T", Copy, Placement)
 
 # Each copy of a round has its file open, and maybe two folders: what is open at once stays far
 # below the 1,024 descriptors that a process may often have.
@@ -23,7 +24,7 @@ ROUND = 48  # copies that one round takes at the most
 THREADS = 3  # rounds at the same time: the file system lets their syncs share a commit
 
 
-class Rounds:
+class Rounds(Generic[T]):
     """Gathers copies and has them written.
 
     :param write: writes a batch; called in other threads, several at once
@@ -32,15 +33,15 @@ class Rounds:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Copy]], Results],
+        write: Callable[[Sequence[T]], Results],
         in_thread: Callable[..., Deferred[Any]],
     ) -> None:
-        self._write = write
+        self._write: Callable[[Sequence[T]], Results] = write
         self._in_thread = in_thread
-        self._waiting: deque[tuple[Sequence[Copy], Deferred[Results]]] = deque()
+        self._waiting: deque[tuple[Sequence[T], Deferred[Results]]] = deque()
         self._running = 0
 
-    def submit(self, copies: Sequence[Copy]) -> Deferred[Results]:
+    def submit(self, copies: Sequence[T]) -> Deferred[Results]:
         """Write these copies in a coming round, or in several if they are too many for one.
 
         :returns: fires with ``None`` or an error for each copy. When it is cancelled before their
@@ -62,7 +63,7 @@ class Rounds:
 
     def _start(self) -> None:
         while self._waiting and self._running < THREADS:
-            copies: list[Copy] = []
+            copies: list[T] = []
             shares: list[tuple[int, Deferred[Results]]] = []
             while self._waiting and len(copies) + len(self._waiting[0][0]) <= ROUND:
                 more, done = self._waiting.popleft()
@@ -85,7 +86,7 @@ class Rounds:
 
 
 def _gathered(
-    units: Sequence[tuple[bool, Any]], slices: Sequence[Sequence[Copy]]
+    units: Sequence[tuple[bool, Any]], slices: Sequence[Sequence[object]]
 ) -> list[Exception | None]:
     """The results of all slices in order; where a whole round failed, its error for each copy.
 

@@ -2,12 +2,15 @@
 
 Everything here blocks, and runs outside the reactor thread; several threads may use one `Writer`.
 
-The order is: write ``tmp/X`` whole, fsync it, rename it to ``new/Y``, fsync ``new``. Only then is a
-message delivered. ``X`` is unique, so that two attempts never write one file; ``Y`` is fixed by the
-message and its recipient, so that a second attempt replaces what a first one left rather than
-adding to it. A rename lost from ``tmp`` alone leaves only a stale file, so ``tmp`` is not synced.
+A delivery has two halves, between which the queue records that the copy lies ready. `prepare`
+writes ``tmp/X`` whole and syncs it and its folder; ``X`` is unique, so that two attempts never
+write one file. `place` renames it to ``new/Y`` and syncs both folders. So after a crash it can be
+told what had happened: as long as nothing is recorded the message was not delivered, whatever lies
+in ``tmp``; and from then on it was delivered if, and only if, ``tmp/X`` is gone, even when a reader
+has moved or deleted it since. This rests on a rename being atomic, which it is not on every network
+file system: there, a message may come twice.
 
-A batch goes through these steps together: all is written before the first sync, and all renamed
+A batch goes through each step together: all is written before the first sync, and all renamed
 before a folder is synced. So the file system's journal is committed a few times for all of them.
 
 A failed fsync is not tried again on the same descriptor, as a second one may falsely succeed: the
@@ -21,12 +24,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Lock
+from typing import Generic, TypeVar
 
 import attrs
 
 from mailframe.delivery.maildir_files import Files, close_all, create_file, write_all
 from mailframe.delivery.maildir_held import Held, HeldMaildirs
-from mailframe.delivery.maildir_layout import MailboxPath, stem_of
+from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_names import base_name
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -34,17 +39,33 @@ class Copy:
     """A message for one mailbox.
 
     :ivar path: the mailbox
-    :ivar stem: what its name begins with, fixed by message and recipient
-    :ivar name: its whole name
+    :ivar tmp: its name in tmp, from `Writer.tmp_name`
     :ivar pieces: the file's octets
-    :ivar repeat: an earlier attempt may have delivered it
     """
 
     path: MailboxPath
-    stem: str
-    name: str
+    tmp: str
     pieces: Sequence[bytes]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Placement:
+    """A copy that lies ready in tmp.
+
+    :ivar path: the mailbox
+    :ivar tmp: its name there
+    :ivar name: its name in new
+    :ivar repeat: an earlier attempt prepared it, and may have placed it
+    """
+
+    path: MailboxPath
+    tmp: str
+    name: str
     repeat: bool
+
+
+class Vanished(Exception):
+    """The copy is not in tmp any more, and was not placed: somebody removed it."""
 
 
 @attrs.define(eq=False)
@@ -62,22 +83,23 @@ class Draft:
     open: bool = True
 
 
+T = TypeVar("T", Copy, Placement)
+
+
 @attrs.define(eq=False)
-class _Progress:
-    """How far a copy of a batch has come.
+class _Item(Generic[T]):
+    """How far one of a batch has come.
 
     :ivar held: its mailbox, once that is open
-    :ivar tmp: its file's name in tmp, while there is one
-    :ivar descriptor: of that file, while it is open
-    :ivar placed: it is in new
+    :ivar descriptor: of its file, while that is open
+    :ivar created: its file is in tmp
     :ivar error: why it goes no further
     """
 
-    copy: Copy
+    of: T
     held: Held | None = None
-    tmp: str | None = None
     descriptor: int | None = None
-    placed: bool = False
+    created: bool = False
     error: Exception | None = None
 
 
@@ -85,7 +107,7 @@ class Writer:
     """Writes messages.
 
     :param files: the file system
-    :param token: what tells this process from others that write to the same Maildirs
+    :param token: what tells this process from others that write, or wrote, to the same Maildirs
     """
 
     def __init__(self, files: Files, token: str) -> None:
@@ -94,119 +116,73 @@ class Writer:
         self._numbers = itertools.count()  # next() on it is atomic
         self._maildirs = HeldMaildirs(files)
 
-    # --- batches of messages in memory -------------------------------------------------------
+    def tmp_name(self, stem: str) -> str:
+        """A name for a file in tmp that nobody else uses.
 
-    def deliver(self, copies: Sequence[Copy]) -> list[Exception | None]:
-        """Deliver a batch; each mailbox's folder is synced once.
-
-        :returns: for each copy, ``None`` or why it could not be delivered
+        :param stem: see `mailframe.delivery.maildir_layout.delivery_stem`
         """
-        batch = [_Progress(copy) for copy in copies]
-        mailboxes: dict[MailboxPath, list[_Progress]] = {}
-        for item in batch:
-            mailboxes.setdefault(item.copy.path, []).append(item)
-        try:
-            there = {path: self._begin_mailbox(path, items) for path, items in mailboxes.items()}
-            for step in (self._write, self._sync_file, self._place):
+        return f"{stem}.{self._token}-{next(self._numbers)}"
+
+    # --- the first half: messages in memory --------------------------------------------------
+
+    def prepare(self, copies: Sequence[Copy]) -> list[Exception | None]:
+        """Write a batch into tmp, durably; each mailbox's folder is synced once.
+
+        :returns: for each copy, ``None`` or why it could not be written; nothing of it remains then
+        """
+        batch = [_Item(copy) for copy in copies]
+        with _Mailboxes(self._maildirs, batch) as mailboxes:
+            try:
                 for item in batch:
-                    self._try(step, item)
-            for path, items in mailboxes.items():
-                self._end_mailbox(items, there[path])
-        finally:
-            for item in batch:
-                self._discard(item)
-            for items in mailboxes.values():
-                if items[0].held is not None:
-                    self._maildirs.give_back(items[0].held)
+                    self._try(self._write, item)
+                for item in batch:
+                    self._try(self._sync_file, item)
+                for held, items in mailboxes:
+                    try:
+                        if any(item.error is None for item in items):
+                            self._maildirs.sync(held, held.tmp)
+                    except Exception as error:
+                        for item in items:
+                            item.error = item.error or error
+            finally:
+                for item in batch:
+                    self._discard(item)
         return [item.error for item in batch]
 
-    def _begin_mailbox(self, path: MailboxPath, items: Sequence[_Progress]) -> set[bytes]:
-        """Open a mailbox.
-
-        :returns: the stems of all messages there, when any of the copies may be a repeated one
-        """
-        try:
-            held = self._maildirs.take(path)
-            for item in items:
-                item.held = held
-            if any(item.copy.repeat for item in items):
-                there = self._stems(held)
-                for item in items:
-                    item.placed = item.copy.repeat and item.copy.stem.encode() in there
-                return there
-        except Exception as error:
-            for item in items:
-                item.error = error
-        return set()
-
-    def _try(self, step: Callable[[_Progress, Held], None], item: _Progress) -> None:
-        if item.error is None and not item.placed and item.held is not None:
-            try:
-                step(item, item.held)
-            except Exception as error:
-                item.error = error
-                self._discard(item)
-
-    def _write(self, item: _Progress, held: Held) -> None:
-        item.tmp, item.descriptor = self._create(held, item.copy.stem)
-        write_all(self._files, item.descriptor, item.copy.pieces)
+    def _write(self, item: _Item[Copy], held: Held) -> None:
+        item.descriptor = create_file(self._files, item.of.tmp, held.tmp)
+        item.created = True
+        write_all(self._files, item.descriptor, item.of.pieces)
         self._files.start_writing(item.descriptor)
 
-    def _sync_file(self, item: _Progress, held: Held) -> None:
+    def _sync_file(self, item: _Item[Copy], held: Held) -> None:
         assert item.descriptor is not None
         self._files.fsync(item.descriptor)
         descriptor, item.descriptor = item.descriptor, None
         self._files.close(descriptor)
 
-    def _place(self, item: _Progress, held: Held) -> None:
-        assert item.tmp is not None
-        self._files.rename(item.tmp, held.tmp, item.copy.name, held.new)
-        item.tmp = None
-        item.placed = True
-
-    def _discard(self, item: _Progress) -> None:
-        """Remove what there is of a copy that goes no further."""
+    def _discard(self, item: _Item[Copy]) -> None:
+        """Let go of a copy, and remove what there is of one that failed."""
         descriptor, item.descriptor = item.descriptor, None
         if descriptor is not None:
             close_all(self._files, (descriptor,))
-        tmp, item.tmp = item.tmp, None
-        if tmp is not None and item.held is not None:
-            self._remove(tmp, item.held.tmp)
+        if item.created and item.error is not None and item.held is not None:
+            item.created = False
+            self._remove(item.of.tmp, item.held.tmp)
 
-    def _end_mailbox(self, items: Sequence[_Progress], there: set[bytes]) -> None:
-        held = items[0].held
-        if held is None or not any(item.placed for item in items):
-            return
-        try:
-            self._sync(held, there)
-        except Exception as error:
-            for item in items:
-                item.error = item.error or error
-                if item.placed and item.copy.stem.encode() not in there:
-                    # Whether the name would survive is unknown. If a reader took the message
-                    # already, the next attempt finds it in cur.
-                    self._remove(item.copy.name, held.new)
+    # --- the first half: messages too large to be held in memory -----------------------------
 
-    # --- messages too large to be held in memory ---------------------------------------------
+    def begin(self, path: MailboxPath, tmp: str) -> Draft:
+        """Begin a file that is written piece by piece, to be ended by `finish` or `abandon`.
 
-    def begin(self, path: MailboxPath, stem: str, repeat: bool) -> Draft | None:
-        """Begin a file that is written piece by piece.
-
-        :returns: the draft, to be ended by `finish` or `abandon`; or ``None`` when an earlier
-            attempt has delivered the message
         :raises ForeignMaildir, OSError: it can't be begun; nothing of it remains
         """
         held = self._maildirs.take(path)
         try:
-            there = self._stems(held) if repeat else set()
-            if stem.encode() not in there:
-                return Draft(held, *self._create(held, stem))
-            self._sync(held, there)
+            return Draft(held, tmp, create_file(self._files, tmp, held.tmp))
         except BaseException:
             self._maildirs.give_back(held)
             raise
-        self._maildirs.give_back(held)
-        return None
 
     def write(self, draft: Draft, octets: bytes) -> None:
         """Add octets. :raises OSError: a fault; the draft must be abandoned"""
@@ -214,22 +190,15 @@ class Writer:
             self._check(draft)
             write_all(self._files, draft.descriptor, (octets,))
 
-    def finish(self, draft: Draft, name: str) -> None:
-        """Deliver the draft.
+    def finish(self, draft: Draft) -> None:
+        """Make sure of the draft; from now on it lies ready.
 
-        :param name: its name from then on
         :raises OSError: a fault; the draft must be abandoned
         """
         with draft.lock:
             self._check(draft)
-            held = draft.held
             self._files.fsync(draft.descriptor)
-            self._files.rename(draft.name, held.tmp, name, held.new)
-            try:
-                self._maildirs.sync_new(held)
-            except BaseException:
-                self._remove(name, held.new)
-                raise
+            self._maildirs.sync(draft.held, draft.held.tmp)
             self._close(draft)
 
     def abandon(self, draft: Draft) -> None:
@@ -250,44 +219,110 @@ class Writer:
         close_all(self._files, (draft.descriptor,))
         self._maildirs.give_back(draft.held)
 
-    def close(self) -> None:
-        """Keep no Maildir open any more. The writer can be used again."""
-        self._maildirs.close()
+    # --- the second half ---------------------------------------------------------------------
+
+    def place(self, placements: Sequence[Placement]) -> list[Exception | None]:
+        """Put a batch that lies ready into new, durably; each mailbox's folders are synced once.
+
+        :returns: for each, ``None`` when it was delivered, now or by an earlier attempt; else
+            `Vanished`, or why it is not certain to be delivered
+        """
+        batch = [_Item(placement) for placement in placements]
+        with _Mailboxes(self._maildirs, batch) as mailboxes:
+            for item in batch:
+                self._try(self._rename, item)
+            for held, items in mailboxes:
+                try:
+                    self._sync_places(held, items)
+                except Exception as error:
+                    for item in items:
+                        item.error = item.error or error
+        return [item.error for item in batch]
+
+    def _rename(self, item: _Item[Placement], held: Held) -> None:
+        try:
+            self._files.rename(item.of.tmp, held.tmp, item.of.name, held.new)
+        except FileNotFoundError:
+            if not item.of.repeat:
+                raise Vanished(f"{held.path}: somebody removed tmp/{item.of.tmp}") from None
+
+    def _sync_places(self, held: Held, items: Sequence[_Item[Placement]]) -> None:
+        if all(item.error is not None for item in items):
+            return
+        self._maildirs.sync(held, held.new)
+        self._maildirs.sync(held, held.tmp)
+        if any(item.of.repeat for item in items):
+            # A reader may have moved it on, and nobody may have made sure of that.
+            cur = self._maildirs.open_cur(held)
+            try:
+                self._maildirs.sync(held, cur)
+            finally:
+                close_all(self._files, (cur,))
+
+    def is_there(self, placement: Placement) -> bool:
+        """Whether a message is in its mailbox, read or unread.
+
+        :raises ForeignMaildir, OSError: the mailbox can't be looked through
+        """
+        held = self._maildirs.take(placement.path)
+        try:
+            # New comes first: one that a reader moves meanwhile is then seen in either folder.
+            found = self._files.names(held.new)
+            cur = self._maildirs.open_cur(held)
+            try:
+                found += self._files.names(cur)
+            finally:
+                close_all(self._files, (cur,))
+        finally:
+            self._maildirs.give_back(held)
+        return any(base_name(name) == placement.name for name in found)
 
     # --- both --------------------------------------------------------------------------------
 
-    def _create(self, held: Held, stem: str) -> tuple[str, int]:
-        while True:
-            tmp = f"{stem}.{self._token}-{next(self._numbers)}"
+    def _try(self, step: Callable[[_Item[T], Held], None], item: _Item[T]) -> None:
+        if item.error is None and item.held is not None:
             try:
-                return tmp, create_file(self._files, tmp, held.tmp)
-            except FileExistsError:
-                continue  # left by a process that died and had our number
-
-    def _stems(self, held: Held) -> set[bytes]:
-        """The stems of all messages there."""
-        # New comes first: a message that a reader moves meanwhile is then seen in either folder.
-        found = self._files.entries(held.new)
-        cur = self._maildirs.open_cur(held)
-        try:
-            found += self._files.entries(cur)
-        finally:
-            close_all(self._files, (cur,))
-        return {stem_of(name) for name, _ in found}
-
-    def _sync(self, held: Held, there: set[bytes]) -> None:
-        """Make sure of the names in new; and in cur where a message may have been found there."""
-        self._maildirs.sync_new(held)
-        if there:
-            cur = self._maildirs.open_cur(held)
-            try:
-                self._files.fsync(cur)
-            except BaseException:
-                self._maildirs.distrust(held)
-                raise
-            finally:
-                close_all(self._files, (cur,))
+                step(item, item.held)
+            except Exception as error:
+                item.error = error
 
     def _remove(self, name: str, folder: int) -> None:
         with suppress(OSError):
             self._files.unlink(name, folder)
+
+    def close(self) -> None:
+        """Keep no Maildir open any more. The writer can be used again."""
+        self._maildirs.close()
+
+
+class _Mailboxes(Generic[T]):
+    """The mailboxes of a batch, opened for as long as the block lasts.
+
+    Gives those that could be opened, each with its part of the batch.
+    """
+
+    def __init__(self, maildirs: HeldMaildirs, batch: Sequence[_Item[T]]) -> None:
+        self._maildirs = maildirs
+        self._items: dict[MailboxPath, list[_Item[T]]] = {}
+        self._held: list[Held] = []
+        for item in batch:
+            self._items.setdefault(item.of.path, []).append(item)
+
+    def __enter__(self) -> list[tuple[Held, list[_Item[T]]]]:
+        opened = []
+        for path, items in self._items.items():
+            try:
+                held = self._maildirs.take(path)
+            except Exception as error:
+                for item in items:
+                    item.error = error
+                continue
+            self._held.append(held)
+            opened.append((held, items))
+            for item in items:
+                item.held = held
+        return opened
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._held:
+            self._maildirs.give_back(held)

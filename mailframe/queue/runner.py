@@ -16,16 +16,17 @@ storage, not in memory.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from mailframe.entry import Entry, Notice, Step
+from mailframe.entry import Entry, Notice, Ready, Step
 from mailframe.guard import PluginFault, as_deferred, ask
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
 from mailframe.outcome import Postponed, Tried, Unroutable
@@ -42,11 +43,17 @@ RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried a
 MAX_HEADERS = 65_536  # octets of a message's beginning that a notice may quote from
 
 
+RecordReady: TypeAlias = Callable[[Mapping[int, Ready | None]], Awaitable[None]]
+
+
 class Attempts(Protocol):
     """Tries a message once: `mailframe.delivery.dispatch.Dispatch`."""
 
     async def attempt(
-        self, entry: Entry, open_content: Callable[[], Awaitable[IContent]]
+        self,
+        entry: Entry,
+        open_content: Callable[[], Awaitable[IContent]],
+        record_ready: RecordReady,
     ) -> Sequence[Tried]:
         """Try every pending recipient once."""
 
@@ -241,11 +248,15 @@ class QueueRunner(Service):
             self._sleep_until(self._clock.seconds())
 
     async def _attempt(self, entry: Entry) -> None:
+        standing = _Standing(entry, self._note)
         try:
-            tried = await self.dispatch.attempt(entry, lambda: self.storage.open(id=entry.id))
+            tried = await self.dispatch.attempt(
+                entry, lambda: self.storage.open(id=entry.id), standing.record_ready
+            )
         except Exception:
             log.failure("attempt at {id} failed; it is postponed", id=entry.id)
             tried = _all_postponed(entry)
+        entry = standing.entry
         now = self._clock.seconds()
         progress = advance(entry, tried, now, self.schedule)
         step, notices = await self._with_notices(entry, progress, now)
@@ -262,6 +273,20 @@ class QueueRunner(Service):
                 plugin=event.plugin,
             )
         await self._record(entry, step, notices)
+
+    async def _note(self, entry: Entry) -> None:
+        """Record how the recipients stand in the middle of an attempt."""
+        step = Step(
+            recipients=entry.recipients,
+            next_attempt=entry.next_attempt,
+            warned=entry.warned,
+            events=(),
+            goes_on=True,
+        )
+        await self._ask(
+            lambda: self.storage.settle(id=entry.id, owner=self.owner, step=step, notices=()),
+            type(None),
+        )
 
     async def _record(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
         while True:
@@ -316,6 +341,34 @@ class QueueRunner(Service):
         return await ask(
             self._storage_name, expected, self._clock, self._storage_time, call, (LeaseLost,)
         )
+
+
+class _Standing:
+    """How the recipients of a message stand while it is being tried.
+
+    :ivar entry: the message with its recipients as they are recorded, or about to be
+    """
+
+    def __init__(self, entry: Entry, note: Callable[[Entry], Awaitable[None]]) -> None:
+        self.entry = entry
+        self._note = note
+
+    async def record_ready(self, ready: Mapping[int, Ready | None]) -> None:
+        """Record, durably, which copies lie ready; by places in the entry's recipients."""
+        before = {index: self.entry.recipients[index].ready for index in ready}
+        # At once, so that what another part of the attempt records meanwhile holds this too.
+        self._change(ready)
+        try:
+            await self._note(self.entry)
+        except BaseException:
+            self._change(before)
+            raise
+
+    def _change(self, ready: Mapping[int, Ready | None]) -> None:
+        recipients = list(self.entry.recipients)
+        for index, record in ready.items():
+            recipients[index] = attrs.evolve(recipients[index], ready=record)
+        self.entry = attrs.evolve(self.entry, recipients=tuple(recipients))
 
 
 def _all_postponed(entry: Entry) -> Sequence[Tried]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from mailframe.address import Address
+from mailframe.entry import Ready
 from mailframe.envelope import Body, Client, Envelope, Recipient
 from mailframe.interfaces import Facts, IContent, Job
 from mailframe.outcome import Permit, Route
@@ -63,10 +64,14 @@ def make_job(
     id: str = "q1",
     size: int = 0,
     attempt: int = 0,
+    ready: tuple[Ready | None, ...] = (),
+    record_ready: Callable[[Mapping[int, Ready | None]], Awaitable[None]] | None = None,
 ) -> Job:
     """A message to hand to all the recipients of its envelope.
 
     :param envelope: when ``None``, one to the recipients, by `SENDER`
+    :param ready: when empty, nothing was recorded of any of them
+    :param record_ready: when ``None``, it succeeds and keeps nothing
     """
     envelope = envelope or make_envelope(*recipients)
     return Job(
@@ -77,8 +82,14 @@ def make_job(
         routes=routes,
         size=size,
         attempt=attempt,
+        ready=ready or (None,) * len(recipients),
         open=open,
+        record_ready=record_ready or _record_nothing,
     )
+
+
+async def _record_nothing(ready: Mapping[int, Ready | None]) -> None:
+    """Success."""
 
 
 def make_facts(

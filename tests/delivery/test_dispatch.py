@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,9 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.delivery.dispatch import Agent, Dispatch
+from mailframe.entry import Entry, Ready
 from mailframe.envelope import Client
+from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent, IDeliveryAgent, Job
 from mailframe.outcome import (
     Delivered,
@@ -71,6 +74,7 @@ class DispatchTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.recorded: dict[int, Ready | None] = {}
         self.router = FakeRouter({MARY: LOCAL, ANGELO: LOCAL, JSMITH: RELAY, OTHER: OTHER_RELAY})
         self.local, self.relay = FakeAgent(), FakeAgent()
         self.dispatch = Dispatch(
@@ -81,7 +85,13 @@ class DispatchTests(SynchronousTestCase):
         )
 
     def begin(self, *recipients: Address) -> Deferred[Sequence[Tried]]:
-        return Deferred.fromCoroutine(self.dispatch.attempt(entry(*recipients), content))
+        return self.begin_with(entry(*recipients))
+
+    def begin_with(self, queued: Entry) -> Deferred[Sequence[Tried]]:
+        async def record_ready(ready: Mapping[int, Ready | None]) -> None:
+            self.recorded.update(ready)
+
+        return Deferred.fromCoroutine(self.dispatch.attempt(queued, content, record_ready))
 
     def attempt(self, *recipients: Address) -> dict[int, Tried]:
         tried = self.successResultOf(self.begin(*recipients))
@@ -116,6 +126,28 @@ class DispatchTests(SynchronousTestCase):
         tried = self.attempt(ANGELO, JSMITH)
         self.assertEqual(list(tried.values()), [Tried(index=0, route=redirect, outcome=None)])
         self.assertEqual(self.relay.jobs, [])
+
+    def test_what_was_begun_is_finished(self) -> None:
+        """A changed route sends a message on that may lie in its old mailbox already."""
+        ready = Ready(mailbox=MARY, since=1.0, where="x")
+        queued = entry(ANGELO, JSMITH)
+        recipients = (queued.recipients[0], attrs.evolve(queued.recipients[1], ready=ready))
+        queued = attrs.evolve(queued, recipients=recipients)
+        tried = {t.index: t for t in self.successResultOf(self.begin_with(queued))}
+        (job,) = self.local.jobs
+        self.assertEqual((job.recipients, job.ready), ((ANGELO, JSMITH), (None, ready)))
+        route = tried[1].route
+        assert isinstance(route, Local)
+        self.assertEqual((route.mailbox, route.plugin), (MARY, "maildir"))
+        self.assertEqual([recipient for _, recipient, _, _ in self.router.asked], [ANGELO])
+
+    def test_record_ready(self) -> None:
+        """A crash is recorded of the wrong recipient, and another loses the message."""
+        ready = Ready(mailbox=MARY, since=1.0, where="x")
+        self.attempt(JSMITH, MARY, OTHER, ANGELO)
+        (job,) = self.local.jobs
+        self.successResultOf(as_deferred(job.record_ready({1: ready, 0: None})))
+        self.assertEqual(self.recorded, {3: ready, 1: None})
 
     def test_unroutable(self) -> None:
         """A refusal is final, a passing fault is not."""

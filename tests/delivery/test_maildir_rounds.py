@@ -15,9 +15,7 @@ from mailframe.delivery.maildir_writer import Copy
 
 def copies(count: int, name: str = "x") -> list[Copy]:
     path = MailboxPath("/m", ("a",))
-    return [
-        Copy(path=path, stem=f"{name}{n}", name=name, pieces=(), repeat=False) for n in range(count)
-    ]
+    return [Copy(path=path, tmp=f"{name}{n}", pieces=()) for n in range(count)]
 
 
 class RoundsTests(SynchronousTestCase):
@@ -28,7 +26,7 @@ class RoundsTests(SynchronousTestCase):
         self.rounds = Rounds(self.write, self.in_thread)
 
     def write(self, batch: Sequence[Copy]) -> list[Exception | None]:
-        return [OSError(copy.stem) if copy.name == "bad" else None for copy in batch]
+        return [OSError(copy.tmp) if copy.tmp.startswith("bad") else None for copy in batch]
 
     def in_thread(self, function: Any, batch: list[Copy]) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
@@ -81,7 +79,7 @@ class RoundsTests(SynchronousTestCase):
         for result in (waiting, running[0]):
             self.failureResultOf(result, CancelledError)
         self.finish()
-        self.assertEqual([copy.name for copy in self.threads[-1][1]], ["x"])
+        self.assertEqual([copy.tmp for copy in self.threads[-1][1]], ["x0"])
         while self.threads:
             self.finish()
         for result in (*running[1:], other):

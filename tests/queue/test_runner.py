@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
+import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
-from mailframe.entry import Entry, Step
-from mailframe.guard import as_deferred
+from mailframe.entry import Entry, Notice, Ready, Step
+from mailframe.guard import PluginFault, as_deferred
 from mailframe.interfaces import IContent, LeaseLost, StorageFault
 from mailframe.outcome import Delivered, Outcome, Postponed, Refused, Tried
 from mailframe.queue.memory import MemoryStorage
@@ -33,11 +34,23 @@ class FakeDispatch:
         self.error: Exception | None = None
         self.wait_for: Deferred[None] | None = None
         self.running = self.most_running = 0
+        self.entries: list[Entry] = []
+        self.records: list[Mapping[int, Ready | None]] = []
+        self.failures: list[Exception] = []
 
     async def attempt(
-        self, entry: Entry, open_content: Callable[[], Awaitable[IContent]]
+        self,
+        entry: Entry,
+        open_content: Callable[[], Awaitable[IContent]],
+        record_ready: Callable[[Mapping[int, Ready | None]], Awaitable[None]],
     ) -> Sequence[Tried]:
         self.attempts.append(entry.id)
+        self.entries.append(entry)
+        for record in self.records:
+            try:
+                await record_ready(record)
+            except Exception as error:
+                self.failures.append(error)
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
@@ -115,6 +128,47 @@ class AttemptTests(RunnerCase):
         self.assertEqual(self.dispatch.attempts, [id])
         self.assertEqual(self.queued(), [])
         self.assertEqual(self.kinds(id), ["accepted", "authorised", "routed", "relayed"])
+
+    def test_ready(self) -> None:
+        """After a crash nobody knows that a copy lay ready, and the message comes twice."""
+        ready = Ready(mailbox=ANGELO, since=1.0, where="x")
+        other = attrs.evolve(ready, where="y")
+        self.dispatch.wait_for = Deferred()
+        self.dispatch.records = [{0: ready}, {1: other}, {0: None}]
+        id = self.accept(JSMITH, ANGELO)
+        (entry,) = self.queued()
+        self.assertEqual([r.ready for r in entry.recipients], [None, other])
+        later = Postponed(where="", reply=LATER)
+        self.dispatch.outcomes = {r.address.domain: later for r in entry.recipients}
+        self.dispatch.wait_for.callback(None)
+        (entry,) = self.queued()
+        # It is still so, as nothing came of it.
+        self.assertEqual([r.ready for r in entry.recipients], [None, other])
+        self.dispatch.outcomes.clear()
+        self.dispatch.records = []
+        self.pass_time(900)
+        self.assertEqual(self.dispatch.entries[-1].recipients[1].ready, other)
+        self.assertEqual(self.dispatch.attempts, [id, id])
+        self.assertEqual(self.queued(), [])
+
+    def test_ready_can_not_be_recorded(self) -> None:
+        """What was never recorded is taken for recorded, and the message is lost."""
+        ready = Ready(mailbox=ANGELO, since=1.0, where="x")
+        self.dispatch.records = [{0: ready}]
+        self.dispatch.outcomes = {JSMITH.domain: Postponed(where="", reply=LATER)}
+        settle = self.storage.settle
+
+        async def fails(id: str, owner: str, step: Step, notices: Sequence[Notice]) -> None:
+            if step.goes_on:
+                raise StorageFault("disk")
+            await settle(id, owner, step, notices)
+
+        self.patch(self.storage, "settle", fails)
+        self.accept()
+        self.assertEqual([type(error) for error in self.dispatch.failures], [PluginFault])
+        (entry,) = self.queued()
+        self.assertEqual([r.ready for r in entry.recipients], [None])
+        self.flushLoggedErrors(StorageFault)
 
     def test_what_was_queued_before_the_start(self) -> None:
         """After a restart the queue must move by itself."""

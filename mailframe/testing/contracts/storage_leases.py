@@ -222,7 +222,7 @@ class LeaseContract(StorageContract):
         """What was recorded in the middle of an attempt is forgotten, or ends the attempt."""
         id = self.keep()
         (entry,) = self.claim("one")
-        ready = Ready(mailbox=RECIPIENT, since=self.now)
+        ready = Ready(mailbox=RECIPIENT, since=self.now, where="tmp/x")
         recipients = tuple(attrs.evolve(each, ready=ready) for each in entry.recipients)
         event = Event(at=self.now, kind="postponed", reason="for the test")
         for events in ((), (event,)):
