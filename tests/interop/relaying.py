@@ -22,6 +22,7 @@ TEXT = (
     b".\r\n..\r\n.dot\r\n \r\nblanks \t \r\n"
     b"na\xc3\xafve \xff\xfe\r\nFrom here\r\n" + b"x" * 990 + b"\r\n" + b"." * 990 + b"\r\n\r\n\r\n"
 )
+JSMITH = "jsmith@mindspring.example"
 RULE = '[[routing.rule]]\nname = "{name}"\nrecipients = {recipients}\nvia = "{via}"\n'
 
 

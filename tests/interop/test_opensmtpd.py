@@ -8,8 +8,7 @@ import ssl
 from tests.interop import neighbours
 from tests.interop.opensmtpd import OpenSmtpdCase
 from tests.interop.programs import free_ports, maildir
-
-JSMITH = "jsmith@mindspring.example"
+from tests.interop.relaying import JSMITH
 
 
 class OpenSmtpdTests(OpenSmtpdCase, neighbours.NeighbourTests):

@@ -6,10 +6,8 @@ import json
 
 from tests.interop.ourselves import PASSWORD, MailframeCase
 from tests.interop.programs import free_ports, maildir
-from tests.interop.relaying import RelayCase
+from tests.interop.relaying import JSMITH, RelayCase
 from tests.interop.servers import refuses, sunk
-
-JSMITH = "jsmith@mindspring.example"
 
 
 class NextHopTests(RelayCase):

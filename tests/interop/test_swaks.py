@@ -1,0 +1,172 @@
+"""The tester's favourite client, with the features it has."""
+
+from __future__ import annotations
+
+import smtplib
+import subprocess
+from pathlib import Path
+
+from tests.interop.ourselves import PASSWORD
+from tests.interop.programs import free_ports
+from tests.interop.relaying import JSMITH, TEXT, RelayCase
+from tests.interop.servers import sunk
+
+LEAVING = (
+    ("--quit-after", "AUTH"),
+    ("--drop-after", "CONNECT"),
+    ("--drop-after-send", "TLS"),
+    ("--drop-after", "MAIL"),
+    ("--drop-after-send", "RCPT"),
+    ("--drop-after", "DATA"),
+    ("--drop-after-send", "DATA"),
+)
+# What swaks ends with when the server refused, by what it refused.
+NO_RECIPIENT, DATA, LOGIN, TLS = 24, 26, 28, 29
+
+
+class SwaksCase(RelayCase):
+    """Runs swaks, with a sender and a recipient."""
+
+    def swaks(
+        self, *options: str | Path, port: int | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run swaks against a port (default: submission's)."""
+        return self.run_program(
+            self.program("swaks", "swaks"),
+            *("--server", "127.0.0.1", "--port", str(port or self.submission)),
+            *("--from", "angelo@demo.example", "--to", "jsmith@demo.example"),
+            *("--helo", "client.example", *options),
+            check=check,
+        )
+
+    def logging_in(self, kind: str = "PLAIN", password: str = PASSWORD) -> tuple[str, ...]:
+        """The options of a login."""
+        user = ("--auth-user", "angelo@demo.example", "--auth-password", password)
+        return ("--auth", kind, *user)
+
+    def verifying(self, option: str = "--tls") -> tuple[str, ...]:
+        """The options of TLS with a certificate that must be good."""
+        return option, "--tls-verify", "--tls-ca-path", str(self.folder / "ca.pem")
+
+    def arrived(self, count: int = 1) -> list[bytes]:
+        """Wait for jsmith's messages."""
+        self.wait_for(f"{count} messages", lambda: len(self.inbox("jsmith")) >= count)
+        return self.inbox("jsmith")
+
+
+class DialogueTests(SwaksCase):
+    """Without TLS."""
+
+    def test_protocols(self) -> None:
+        """HELO and EHLO, with a login or without, are told apart in the trace."""
+        self.serve_mail()
+        self.swaks("--protocol", "SMTP", port=self.smtp)
+        self.assertIn(b"with SMTP id", self.arrived(1)[0])
+        self.swaks("--protocol", "ESMTP", port=self.smtp)
+        self.swaks("--protocol", "ESMTPA", *self.logging_in("LOGIN"))
+        kinds = {message.split(b"with ", 1)[1].split()[0] for message in self.arrived(3)}
+        self.assertEqual(kinds, {b"SMTP", b"ESMTP", b"ESMTPA"})
+
+    def test_logins(self) -> None:
+        """Each mechanism that both know; wrong passwords and unknown mechanisms are refused."""
+        self.serve_mail()
+        for n, kind in enumerate(("PLAIN", "LOGIN"), 1):
+            self.swaks(*self.logging_in(kind))
+            self.arrived(n)
+        self.assertEqual(self.ended(*self.logging_in("PLAIN", "wrong")), LOGIN)
+        self.assertEqual(self.ended(*self.logging_in("CRAM-MD5")), LOGIN)
+        self.assertEqual(self.ended(), NO_RECIPIENT)
+        self.assertEqual(len(self.inbox("jsmith")), 2)
+
+    def ended(self, *options: str | Path) -> int:
+        """What swaks ends with."""
+        return self.swaks(*options, check=False).returncode
+
+    def test_many_recipients_pipelined(self) -> None:
+        """Hundreds of commands in one write are all answered, each recipient for itself."""
+        (port,) = free_ports(1)
+        _, dump = self.start_sink(port)
+        self.serve_mail(rules=self.rule(f"tcp:127.0.0.1:{port}"))
+        names = [f"user{n}@mindspring.example" for n in range(90)]
+        unknown = [f"nobody{n}@demo.example" for n in range(5)]
+        self.swaks(
+            *(*self.logging_in(), "--pipeline", "--h-To", "undisclosed-recipients:;"),
+            *("--to", ",".join(names + unknown + [JSMITH])),
+        )
+        self.wait_for("the sink to have it", lambda: sunk(dump))
+        self.wait_for("an empty queue", lambda: not self.queued())
+        text = b"".join(sunk(dump))
+        for name in (*names, JSMITH):
+            self.assertEqual(text.count(b"X-Rcpt-Args: <%s>" % name.encode()), 1)
+
+    def test_octets(self) -> None:
+        """Dots, blanks, 8 bits and long lines survive swaks and us."""
+        self.serve_mail()
+        data = self.folder / "data"
+        data.write_bytes(TEXT)
+        self.swaks("--data", f"@{data}", port=self.smtp)
+        (message,) = self.arrived()
+        # swaks itself adds lines to the end
+        self.assert_same(message.rstrip(b"\n"), TEXT.rstrip(b"\r\n"))
+
+    def test_lines_too_long(self) -> None:
+        """A line of 1001 octets is refused in words that say so, and nothing is kept."""
+        self.serve_mail()
+        data = self.folder / "data"
+        data.write_bytes(b"Subject: x\n\n" + b"y" * 1001 + b"\n")
+        done = self.swaks("--data", f"@{data}", port=self.smtp, check=False)
+        self.assertEqual(done.returncode, DATA)
+        self.assertRegex(done.stdout, rb"5\d\d 5\.\d\.\d.*line")
+        self.assertEqual(self.inbox("jsmith"), [])
+
+    def test_attachment(self) -> None:
+        """What programs that send reports do."""
+        self.serve_mail()
+        attached = self.write("report.csv", "a;b\n1;2\n")
+        self.swaks("--attach", f"@{attached}", "--h-Subject", "report", port=self.smtp)
+        (message,) = self.arrived()
+        self.assertIn(b"Content-Type: multipart/mixed", message)
+        self.assertIn(b"report.csv", message)
+
+    def test_over_a_socket_file(self) -> None:
+        """Programs on this machine may come in over a socket file."""
+        path = self.folder / "smtp.sock"
+        self.serve_mail(f'[[server]]\nname = "socket"\nprotocol = "smtp"\nlisten = "unix:{path}"\n')
+        self.run_program(
+            *(self.program("swaks", "swaks"), "--socket", path, "--helo", "client.example"),
+            *("--from", "angelo@demo.example", "--to", "jsmith@demo.example"),
+        )
+        self.arrived()
+
+
+class TlsTests(SwaksCase):
+    """With TLS, through swaks's own OpenSSL."""
+
+    def test_starttls(self) -> None:
+        """A client that wants nothing but TLS with a good certificate gets it."""
+        self.serve_mail(tls="starttls")
+        self.swaks(*self.verifying(), *self.logging_in())
+        for version in ("tlsv1_2", "tlsv1_3"):
+            self.swaks(*self.verifying(), "--tls-protocol", version, port=self.smtp)
+        kinds = [message.split(b"with ", 1)[1].split()[0] for message in self.arrived(3)]
+        self.assertEqual(sorted(kinds), [b"ESMTPS", b"ESMTPS", b"ESMTPSA"])
+        old = self.swaks("--tls", "--tls-protocol", "tlsv1_1", check=False)
+        self.assertEqual(old.returncode, TLS)
+
+    def test_tls_on_connect(self) -> None:
+        """Port 465."""
+        self.serve_mail(tls="implicit")
+        self.swaks(*self.verifying("--tls-on-connect"), *self.logging_in("LOGIN"), "--pipeline")
+        self.assertIn(b"with ESMTPSA\n", self.arrived()[0])
+
+    def test_a_client_that_leaves(self) -> None:
+        """Whenever a client goes away, with or without a word, the next is served."""
+        self.serve_mail(tls="starttls")
+        login = self.logging_in()
+        for option, stage in LEAVING:
+            self.swaks("--tls", *login, option, stage, check=False)
+        self.assertEqual(self.inbox("jsmith"), [])
+        self.swaks("--tls", *login, "--drop-after", "DOT", check=False)
+        self.arrived()
+        with smtplib.SMTP("localhost", self.submission) as client:
+            self.assertEqual(client.noop()[0], 250)
