@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.entry import Entry, QueuedRecipient
+from mailframe.envelope import DeliverBy, Notify, Recipient
 from mailframe.outcome import Delivered, Outcome, Postponed, Redirect, Refused, Route, Tried
 from mailframe.queue import progress
-from mailframe.queue.asked import Action
+from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.progress import advance
 from mailframe.queue.schedule import Schedule
 from tests.queue.samples import ANGELO, JSMITH, LATER, LOCAL, MARY, NEVER, OK, RELAY, entry
@@ -200,7 +204,178 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual(told(result, "failed")[0].last_reply, progress.TOO_MANY)
 
 
-outcomes = st.sampled_from([DELIVERED, POSTPONED, REFUSED])
+def asking(
+    message: Entry, *notifies: tuple[Notify, ...], deliver_by: DeliverBy | None = None
+) -> Entry:
+    """The same message, as of a sender who asks for notices, in the order of the recipients."""
+    recipients = tuple(
+        attrs.evolve(recipient, notify=notify)
+        for recipient, notify in zip(message.envelope.recipients, notifies, strict=True)
+    )
+    carried = attrs.evolve(message.envelope, recipients=recipients, deliver_by=deliver_by)
+    return attrs.evolve(message, envelope=carried)
+
+
+class NotifyTests(SynchronousTestCase):
+    """The sender says of what it wants to be told (RFC 3461 §5.2)."""
+
+    def notices(
+        self, message: Entry, *results: Tried, now: float = 1.0
+    ) -> Mapping[Action, tuple[int, ...]]:
+        return advance(message, list(results), now, Schedule()).notices
+
+    def test_unsaid(self) -> None:
+        """Everybody gets notices of success, or nobody of failures."""
+        three = entry(MARY, JSMITH, ANGELO)
+        results = tried(0, DELIVERED, LOCAL), tried(1, DELIVERED), tried(2, REFUSED)
+        self.assertEqual(self.notices(three, *results), {"failed": (2,)})
+
+    def test_success(self) -> None:
+        """Who asked whether the message arrived does not learn it."""
+        two = asking(entry(MARY, JSMITH), ("SUCCESS",), ("SUCCESS", "FAILURE"))
+        results = tried(0, DELIVERED, LOCAL), tried(1, DELIVERED)
+        self.assertEqual(self.notices(two, *results), {"delivered": (0,), "relayed": (1,)})
+
+    def test_success_that_the_next_server_tells_of(self) -> None:
+        """The sender gets two notices of one success."""
+        message = asking(entry(), ("SUCCESS",))
+        passed = attrs.evolve(DELIVERED, notifies=True)
+        self.assertEqual(self.notices(message, tried(0, passed)), {})
+
+    def test_failure_not_asked(self) -> None:
+        """Mail fails in silence: neither is anybody told, nor does the history say why not."""
+        notifies: tuple[tuple[Notify, ...], ...] = (("NEVER",), ("SUCCESS",), ("DELAY",))
+        for notify in notifies:
+            result = advance(asking(entry(), notify), [tried(0, REFUSED)], 1.0, Schedule())
+            self.assertEqual(result.notices, {})
+            self.assertEqual([e.kind for e in result.step.events[1:]], ["refused", "dropped"])
+            reason = "the sender asked not to be told (NOTIFY)"
+            self.assertEqual(result.step.events[-1].reason, reason)
+
+    def test_null_reverse_path(self) -> None:
+        """A bounce is bounced; or it fails, and the history says nothing."""
+        bounce = asking(entry(sender=None), ("SUCCESS", "FAILURE", "DELAY"))
+        self.assertEqual(self.notices(bounce, tried(0, POSTPONED), now=5 * HOUR), {})
+        self.assertEqual(self.notices(bounce, tried(0, DELIVERED)), {})
+        result = advance(bounce, [tried(0, REFUSED)], 1.0, Schedule())
+        self.assertEqual(result.notices, {})
+        reason = "the reverse-path is null, so nobody is told"
+        self.assertEqual(result.step.events[-1].reason, reason)
+
+    def test_delay(self) -> None:
+        """Who wants to be left alone is warned; or who is warned for others never is."""
+        three = asking(entry(MARY, JSMITH, ANGELO), ("FAILURE",), ("DELAY",), ())
+        results = [tried(i, POSTPONED) for i in range(3)]
+        result = advance(three, results, 5 * HOUR, Schedule())
+        self.assertEqual(result.notices, {"delayed": (1, 2)})
+        self.assertTrue(result.step.warned)
+
+    def test_delay_not_asked(self) -> None:
+        """An operator reads that the sender was warned, and nobody was."""
+        quiet = asking(entry(), ("FAILURE",))
+        result = advance(quiet, [tried(0, POSTPONED)], 5 * HOUR, Schedule())
+        self.assertEqual(result.notices, {})
+        self.assertFalse(result.step.warned)
+
+    def test_alias_for_one(self) -> None:
+        """Nobody tells the sender that what went to an alias was delivered."""
+        message = asking(entry(ANGELO), ("SUCCESS",))
+        first = advance(message, [redirect(0, MARY)], 1.0, Schedule())
+        self.assertEqual(first.notices, {})
+        self.assertEqual(
+            self.notices(after(message, first.step), tried(1, DELIVERED, LOCAL)),
+            {"delivered": (1,)},
+        )
+
+    def test_alias_for_several(self) -> None:
+        """A mail to an alias for a hundred is answered with a hundred notices of success."""
+        message = asking(entry(ANGELO), ("SUCCESS", "FAILURE"))
+        first = advance(message, [redirect(0, MARY, JSMITH)], 1.0, Schedule())
+        self.assertEqual(first.notices, {"expanded": (0,)})
+        results = tried(1, DELIVERED, LOCAL), tried(2, REFUSED)
+        self.assertEqual(self.notices(after(message, first.step), *results), {"failed": (2,)})
+
+    def test_alias_for_people_who_have_it(self) -> None:
+        """A sender who named an alias and its only member never hears of the alias."""
+        message = asking(entry(ANGELO, MARY), ("SUCCESS",), ())
+        self.assertEqual(self.notices(message, redirect(0, MARY)), {"expanded": (0,)})
+
+    def test_alias_for_several_not_asked(self) -> None:
+        """Every mail to an alias is answered."""
+        self.assertEqual(self.notices(entry(ANGELO), redirect(0, MARY, JSMITH)), {})
+
+
+class DeadlineTests(SynchronousTestCase):
+    """The sender set a deadline (RFC 2852)."""
+
+    def message(self, mode: Literal["R", "N"], notify: Notify, trace: bool = False) -> Entry:
+        deadline = DeliverBy(at=1000.0, mode=mode, trace=trace)
+        return asking(entry(), (notify,), deliver_by=deadline)
+
+    def test_return(self) -> None:
+        """A ticket arrives after the train has left."""
+        message = self.message("R", "FAILURE")
+        first = advance(message, [tried(0, POSTPONED)], 905.0, Schedule())
+        self.assertEqual(first.step.next_attempt, 1000.0)
+        second = advance(after(message, first.step), [tried(0, POSTPONED)], 1001.0, Schedule())
+        self.assertEqual(second.notices, {"failed": (0,)})
+        self.assertEqual([e.kind for e in second.step.events], ["postponed", "expired"])
+
+    def test_notify(self) -> None:
+        """The sender learns of the delay hours after it mattered."""
+        message = self.message("N", "DELAY")
+        first = advance(message, [tried(0, POSTPONED)], 1000.0, Schedule())
+        self.assertEqual(first.notices, {"delayed": (0,)})
+        second = advance(after(message, first.step), [tried(0, POSTPONED)], 5 * HOUR, Schedule())
+        self.assertEqual(second.notices, {})
+
+    def test_trace(self) -> None:
+        """Who wants to know of each server on the way learns of none; or who wants none does."""
+        passed = tried(0, attrs.evolve(DELIVERED, notifies=True))
+        for notify, told_of in (("FAILURE", {"relayed": (0,)}), ("NEVER", {})):
+            message = self.message("R", notify, trace=True)
+            self.assertEqual(advance(message, [passed], 1.0, Schedule()).notices, told_of)
+        message = self.message("R", "SUCCESS", trace=True)
+        result = advance(message, [tried(0, DELIVERED)], 1.0, Schedule())
+        self.assertEqual(result.notices, {"relayed": (0,)})
+        bounce = attrs.evolve(message, envelope=attrs.evolve(message.envelope, sender=None))
+        self.assertEqual(advance(bounce, [passed], 1.0, Schedule()).notices, {})
+
+    def test_released_later(self) -> None:
+        """What its sender held back for a week is given up when it is first tried (RFC 4865)."""
+        message = entry()
+        held = attrs.evolve(message.envelope, not_before=7 * DAY)
+        message = attrs.evolve(message, envelope=held, next_attempt=7 * DAY)
+        result = advance(message, [tried(0, POSTPONED)], 7 * DAY, Schedule())
+        self.assertEqual(result.notices, {})
+        self.assertEqual(result.step.next_attempt, 7 * DAY + 900)
+
+
+ALIASES = {
+    Address("alias", "demo.example"): (MARY,),
+    Address("list", "demo.example"): (MARY, JSMITH, Address("alias", "demo.example")),
+    Address("loop", "demo.example"): (Address("pool", "demo.example"), ANGELO),
+    Address("pool", "demo.example"): (Address("loop", "demo.example"),),
+}
+PEOPLE = (MARY, JSMITH, ANGELO)
+NOTIFIES: tuple[tuple[Notify, ...], ...] = (
+    (),
+    ("NEVER",),
+    ("SUCCESS",),
+    ("FAILURE",),
+    ("DELAY",),
+    ("SUCCESS", "FAILURE", "DELAY"),
+)
+outcomes = st.sampled_from(
+    [DELIVERED, attrs.evolve(DELIVERED, notifies=True), POSTPONED, POSTPONED, POSTPONED, REFUSED]
+)
+deadlines = st.none() | st.builds(
+    DeliverBy,
+    at=st.sampled_from([-60.0, 60.0, HOUR, DAY, 30 * DAY]),
+    mode=st.sampled_from(["R", "N"]),
+    trace=st.booleans(),
+)
+jumps = st.sampled_from([0.0] * 6 + [30.0, HOUR, 3 * DAY, 30 * DAY, -HOUR])
 
 
 class InvariantTests(SynchronousTestCase):
@@ -208,28 +383,95 @@ class InvariantTests(SynchronousTestCase):
 
     @settings(deadline=None, max_examples=150)
     @given(st.data())
-    def test_exactly_one_final_outcome(self, data: st.DataObject) -> None:
-        """Each recipient is settled once, warned of at most once, and told of at most once."""
+    def test_whatever_happens(self, data: st.DataObject) -> None:
+        """A recipient is settled twice or never, warned twice, bounced untried, or fails unseen."""
         schedule = Schedule()
-        message = entry(MARY, JSMITH, ANGELO)
-        warned = failed = 0
+        message = self.draw_message(data)
+        last = Last()
         now = 0.0
         for _ in range(600):
-            results = [tried(i, data.draw(outcomes)) for i in message.pending]
-            before = message.recipients
+            results = self.draw_results(data, message)
             result = advance(message, results, now, schedule)
-            for old, new in zip(before, result.step.recipients, strict=True):
-                if old.state != "pending":
-                    self.assertEqual(old, new)
-            warned += bool(told(result, "delayed"))
-            failed += len(told(result, "failed"))
+            self.check_step(message, results, result, now, schedule, last)
             if result.step.next_attempt is None:
                 break
             message = after(message, result.step)
-            # The clock may also jump.
-            now = message.next_attempt + data.draw(st.sampled_from([0.0, 0.0, HOUR, 3 * DAY]))
+            now = max(now, message.next_attempt) + data.draw(jumps)
         self.assertIsNone(result.step.next_attempt)
-        self.assertLessEqual(warned, 1)
-        states = [r.state for r in result.step.recipients]
-        self.assertEqual(states.count("failed"), failed)
-        self.assertNotIn("pending", states)
+        self.assertNotIn("pending", [r.state for r in result.step.recipients])
+
+    def draw_message(self, data: st.DataObject) -> Entry:
+        addresses = data.draw(
+            st.lists(st.sampled_from([*PEOPLE, *ALIASES]), min_size=1, max_size=4, unique=True)
+        )
+        message = entry(*addresses, sender=data.draw(st.sampled_from([ANGELO, ANGELO, None])))
+        notifies = [data.draw(st.sampled_from(NOTIFIES)) for _ in addresses]
+        return asking(message, *notifies, deliver_by=data.draw(deadlines))
+
+    def draw_results(self, data: st.DataObject, message: Entry) -> list[Tried]:
+        """As `mailframe.delivery.dispatch` does: redirects are recorded alone."""
+        addresses = {i: message.recipients[i].address for i in message.pending}
+        redirects = [redirect(i, *ALIASES[a]) for i, a in addresses.items() if a in ALIASES]
+        return redirects or [
+            tried(i, data.draw(outcomes), LOCAL if a is MARY else RELAY)
+            for i, a in addresses.items()
+        ]
+
+    def check_step(
+        self,
+        before: Entry,
+        results: list[Tried],
+        result: progress.Progress,
+        now: float,
+        schedule: Schedule,
+        last: Last,
+    ) -> None:
+        step = result.step
+        postponed = {r.index for r in results if isinstance(r.outcome, Postponed)}
+        dropped = [event.recipient for event in step.events if event.kind == "dropped"]
+        named = [index for indices in result.notices.values() for index in indices]
+        self.assertEqual(len(named), len(set(named)), "told twice in one step")
+        for index, (old, new) in enumerate(zip(before.recipients, step.recipients, strict=False)):
+            original = before.original(index)
+            if old.state != "pending":
+                self.assertEqual(old, new)
+                self.assertNotIn(index, named)
+                continue
+            for action, indices in result.notices.items():
+                if index in indices:
+                    self.check_asked(before, original, action)
+            if index in result.notices.get("delayed", ()):
+                self.assertNotIn(index, last.warned)
+                last.warned.add(index)
+            if new.state == "failed":
+                is_told = index in result.notices.get("failed", ())
+                self.assertNotEqual(is_told, new.address in dropped, "told, or why not")
+                self.assertGreater(new.attempts, old.attempts, "not before a last attempt")
+            if new.state == "failed" and index in postponed:
+                self.check_given_up(before, now, schedule)
+        if step.next_attempt is not None and not any(r.outcome is None for r in results):
+            self.assertGreater(step.next_attempt, now)
+            self.assertLessEqual(step.next_attempt, now + schedule.retry_every)
+
+    def check_asked(self, message: Entry, original: Recipient, action: Action) -> None:
+        self.assertIsNotNone(message.envelope.sender)
+        self.assertNotIn("NEVER", original.notify)
+        deadline = message.envelope.deliver_by
+        if action == "relayed" and deadline is not None and deadline.trace:
+            return
+        self.assertTrue(is_asked(action, original))
+
+    def check_given_up(self, before: Entry, now: float, schedule: Schedule) -> None:
+        """Time ran out; and not only because the clock jumped, unless the sender set the time."""
+        deadline = before.envelope.deliver_by
+        if deadline is not None and deadline.mode == "R" and now >= deadline.at:
+            return
+        self.assertGreaterEqual(now, schedule.give_up_after)
+        self.assertGreaterEqual(before.next_attempt, schedule.give_up_after)
+
+
+@attrs.define
+class Last:
+    """What the steps before have done."""
+
+    warned: set[int] = attrs.Factory(set)
