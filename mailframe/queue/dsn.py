@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 
 import attrs
 
@@ -127,6 +128,18 @@ def delivery_status(
     return "\r\n".join("".join(f"{field}\r\n" for field in block) for block in blocks)
 
 
+# A report may tell of thousands of recipients, and of nearly all it tells the same.
+_date = lru_cache(maxsize=16)(formatdate)
+
+
+@lru_cache(maxsize=16)
+def _diagnostic(reply: Reply, is_remote: bool) -> list[str]:
+    # "smtp" stands for words that a remote server said (RFC 3464 §2.3.6); a reply of our own
+    # making is marked as such.
+    origin = "smtp" if is_remote else "X-mailframe"
+    return fold(f"Diagnostic-Code: {origin}; {one_line(str(reply))}")
+
+
 def _message_fields(message: MessageStatus) -> list[str]:
     fields = []
     if message.envid is not None:
@@ -136,9 +149,9 @@ def _message_fields(message: MessageStatus) -> list[str]:
         name = message.received_from
         known = _HOST.fullmatch(name) or _ADDRESS_OF_HOST.fullmatch(name)
         fields.append(f"Received-From-MTA: dns; {name if known else one_line(name, 255)}")
-    fields.append(f"Arrival-Date: {formatdate(message.arrived)}")
+    fields.append(f"Arrival-Date: {_date(message.arrived)}")
     if message.deliver_by is not None:
-        fields.append(f"Deliver-By-Date: {formatdate(message.deliver_by)}")
+        fields.append(f"Deliver-By-Date: {_date(message.deliver_by)}")
     fields.append(f"X-mailframe-Queue-Id: {message.queue_id}")
     return fields
 
@@ -156,14 +169,11 @@ def _recipient_fields(status: RecipientStatus, utf8: bool) -> list[str]:
     if remote is not None:
         fields.append(f"Remote-MTA: dns; {remote}")
     if status.reply is not None:
-        # "smtp" stands for words that a remote server said (RFC 3464 §2.3.6); a reply of our own
-        # making is marked as such.
-        origin = "smtp" if remote is not None else "X-mailframe"
-        fields += fold(f"Diagnostic-Code: {origin}; {one_line(str(status.reply))}")
+        fields += _diagnostic(status.reply, remote is not None)
     if status.attempted is not None:
-        fields.append(f"Last-Attempt-Date: {formatdate(status.attempted)}")
+        fields.append(f"Last-Attempt-Date: {_date(status.attempted)}")
     if status.retry_until is not None:
-        fields.append(f"Will-Retry-Until: {formatdate(status.retry_until)}")
+        fields.append(f"Will-Retry-Until: {_date(status.retry_until)}")
     return fields
 
 
@@ -187,6 +197,8 @@ def _embedded(match: re.Match[str]) -> str:
 
 def fold(field: str) -> list[str]:
     """A header field as lines of at most 78 characters where its spaces allow, RFC 5322 §2.2.3."""
+    if len(field) <= 78:
+        return [field]
     return textwrap.wrap(
         field, 78, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )

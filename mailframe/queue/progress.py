@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from mailframe.address import Address
-from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, Step
+from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, RecipientState, Step
 from mailframe.outcome import Delivered, Local, Outcome, Postponed, Redirect, Refused, Route, Tried
 from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.schedule import Schedule, Times
@@ -88,26 +88,27 @@ class _Attempt:
                 self._tell("routed", before, route)
             assert tried.outcome is not None, "only a redirect has no outcome"
             outcome = tried.outcome
-        after = attrs.evolve(
+        state: RecipientState = "pending"
+        kind: EventKind = "postponed"
+        if isinstance(outcome, Delivered):
+            state = kind = "delivered" if isinstance(route, Local) else "relayed"
+        elif isinstance(outcome, Refused):
+            state, kind = "failed", "refused"
+        self.recipients[index] = attrs.evolve(
             before,
+            state=state,
             attempts=before.attempts + 1,
             last_reply=outcome.reply,
             where=outcome.where,
             ready=before.ready if isinstance(outcome, Postponed) else None,
         )
+        self._tell(kind, before, route, outcome)
         if isinstance(outcome, Delivered):
-            local = isinstance(route, Local)
-            after = attrs.evolve(after, state="delivered" if local else "relayed")
-            self._tell("delivered" if local else "relayed", before, route, outcome)
-            self._arrived(index, local, outcome)
+            self._arrived(index, isinstance(route, Local), outcome)
         elif isinstance(outcome, Refused):
-            after = attrs.evolve(after, state="failed")
-            self._tell("refused", before, route, outcome)
             self._failed(index)
         else:
-            self._postponed.append((index, route, len(self.events)))
-            self._tell("postponed", before, route, outcome)
-        self.recipients[index] = after
+            self._postponed.append((index, route, len(self.events) - 1))
 
     def progress(self, schedule: Schedule) -> Progress:
         """What all the results come to."""
