@@ -45,6 +45,18 @@ class CertificateTests(SynchronousTestCase):
         for word in words:
             self.assertIn(word, str(caught.exception))
 
+    def test_forward_secrecy(self) -> None:
+        """Whoever records our traffic and steals an RSA key later reads none of it."""
+        issued = trustme.CA().issue_cert("mx.example", key_type=trustme.KeyType.RSA)
+        self.write(self.certificate, issued.cert_chain_pems[0].bytes())
+        self.write(self.key, issued.private_key_pem.bytes())
+        context = load_context(self.certificate, self.key).getContext()
+        ciphers = SSL.Connection(context, None).get_cipher_list()
+        self.assertIn("ECDHE-RSA-AES256-GCM-SHA384", ciphers)
+        self.assertIn("TLS_AES_256_GCM_SHA384", ciphers)
+        for cipher in ciphers:
+            self.assertRegex(cipher, "^(ECDHE-(RSA|ECDSA)|DHE-RSA|TLS)[-_](AES|CHACHA)")
+
     def versions(self, client: SSL.Context) -> str:
         """The TLS version and the chain's length that a client gets."""
         client_side = SSL.Connection(client, None)
