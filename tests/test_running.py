@@ -117,6 +117,17 @@ class Reloading(ServerTests):
         self.say(peer, "RCPT TO:<jsmith@here.example>")
         self.assertTrue(self.say(peer, "RCPT TO:<b@there.example>").startswith(b"452"))
 
+    def test_count_of_notices(self) -> None:
+        """A reload lets a flood of notices begin anew."""
+        self.write()
+        server = self.start_from_file()
+        running = server._now()
+        rate = running.notices.rate
+        self.write("[limits]\nrecipients = 1\n")
+        self.assertTrue(server.reload())
+        self.assertIs(running.notices.rate, rate)
+        self.assertIs(running.runner.notices, running.notices)
+
     def certificate(self, name: str) -> None:
         """Write a certificate for a name."""
         issued = trustme.CA().issue_cert(name)
