@@ -26,6 +26,7 @@ class MailframeCase(InteropCase):
     """
 
     domain = "demo.example"
+    key_type = trustme.KeyType.ECDSA
 
     def setUp(self) -> None:
         super().setUp()
@@ -93,7 +94,9 @@ class MailframeCase(InteropCase):
         if (self.folder / "ca.pem").exists():
             return
         authority = trustme.CA()
-        certificate = authority.issue_cert("localhost", "127.0.0.1", common_name="localhost")
+        certificate = authority.issue_cert(
+            "localhost", "127.0.0.1", common_name="localhost", key_type=self.key_type
+        )
         authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
         with (self.folder / "chain.pem").open("wb") as chain:
             for blob in certificate.cert_chain_pems:
