@@ -38,6 +38,7 @@ from mailframe.reply import temporary_fault
 log = Logger()
 
 RecordReady: TypeAlias = Callable[[Mapping[int, Ready | None]], Awaitable[None]]
+RecordArrived: TypeAlias = Callable[[Sequence[Tried]], Awaitable[None]]
 
 
 class Routes(Protocol):
@@ -81,6 +82,7 @@ class Dispatch:
         entry: Entry,
         open_content: Callable[[], Awaitable[IContent]],
         record_ready: RecordReady,
+        record_arrived: RecordArrived,
     ) -> Sequence[Tried]:
         """Try every pending recipient of a message once.
 
@@ -88,7 +90,10 @@ class Dispatch:
         the recipient's mail goes by now: it may have arrived already.
 
         :param record_ready: as in `Job`, with places in the entry's recipients
-        :returns: one result for each pending recipient; or, when some are redirected, for those
+        :param record_arrived: records what some destinations took while others are still being
+            tried; raises when it can't
+        :returns: one result for each pending recipient but those that were recorded already; or,
+            when some are redirected, for those
         """
         envelope, now = entry.envelope, self._clock.seconds()
         routed: list[tuple[int, Route]] = []
@@ -115,13 +120,19 @@ class Dispatch:
                 ways.setdefault("local", []).append((index, route))
             elif isinstance(route, Relay):
                 ways.setdefault(route.hops, []).append((index, route))
-        deliveries = [
-            self._deliver(entry, way, open_content, record_ready) for way in ways.values()
-        ]
+        under_way = len(ways)
+
+        async def deliver(way: Sequence[tuple[int, Route]]) -> Sequence[Tried]:
+            nonlocal under_way
+            tried = await self._deliver(entry, way, open_content, record_ready)
+            under_way -= 1
+            return await _recorded(tried, record_arrived) if under_way else tried
+
+        deliveries = [deliver(way) for way in ways.values()]
         if len(deliveries) == 1:
             settled.extend(await deliveries[0])
         elif deliveries:
-            # _deliver turns whatever goes wrong into outcomes, so that none of these can fail.
+            # deliver turns whatever goes wrong into outcomes, so that none of these can fail.
             for tried in await gatherResults([as_deferred(d) for d in deliveries]):
                 settled.extend(tried)
         return settled
@@ -183,6 +194,19 @@ class Dispatch:
             if not isinstance(outcome, Delivered | Postponed | Refused):
                 raise fault(agent.name, f"answered with a {type(outcome).__name__}")
         return outcomes
+
+
+async def _recorded(tried: Sequence[Tried], record_arrived: RecordArrived) -> Sequence[Tried]:
+    """Record what arrived; returns the results that are still to be recorded."""
+    arrived = [each for each in tried if isinstance(each.outcome, Delivered)]
+    if not arrived:
+        return tried
+    try:
+        await record_arrived(arrived)
+    except Exception as error:
+        log.warn("what some recipients' servers took is recorded later: {error!r}", error=error)
+        return tried
+    return [each for each in tried if not isinstance(each.outcome, Delivered)]
 
 
 def _unroutable(route: Unroutable) -> Outcome:

@@ -17,9 +17,8 @@ storage, not in memory.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -33,6 +32,7 @@ from mailframe.outcome import Postponed, Tried, Unroutable
 from mailframe.queue.content import beginning
 from mailframe.queue.progress import Progress, advance
 from mailframe.queue.schedule import Schedule
+from mailframe.queue.standing import Standing
 from mailframe.reply import temporary_fault
 
 log = Logger()
@@ -43,9 +43,6 @@ RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried a
 MAX_HEADERS = 65_536  # octets of a message's beginning that a notice may quote from
 
 
-RecordReady: TypeAlias = Callable[[Mapping[int, Ready | None]], Awaitable[None]]
-
-
 class Attempts(Protocol):
     """Tries a message once: `mailframe.delivery.dispatch.Dispatch`."""
 
@@ -53,7 +50,8 @@ class Attempts(Protocol):
         self,
         entry: Entry,
         open_content: Callable[[], Awaitable[IContent]],
-        record_ready: RecordReady,
+        record_ready: Callable[[Mapping[int, Ready | None]], Awaitable[None]],
+        record_arrived: Callable[[Sequence[Tried]], Awaitable[None]],
     ) -> Sequence[Tried]:
         """Try every pending recipient once."""
 
@@ -248,18 +246,31 @@ class QueueRunner(Service):
             self._sleep_until(self._clock.seconds())
 
     async def _attempt(self, entry: Entry) -> None:
-        standing = _Standing(entry, self._note)
+        standing = Standing(
+            entry, advance=self._advance, write=self._with_notices, settle=self._settle
+        )
         try:
             tried = await self.dispatch.attempt(
-                entry, lambda: self.storage.open(id=entry.id), standing.record_ready
+                entry,
+                lambda: self.storage.open(id=entry.id),
+                standing.record_ready,
+                standing.record_arrived,
             )
         except Exception:
             log.failure("attempt at {id} failed; it is postponed", id=entry.id)
-            tried = _all_postponed(entry)
+            tried = _all_postponed(standing.entry)
         entry = standing.entry
-        now = self._clock.seconds()
-        progress = advance(entry, tried, now, self.schedule)
-        step, notices = await self._with_notices(entry, progress, now)
+        step, notices = await self._with_notices(entry, self._advance(entry, tried))
+        await self._record(entry, step, notices)
+
+    def _advance(self, entry: Entry, tried: Sequence[Tried]) -> Progress:
+        return advance(entry, tried, self._clock.seconds(), self.schedule)
+
+    async def _settle(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
+        await self._ask(
+            lambda: self.storage.settle(id=entry.id, owner=self.owner, step=step, notices=notices),
+            type(None),
+        )
         for event in step.events:
             log.info(
                 "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
@@ -272,32 +283,17 @@ class QueueRunner(Service):
                 rule=event.rule,
                 plugin=event.plugin,
             )
-        await self._record(entry, step, notices)
-
-    async def _note(self, entry: Entry) -> None:
-        """Record how the recipients stand in the middle of an attempt."""
-        step = Step(
-            recipients=entry.recipients,
-            next_attempt=entry.next_attempt,
-            warned=entry.warned,
-            events=(),
-            goes_on=True,
-        )
-        await self._ask(
-            lambda: self.storage.settle(id=entry.id, owner=self.owner, step=step, notices=()),
-            type(None),
-        )
+        for observer in self._observers:
+            try:
+                observer(entry, step)
+            except Exception:
+                log.failure("an observer of the queue failed")
 
     async def _record(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
         while True:
             try:
-                await self._ask(
-                    lambda: self.storage.settle(
-                        id=entry.id, owner=self.owner, step=step, notices=notices
-                    ),
-                    type(None),
-                )
-                break
+                await self._settle(entry, step, notices)
+                return
             except LeaseLost:
                 log.error("the lease of {id} was lost; its step is not recorded", id=entry.id)
                 return
@@ -305,14 +301,9 @@ class QueueRunner(Service):
                 if not self.running:
                     return  # the lease runs out, and the message is tried once more
                 await deferLater(self._clock, RECORD_AGAIN)
-        for observer in self._observers:
-            try:
-                observer(entry, step)
-            except Exception:
-                log.failure("an observer of the queue failed")
 
     async def _with_notices(
-        self, entry: Entry, progress: Progress, now: float
+        self, entry: Entry, progress: Progress
     ) -> tuple[Step, Sequence[Notice]]:
         """The step with the events that tell of its notices, and the notices."""
         if not progress.notices:
@@ -325,7 +316,7 @@ class QueueRunner(Service):
             # A notice without the headers is better than none.
             log.failure("{id} can't be read for a notice", id=entry.id)
             content = b""
-        return self.notices.write(entry, progress, content, now)
+        return self.notices.write(entry, progress, content, self._clock.seconds())
 
     async def _quoted(self, entry: Entry, whole: bool) -> bytes:
         """The message, or as much of its beginning as its header section may take up."""
@@ -341,34 +332,6 @@ class QueueRunner(Service):
         return await ask(
             self._storage_name, expected, self._clock, self._storage_time, call, (LeaseLost,)
         )
-
-
-class _Standing:
-    """How the recipients of a message stand while it is being tried.
-
-    :ivar entry: the message with its recipients as they are recorded, or about to be
-    """
-
-    def __init__(self, entry: Entry, note: Callable[[Entry], Awaitable[None]]) -> None:
-        self.entry = entry
-        self._note = note
-
-    async def record_ready(self, ready: Mapping[int, Ready | None]) -> None:
-        """Record, durably, which copies lie ready; by places in the entry's recipients."""
-        before = {index: self.entry.recipients[index].ready for index in ready}
-        # At once, so that what another part of the attempt records meanwhile holds this too.
-        self._change(ready)
-        try:
-            await self._note(self.entry)
-        except BaseException:
-            self._change(before)
-            raise
-
-    def _change(self, ready: Mapping[int, Ready | None]) -> None:
-        recipients = list(self.entry.recipients)
-        for index, record in ready.items():
-            recipients[index] = attrs.evolve(recipients[index], ready=record)
-        self.entry = attrs.evolve(self.entry, recipients=tuple(recipients))
 
 
 def _all_postponed(entry: Entry) -> Sequence[Tried]:

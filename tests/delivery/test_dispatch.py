@@ -16,11 +16,12 @@ from mailframe.delivery.dispatch import Agent, Dispatch
 from mailframe.entry import Entry, Ready
 from mailframe.envelope import Client
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IContent, IDeliveryAgent, Job
+from mailframe.interfaces import IContent, IDeliveryAgent, Job, StorageFault
 from mailframe.outcome import (
     Delivered,
     Local,
     NextHop,
+    Outcome,
     Postponed,
     Redirect,
     Refused,
@@ -75,6 +76,8 @@ class DispatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.recorded: dict[int, Ready | None] = {}
+        self.arrived: list[Tried] = []
+        self.record_trouble: Exception | None = None
         self.router = FakeRouter({MARY: LOCAL, ANGELO: LOCAL, JSMITH: RELAY, OTHER: OTHER_RELAY})
         self.local, self.relay = FakeAgent(), FakeAgent()
         self.dispatch = Dispatch(
@@ -91,10 +94,17 @@ class DispatchTests(SynchronousTestCase):
         async def record_ready(ready: Mapping[int, Ready | None]) -> None:
             self.recorded.update(ready)
 
-        return Deferred.fromCoroutine(self.dispatch.attempt(queued, content, record_ready))
+        async def record_arrived(tried: Sequence[Tried]) -> None:
+            if self.record_trouble is not None:
+                raise self.record_trouble
+            self.arrived.extend(tried)
+
+        return Deferred.fromCoroutine(
+            self.dispatch.attempt(queued, content, record_ready, record_arrived)
+        )
 
     def attempt(self, *recipients: Address) -> dict[int, Tried]:
-        tried = self.successResultOf(self.begin(*recipients))
+        tried = [*self.successResultOf(self.begin(*recipients)), *self.arrived]
         self.assertEqual(len({t.index for t in tried}), len(tried))
         return {t.index: t for t in tried}
 
@@ -140,6 +150,34 @@ class DispatchTests(SynchronousTestCase):
         assert isinstance(route, Local)
         self.assertEqual((route.mailbox, route.plugin), (MARY, "maildir"))
         self.assertEqual([recipient for _, recipient, _, _ in self.router.asked], [ANGELO])
+
+    def test_slow_beside_fast(self) -> None:
+        """A crash while a slow server is waited for makes a fast one get the message twice."""
+        slow: Deferred[Sequence[Outcome]] = Deferred()
+        self.relay.answer = slow
+        for trouble in (None, StorageFault("disk")):
+            self.record_trouble = trouble
+            self.arrived.clear()
+            self.relay.answer = slow = Deferred()
+            attempt = self.begin(MARY, JSMITH)
+            self.assertNoResult(attempt)
+            early = [] if trouble else [0]
+            self.assertEqual([each.index for each in self.arrived], early)
+            slow.callback([Delivered(where="mx", reply=OK)])
+            rest = self.successResultOf(attempt)
+            self.assertEqual(sorted([t.index for t in (*rest, *self.arrived)]), [0, 1])
+
+    def test_only_what_arrived_is_recorded_early(self) -> None:
+        """A sender gets a notice for each server that refused, instead of one for all."""
+        slow: Deferred[Sequence[Outcome]] = Deferred()
+        self.relay.answer = slow
+        refused: Deferred[Sequence[Outcome]] = Deferred()
+        refused.callback([Refused(where="mary", reply=NEVER)])
+        self.local.answer = refused
+        attempt = self.begin(MARY, JSMITH)
+        self.assertEqual(self.arrived, [])
+        slow.callback([Delivered(where="mx", reply=OK)])
+        self.assertEqual(len(self.successResultOf(attempt)), 2)
 
     def test_record_ready(self) -> None:
         """A crash is recorded of the wrong recipient, and another loses the message."""

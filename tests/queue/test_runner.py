@@ -36,6 +36,7 @@ class FakeDispatch:
         self.running = self.most_running = 0
         self.entries: list[Entry] = []
         self.records: list[Mapping[int, Ready | None]] = []
+        self.early: list[int] = []
         self.failures: list[Exception] = []
 
     async def attempt(
@@ -43,12 +44,20 @@ class FakeDispatch:
         entry: Entry,
         open_content: Callable[[], Awaitable[IContent]],
         record_ready: Callable[[Mapping[int, Ready | None]], Awaitable[None]],
+        record_arrived: Callable[[Sequence[Tried]], Awaitable[None]],
     ) -> Sequence[Tried]:
         self.attempts.append(entry.id)
         self.entries.append(entry)
         for record in self.records:
             try:
                 await record_ready(record)
+            except Exception as error:
+                self.failures.append(error)
+        early = set()
+        for index in self.early:
+            try:
+                await record_arrived([self.tried(entry, index)])
+                early.add(index)
             except Exception as error:
                 self.failures.append(error)
         self.running += 1
@@ -62,16 +71,12 @@ class FakeDispatch:
                 await waited
         finally:
             self.running -= 1
-        return [
-            Tried(
-                index=index,
-                route=RELAY,
-                outcome=self.outcomes.get(
-                    entry.recipients[index].address.domain, Delivered(where="mx", reply=OK)
-                ),
-            )
-            for index in entry.pending
-        ]
+        return [self.tried(entry, index) for index in entry.pending if index not in early]
+
+    def tried(self, entry: Entry, index: int) -> Tried:
+        delivered = Delivered(where="mx", reply=OK)
+        domain = entry.recipients[index].address.domain
+        return Tried(index=index, route=RELAY, outcome=self.outcomes.get(domain, delivered))
 
 
 class RunnerCase(SynchronousTestCase):
@@ -168,6 +173,46 @@ class AttemptTests(RunnerCase):
         self.assertEqual([type(error) for error in self.dispatch.failures], [PluginFault])
         (entry,) = self.queued()
         self.assertEqual([r.ready for r in entry.recipients], [None])
+        self.flushLoggedErrors(StorageFault)
+
+    def test_arrived_while_others_are_tried(self) -> None:
+        """A crash while a slow server is waited for makes a fast one get the message twice."""
+        self.dispatch.wait_for = Deferred()
+        self.dispatch.early = [0]
+        self.dispatch.outcomes = {ANGELO.domain: Postponed(where="", reply=LATER)}
+        steps: list[Step] = []
+        self.runner.observe(lambda entry, step: steps.append(step))
+        id = self.accept(JSMITH, ANGELO)
+        (entry,) = self.queued()
+        self.assertEqual([r.state for r in entry.recipients], ["relayed", "pending"])
+        self.assertEqual(self.kinds(id)[-2:], ["routed", "relayed"])
+        self.assertEqual([step.goes_on for step in steps], [True])
+        self.dispatch.wait_for.callback(None)
+        (entry,) = self.queued()
+        self.assertEqual([r.state for r in entry.recipients], ["relayed", "pending"])
+        self.assertEqual([r.attempts for r in entry.recipients], [1, 1])
+        self.assertEqual(self.kinds(id).count("relayed"), 1)
+        self.dispatch.early = []
+        self.dispatch.outcomes.clear()
+        self.pass_time(900)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.kinds(id).count("relayed"), 2)
+
+    def test_arrived_can_not_be_recorded(self) -> None:
+        """What could not be recorded early is not recorded at all, and is sent again."""
+        self.dispatch.early = [0]
+        settle = self.storage.settle
+
+        async def fails(id: str, owner: str, step: Step, notices: Sequence[Notice]) -> None:
+            if step.goes_on:
+                raise StorageFault("disk")
+            await settle(id, owner, step, notices)
+
+        self.patch(self.storage, "settle", fails)
+        id = self.accept(JSMITH, ANGELO)
+        self.assertEqual(len(self.dispatch.failures), 1)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.kinds(id).count("relayed"), 2)
         self.flushLoggedErrors(StorageFault)
 
     def test_what_was_queued_before_the_start(self) -> None:

@@ -1,0 +1,96 @@
+"""How a message stands while it is being tried: what is recorded before the attempt is over.
+
+An attempt ends with a step, but two things can't wait for it. That a copy lies ready must be
+recorded before it is put into a mailbox. And what one destination took must not be sent to it again
+because the server was cut off while it waited for another, slower one.
+
+Everything is applied to ``entry`` at once and taken back if it can't be recorded, so that what is
+recorded for one destination never undoes what is being recorded for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import attrs
+
+from mailframe.entry import Entry, Notice, QueuedRecipient, Ready, Step
+from mailframe.outcome import Tried
+from mailframe.queue.progress import Progress
+
+
+class Standing:
+    """One attempt at one message.
+
+    :ivar entry: the message, with its recipients as they are recorded or about to be
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        *,
+        advance: Callable[[Entry, Sequence[Tried]], Progress],
+        write: Callable[[Entry, Progress], Awaitable[tuple[Step, Sequence[Notice]]]],
+        settle: Callable[[Entry, Step, Sequence[Notice]], Awaitable[None]],
+    ) -> None:
+        """
+        :param advance: works out what results change, now
+        :param write: writes the notices that belong to that
+        :param settle: records a step; raises when it can't be
+        """
+        self.entry = entry
+        self._advance = advance
+        self._write = write
+        self._settle = settle
+
+    async def record_ready(self, ready: Mapping[int, Ready | None]) -> None:
+        """Record which copies lie ready; see `mailframe.interfaces.Job.record_ready`.
+
+        :param ready: by places in the entry's recipients
+        """
+        recipients = self.entry.recipients
+        changed = {i: attrs.evolve(recipients[i], ready=record) for i, record in ready.items()}
+        await self._record(changed, self._step(), ())
+
+    async def record_arrived(self, tried: Sequence[Tried]) -> None:
+        """Record what some destinations took, while the attempt goes on with others.
+
+        :param tried: results whose outcome is `mailframe.outcome.Delivered`
+        :raises Exception: it could not be recorded, and belongs into the attempt's last step
+        """
+        progress = self._advance(self.entry, tried)
+        step, notices = await self._write(self.entry, progress)
+        changed = {each.index: step.recipients[each.index] for each in tried}
+        await self._record(changed, step, notices)
+
+    async def _record(
+        self, changed: Mapping[int, QueuedRecipient], step: Step, notices: Sequence[Notice]
+    ) -> None:
+        before = {index: self.entry.recipients[index] for index in changed}
+        self._change(changed)
+        try:
+            step = attrs.evolve(
+                step,
+                recipients=self.entry.recipients,
+                next_attempt=self.entry.next_attempt,
+                goes_on=True,
+            )
+            await self._settle(self.entry, step, notices)
+        except BaseException:
+            self._change(before)
+            raise
+
+    def _step(self) -> Step:
+        entry = self.entry
+        return Step(
+            recipients=entry.recipients,
+            next_attempt=entry.next_attempt,
+            warned=entry.warned,
+            events=(),
+        )
+
+    def _change(self, changed: Mapping[int, QueuedRecipient]) -> None:
+        recipients = list(self.entry.recipients)
+        for index, recipient in changed.items():
+            recipients[index] = recipient
+        self.entry = attrs.evolve(self.entry, recipients=tuple(recipients))
