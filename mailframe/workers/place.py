@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from time import time
 from typing import Any, Protocol
@@ -75,12 +76,9 @@ class Place:
         try:
             greeting = self._spawn(protocol)
         except OSError as error:
-            log.error(
-                "worker {number} can't be started: {reason}",
-                number=self.number,
-                reason=error.strerror,
-            )
-            self._start_later()
+            reason = f"{sys.executable} can't be started: {error.strerror}"
+            log.error("worker {number}: {reason}", number=self.number, reason=reason)
+            self._not_there(reason)
             return
         self._process = protocol.transport
         self._process.write(greeting)
@@ -127,13 +125,14 @@ class Place:
         how = self._reason or _how(reason.value)
         pid = process.pid if process is not None else None
         log.error("worker {number} ({pid}) ended: {how}", number=self.number, pid=pid, how=how)
+        self._not_there(how)
+
+    def _not_there(self, reason: str) -> None:
+        """There is no worker at this place: have another one fill it, unless that is of no use."""
         if not self.was_ready:
-            self._on_failed(how)
+            self._on_failed(reason)
         if self._ended is not None:
             return
-        self._start_later()
-
-    def _start_later(self) -> None:
         lived = self._reactor.seconds() - self._started
         self._delay = 0.0 if lived >= STEADY else min(max(2 * self._delay, 1.0), SLOWEST)
         self._again = self._reactor.callLater(self._delay, self.start)

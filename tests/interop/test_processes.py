@@ -346,8 +346,10 @@ class StartTests(ProcessesCase):
     def test_privileges(self) -> None:
         """With another user: a key that only root reads, and no privileges in the workers."""
         self.need_root()
-        if subprocess.run([sys.executable, "-c", ""], user=65534, check=False).returncode:
-            raise SkipTest(f"nobody may not run {sys.executable}")
+        try:
+            subprocess.run([sys.executable, "-c", ""], user=65534, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise SkipTest(f"the user nobody can't run {sys.executable}") from None
         self.configure(tls="starttls")
         os.chown(self.folder, 65534, 65534)
         for name in ("mailframe.toml", "accounts.toml"):
