@@ -10,6 +10,8 @@ import attrs
 from mailframe.envelope import DeliverBy
 from mailframe.units import Seconds
 
+LAST_CALL = 60.0  # seconds before a sender's deadline, when sending it on may still be in time
+
 
 @attrs.frozen(kw_only=True)
 class Schedule:
@@ -82,9 +84,12 @@ class Times:
         """When to try again after an attempt that failed at ``now``.
 
         Never later than the moment a warning is due, nor than the last attempt: both are made as
-        part of an attempt, so that nobody is told of a failure that was not just seen again.
+        part of an attempt, so that nobody is told of a failure that was not just seen again. Before
+        a sender's own deadline there is one more, for at the deadline it is too late to send it on.
         """
         times = [now + self.retry_every, self.give_up_at]
+        if self.is_deadline:
+            times.append(self.give_up_at - LAST_CALL)
         if not warned and self.warn_at is not None:
             times.append(self.warn_at)
         return min(time for time in times if time > now)

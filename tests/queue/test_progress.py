@@ -315,7 +315,7 @@ class DeadlineTests(SynchronousTestCase):
     def test_return(self) -> None:
         """A ticket arrives after the train has left."""
         message = self.message("R", "FAILURE")
-        first = advance(message, [tried(0, POSTPONED)], 905.0, Schedule())
+        first = advance(message, [tried(0, POSTPONED)], 945.0, Schedule())
         self.assertEqual(first.step.next_attempt, 1000.0)
         second = advance(after(message, first.step), [tried(0, POSTPONED)], 1001.0, Schedule())
         self.assertEqual(second.notices, {"failed": (0,)})

@@ -91,7 +91,8 @@ class DeadlineTests(SynchronousTestCase):
         times = self.times(1000.0, "R")
         self.assertEqual(times.next_attempt(0.0, False), 900.0)
         self.assertFalse(times.is_expired(900.0, 905.0))
-        self.assertEqual(times.next_attempt(905.0, False), 1000.0)
+        self.assertEqual(times.next_attempt(905.0, False), 940.0)
+        self.assertEqual(times.next_attempt(945.0, False), 1000.0)
         self.assertTrue(times.is_expired(1000.0, 1001.0))
         # Also when the attempt took so long that the deadline passed meanwhile.
         self.assertTrue(times.is_expired(900.0, 1001.0))
