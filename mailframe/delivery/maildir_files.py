@@ -16,12 +16,13 @@ from contextlib import suppress
 
 import attrs
 
-from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_layout import MailboxPath, is_delivery
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 STALE = 36 * 3600  # seconds
+OURS_STALE = 60 * 86400  # seconds
 _SUBFOLDERS = ("tmp", "new", "cur")
 
 
@@ -232,11 +233,13 @@ def remove_stale(files: Files, tmp: int, now: float) -> None:
     """Remove what writers that died left in a tmp folder.
 
     Nothing that is being written is that old: every write renews the time. Other software's files
-    go as well, as the Maildir's own rules ask.
+    go as well, as the Maildir's own rules ask. Our own may lie ready for a queue that was down all
+    the time, and stay for as long as any queue keeps a message.
 
     :param now: POSIX seconds
     """
     for name, regular in files.entries(tmp):
         with suppress(OSError):
-            if regular and files.stat(name, tmp).st_mtime < now - STALE:
+            age = OURS_STALE if is_delivery(os.fsdecode(name)) else STALE
+            if regular and files.stat(name, tmp).st_mtime < now - age:
                 files.unlink(name, tmp)

@@ -18,6 +18,7 @@ import attrs
 from mailframe.address import Address
 
 MAX_COMPONENT = 200  # octets; file systems take 255, and a message's name must fit as well
+_STEM = re.compile(r"[0-9]+\.Q[0-9a-z]{1,32}R[0-9a-f]{16}\.")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _PLACES = ("domain", "mailbox")
@@ -111,6 +112,11 @@ def delivery_stem(arrived: float, queue_id: str, recipient: Address) -> str:
     """The part of a delivered message's name by which a repeated attempt finds it again."""
     digest = hashlib.sha256(str(recipient).encode()).hexdigest()[:16]
     return f"{int(arrived)}.Q{queue_id}R{digest}"
+
+
+def is_delivery(name: str) -> bool:
+    """Whether a name begins with what `delivery_stem` makes."""
+    return _STEM.match(name) is not None
 
 
 def delivery_name(stem: str, hostname: str, size: int, wire_size: int) -> str:

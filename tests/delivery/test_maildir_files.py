@@ -10,18 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.address import Address
 from mailframe.delivery.maildir_files import (
+    OURS_STALE,
     STALE,
     Files,
     ForeignMaildir,
     close_all,
     create_file,
-    open_regular,
     open_maildir,
+    open_regular,
     remove_stale,
     write_all,
 )
-from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.delivery.maildir_layout import MailboxPath, delivery_stem
 from tests.delivery.faulty_files import FaultyFiles
 
 
@@ -206,7 +208,14 @@ class FileTests(SynchronousTestCase):
     def test_stale(self) -> None:
         """What dead writers left goes, and what is being written stays (Haraka #2591)."""
         now = 10_000_000.0
-        for name, age in (("old", STALE + 1), ("young", STALE - 1), ("folder", STALE + 1)):
+        stem = delivery_stem(now, "q1", Address("mary", "here.example"))
+        for name, age in (
+            ("old", STALE + 1),
+            ("young", STALE - 1),
+            ("folder", STALE + 1),
+            (f"{stem}.1-1", OURS_STALE - 1),  # it may lie ready for a queue that was down
+            (f"{stem}.1-2", OURS_STALE + 1),
+        ):
             path = f"{self.folder}/{name}"
             if name == "folder":
                 os.mkdir(path)
@@ -214,4 +223,6 @@ class FileTests(SynchronousTestCase):
                 open(path, "w").close()
             os.utime(path, (now - age, now - age))
         remove_stale(Files(), self.descriptor, now)
-        self.assertEqual(sorted(os.listdir(self.folder)), ["folder", "young"])
+        self.assertEqual(
+            sorted(os.listdir(self.folder)), sorted([f"{stem}.1-1", "folder", "young"])
+        )
