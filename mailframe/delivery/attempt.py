@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from mailframe.delivery.content_facts import ContentFacts
+from mailframe.delivery.conversion import InThread
 from mailframe.interfaces import Job
 from mailframe.outcome import Delivered, Outcome, Postponed, Refused
 from mailframe.reply import Reply
@@ -17,20 +18,29 @@ log = Logger()
 class Attempt:
     """The outcomes of one job's recipients, as they come in.
 
+    :param in_thread: runs work elsewhere than in the reactor thread
+
     :ivar job: the message and its recipients
+    :ivar content: what is known of its content
     :ivar unsettled: the indices of the recipients that have no outcome yet
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, in_thread: InThread) -> None:
         self.job = job
+        self.content = ContentFacts(job, in_thread)
         self.unsettled: tuple[int, ...] = tuple(range(len(job.recipients)))
         self._outcomes: list[Outcome | None] = [None] * len(job.recipients)
         self._temporary: Outcome | None = None  # why a server was passed over, the last such reason
         self._permanent: Outcome | None = None
-        self._ascii: bool | None = None
 
     def record(
-        self, where: str, indices: Sequence[int], replies: Sequence[Reply | None], *, again: bool
+        self,
+        where: str,
+        indices: Sequence[int],
+        replies: Sequence[Reply | None],
+        *,
+        again: bool,
+        dsn: bool = False,
     ) -> None:
         """Take over what a server said of recipients; nothing of those with ``None``.
 
@@ -39,18 +49,28 @@ class Attempt:
 
         :param where: the server
         :param again: whether it could be given another transaction
+        :param dsn: it offers DSN, so that it was told what the sender wants to be told
         """
         more = again and any(reply is not None and reply.is_positive for reply in replies)
         for index, reply in zip(indices, replies, strict=True):
             if reply is not None and not (more and reply.code == 452):
-                self._outcomes[index] = _outcome(where, reply)
-        self.unsettled = tuple([index for index in indices if self._outcomes[index] is None])
+                notifies = dsn and bool(self.job.originals[index].notify)
+                self._outcomes[index] = _outcome(where, reply, notifies)
+        self._note_unsettled()
+
+    def settle(self, where: str, indices: Sequence[int], reply: Reply) -> None:
+        """Nothing more can be done for these."""
+        for index in indices:
+            self._outcomes[index] = _outcome(where, reply)
+        self._note_unsettled()
 
     def settle_all(self, where: str, reply: Reply) -> None:
         """Nothing more can be done for those who are left."""
-        for index in self.unsettled:
-            self._outcomes[index] = _outcome(where, reply)
-        self.unsettled = ()
+        self.settle(where, self.unsettled, reply)
+
+    def _note_unsettled(self) -> None:
+        outcomes = self._outcomes
+        self.unsettled = tuple([index for index in self.unsettled if outcomes[index] is None])
 
     def passed_over(self, where: str, reply: Reply) -> None:
         """A server or a hop could not be used, with the reply that says why."""
@@ -71,31 +91,10 @@ class Attempt:
         rest = rest or Postponed(where="", reply=Reply(451, "4.4.0", "no server could be tried"))
         return tuple([outcome or rest for outcome in self._outcomes])
 
-    async def is_ascii(self) -> bool | None:
-        """Whether the content has 7-bit octets only; ``None`` when it could not be read."""
-        if self._ascii is None:
-            try:
-                self._ascii = await self._scan()
-            except CancelledError:
-                raise
-            except Exception:
-                log.failure("{id}: the content could not be read", id=self.job.id)
-        return self._ascii
 
-    async def _scan(self) -> bool:
-        content = await self.job.open()
-        try:
-            while octets := await content.read():
-                if not octets.isascii():
-                    return False
-            return True
-        finally:
-            content.close()
-
-
-def _outcome(where: str, reply: Reply) -> Outcome:
+def _outcome(where: str, reply: Reply, notifies: bool = False) -> Outcome:
     if reply.is_positive:
-        return Delivered(where=where, reply=reply)
+        return Delivered(where=where, reply=reply, notifies=notifies)
     if reply.is_temporary:
         return Postponed(where=where, reply=reply)
     return Refused(where=where, reply=reply)

@@ -155,7 +155,7 @@ class Destination:
             else:
                 connection.quit()
         elif connection is not None:
-            connection.abort()
+            connection.quit()
         self._serve()
         self._forget_if_empty()
 

@@ -35,22 +35,22 @@ from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.destination import Destination, Permit, Refusals, Turns
+from mailframe.delivery.hand_over import hand_over
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
+from mailframe.delivery.required_tls import hop_for, reason
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import PlannedHop, Target, Targets
 from mailframe.interfaces import IDeliveryAgent, Job, Site
 from mailframe.outcome import NextHop, Outcome, Relay
 from mailframe.reply import Reply
-from mailframe.wire.sender_events import Failed, Transaction
+from mailframe.wire.sender_events import Failed
 
 __all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
 
 STOPPING = 4.0  # seconds that deliveries under way get when the agent is stopped
 SLOW = 5.0  # seconds; a next hop that takes longer to let nobody in is left alone for a while
 _SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
-_LOST = Reply(451, "4.4.2", "lost connection before the transaction")
-_UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
 
 
 @implementer(IDeliveryAgent)
@@ -95,14 +95,14 @@ class RelayAgent(Service):
         """See `mailframe.interfaces.IDeliveryAgent.deliver`; every route is the same `Relay`."""
         route = job.routes[0]
         assert isinstance(route, Relay)
-        attempt = Attempt(job)
+        attempt = Attempt(job, self._site.in_thread)
         self._under_way += 1
         try:
             for hop in route.hops:
                 if self._stopping:
                     attempt.passed_over("", _SHUTTING_DOWN)
                     break
-                await self._over(hop, attempt)
+                await self._over(hop_for(hop, job.envelope), attempt)
                 if not attempt.unsettled:
                     break
         finally:
@@ -192,6 +192,7 @@ class RelayAgent(Service):
             if not failed.untouched:
                 attempt.passed_over(connection.where, failed.reply)
             permit.connection = None
+            connection.quit()
         refusal = self._refusals.of(hop)  # it may have come while we waited for our turn
         if refusal is not None:
             attempt.passed_over("", refusal)
@@ -225,19 +226,24 @@ class RelayAgent(Service):
         for target in targets:
             if self._stopping:
                 return attempt.passed_over("", _SHUTTING_DOWN)
-            connection = await self._sessions.open(target, hop, login)
-            if isinstance(connection, Reply):
-                attempt.passed_over(str(target), connection)
-                why = connection
-                continue
-            self._refusals.forget(hop)
-            destination.watch(connection)
-            permit.connection = connection
-            failed = await self._hand_over(connection, attempt)
-            if failed is None:
-                return
-            attempt.passed_over(connection.where, failed.reply)
-            permit.connection = None
+            again = True
+            while again:  # a server that takes few messages over one connection gets another one
+                connection = await self._sessions.open(target, hop, login)
+                if isinstance(connection, Failed):
+                    why = reason(connection, attempt.job.envelope)
+                    attempt.passed_over(str(target), why)
+                    break
+                self._refusals.forget(hop)
+                destination.watch(connection)
+                permit.connection = connection
+                failed = await self._hand_over(connection, attempt)
+                if failed is None:
+                    return
+                again = connection.used_up
+                if not again:
+                    attempt.passed_over(connection.where, failed.reply)
+                permit.connection = None
+                connection.quit()
         if why is not None:
             self._nobody_let_in(hop, destination, why, began)
 
@@ -250,34 +256,12 @@ class RelayAgent(Service):
             self._refusals.add(hop, reply)
 
     async def _hand_over(self, connection: RelayConnection, attempt: Attempt) -> Failed | None:
-        """Carry the message over a connection.
-
-        :returns: ``None`` when every recipient is settled, else why the connection failed
-        """
-        job = attempt.job
-        while attempt.unsettled:
-            body = job.envelope.body
-            if body == "8BITMIME" and not connection.offers("8BITMIME"):
-                ascii_only = await attempt.is_ascii()
-                if ascii_only is None:
-                    attempt.settle_all(connection.where, _UNREADABLE)
-                    return None
-                body = "7BIT" if ascii_only else body
-            if not connection.usable:  # its server may have closed it with the words that opened it
-                return Failed(reply=_LOST, stage="idle", untouched=True)
-            indices = attempt.unsettled
-            transaction = Transaction(
-                sender=job.sender,
-                recipients=tuple([job.recipients[index] for index in indices]),
-                size=job.size,
-                body=body,
-            )
-            result = await connection.transact(transaction, job.open)
-            again = connection.usable and not connection.lmtp
-            attempt.record(connection.where, indices, result.replies, again=again)
-            if isinstance(result, Failed):
-                return result if attempt.unsettled else None
-        return None
+        return await hand_over(
+            connection,
+            attempt,
+            convert=self._settings.convert_8bit,
+            now=self._site.reactor.seconds(),
+        )
 
     # --- connections -----------------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ class RelaySettings:
         beyond that wait for one of them
     :ivar reuse_idle: how long a connection is kept for another message; 0 closes it at once
     :ivar reuse_messages: how many messages go over one connection
+    :ivar chunking: whether content goes out with BDAT where the server offers CHUNKING; binary
+        content always does
+    :ivar convert_8bit: whether content that the next server can't take as it is, because it has
+        octets beyond ASCII or is binary, is encoded for it (RFC 6152 §3); if not, it is returned.
+        Encoding breaks the signatures of DKIM
     :ivar timeouts: how long is waited for what
     """
 
@@ -59,4 +64,6 @@ class RelaySettings:
     connections_per_destination: int = attrs.field(default=20, validator=attrs.validators.ge(1))
     reuse_idle: Seconds = Seconds(5)
     reuse_messages: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    chunking: bool = True
+    convert_8bit: bool = True
     timeouts: Timeouts = Timeouts()

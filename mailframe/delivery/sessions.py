@@ -48,11 +48,13 @@ class Sessions:
 
     async def open(
         self, target: Target, hop: NextHop, login: Login | None
-    ) -> RelayConnection | Reply:
+    ) -> RelayConnection | Failed:
         """A connection whose session stands, or why the server did not let us in.
 
         Where TLS is opportunistic and the handshake fails, the server is tried once more in clear.
         """
+        if target.is_local:  # nobody could listen in, and there is no name for a certificate
+            hop = attrs.evolve(hop, tls="none")
         opened = await self._connect(target, hop, login)
         if isinstance(opened, Failed) and opened.stage == "tls" and hop.tls == "opportunistic":
             log.info(
@@ -61,7 +63,7 @@ class Sessions:
                 reason=str(opened.reply),
             )
             opened = await self._connect(target, attrs.evolve(hop, tls="none"), login)
-        return opened.reply if isinstance(opened, Failed) else opened
+        return opened
 
     @property
     def connections(self) -> int:
@@ -124,6 +126,8 @@ class Sessions:
             creator=creator,
             settings=self._settings,
             clock=self._site.reactor,
+            local=target.is_local,
+            in_thread=self._site.in_thread,
         )
         seconds = self._settings.timeouts.connect
         connecting: Deferred[Any] = target.endpoint.connect(_Factory(connection))

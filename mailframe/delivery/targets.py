@@ -26,6 +26,7 @@ class Target:
     :ivar address: the IP address that is connected to, or ``""`` when that is left to the endpoint
     :ivar port: its port, or ``None`` likewise
     :ivar endpoint: connects to it
+    :ivar is_local: it is a UNIX socket of this machine
     """
 
     where: str
@@ -33,6 +34,7 @@ class Target:
     address: str = ""
     port: int | None = None
     endpoint: IStreamClientEndpoint = attrs.field(eq=False, repr=False)
+    is_local: bool = False
 
     def __str__(self) -> str:
         """``mx.example [192.0.2.1]:25``, or the endpoint string."""
@@ -105,7 +107,7 @@ class Targets:
         kind, host = _endpoint_parts(hop.where)
         if hop.tls == "verify" and kind == "ssl":
             return _our_fault(hop, "an ssl: endpoint verifies no certificate; write tls: instead")
-        return (Target(where=hop.where, host=host, endpoint=endpoint),)
+        return (Target(where=hop.where, host=host, endpoint=endpoint, is_local=kind == "unix"),)
 
 
 def _endpoint_parts(where: str) -> tuple[str, str]:

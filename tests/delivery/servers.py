@@ -21,6 +21,7 @@ DEFAULTS: dict[str, bytes] = {
     "MAIL": b"250 2.1.0 ok\r\n",
     "RCPT": b"250 2.1.5 ok\r\n",
     "DATA": b"354 go\r\n",
+    "BDAT": b"250 2.0.0 octets received\r\n",
     ".": b"250 2.0.0 taken\r\n",
     "RSET": b"250 2.0.0 reset\r\n",
     "QUIT": b"221 2.0.0 bye\r\n",
@@ -36,7 +37,8 @@ class ScriptedServer(Factory):
     :param tls: what STARTTLS begins, or ``None`` to go on in clear
     :ivar pause_at: the verb of a command after whose answer nothing more is read
     :ivar commands: every line that was understood as a command, by connection
-    :ivar messages: the content of every message that was answered to, in its wire form
+    :ivar messages: the content of every message that was answered to, in its wire form; of chunks,
+        of which the last is answered as ``.``, the octets
     :ivar connections: those that are open
     """
 
@@ -78,6 +80,7 @@ class _Connection(Protocol):
     def connectionMade(self) -> None:
         self.buffer = b""
         self.content: bytes | None = None
+        self.chunks = b""
         self.commands: list[bytes] = []
         self.factory.commands.append(self.commands)
         self.factory.connections.append(self)
@@ -113,9 +116,20 @@ class _Connection(Protocol):
             line, ended, rest = self.buffer.partition(b"\r\n")
             if not ended:
                 return
+            verb = line.split(b" ")[0].decode("latin-1").upper()
+            if verb == "BDAT":
+                size = int(line.split(b" ")[1])
+                if len(rest) < size:
+                    return
+                self.chunks += rest[:size]
+                rest = rest[size:]
             self.buffer = rest
             self.commands.append(line)
-            verb = line.split(b" ")[0].decode("latin-1").upper()
+            if verb == "BDAT" and line.endswith(b" LAST"):
+                self.factory.messages.append(self.chunks)
+                verb = "."
+            if verb in (".", "MAIL"):
+                self.chunks = b""
             positive = self.reply(verb)
             if verb == "DATA" and positive:
                 self.content = b""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.delivery.attempt import Attempt
+from mailframe.envelope import Recipient
 from mailframe.outcome import Delivered, Postponed, Refused
 from mailframe.reply import Reply
-from mailframe.testing.contents import FakeContent
-from mailframe.testing.samples import make_job
+from mailframe.testing.samples import EVIDENCE, make_job
 
 OK = Reply(250, "2.0.0", "ok")
 LATER = Reply(451, "4.3.0", "later")
@@ -19,17 +22,22 @@ TOO_MANY = Reply(452, "4.5.3", "too many")
 PEOPLE = tuple(Address.parse(f"{name}@blu.example") for name in ("a", "b", "c"))
 
 
+async def no_content() -> Any:
+    """Nobody asks for it here."""
+    raise AssertionError("the content was opened")
+
+
+def in_place(function: Any, *args: Any) -> Deferred[Any]:
+    """What a thread would do."""
+    return maybeDeferred(function, *args)
+
+
 class AttemptTests(SynchronousTestCase):
     """`Attempt`."""
 
-    def attempt(self, content: bytes = b"") -> Attempt:
-        self.opened = 0
-
-        async def open_content() -> FakeContent:
-            self.opened += 1
-            return FakeContent(content, piece=2)
-
-        return Attempt(make_job((), PEOPLE, open_content, size=1))
+    def attempt(self, **changes: Any) -> Attempt:
+        job = make_job((), PEOPLE, no_content, size=1)
+        return Attempt(attrs.evolve(job, **changes), in_place)
 
     def test_each_its_own(self) -> None:
         """One recipient's outcome would be reported of another."""
@@ -74,11 +82,25 @@ class AttemptTests(SynchronousTestCase):
         for outcome in self.attempt().outcomes():
             self.assertIsInstance(outcome, Postponed)
 
-    def test_is_ascii(self) -> None:
-        """Content would be read again for every server."""
-        for content, expected in ((b"plain text", True), (b"plain \xff text", False), (b"", True)):
-            attempt = self.attempt(content)
-            for _ in range(2):
-                answer = self.successResultOf(Deferred.fromCoroutine(attempt.is_ascii()))
-                self.assertIs(answer, expected)
-            self.assertEqual(self.opened, 1)
+    def test_notices(self) -> None:
+        """The sender would be told of a success twice, or by nobody."""
+        asked = Recipient(address=PEOPLE[0], evidence=EVIDENCE, notify=("SUCCESS",))
+        plain = Recipient(address=PEOPLE[1], evidence=EVIDENCE)
+        for dsn, told in ((True, [True, False, False]), (False, [False] * 3)):
+            attempt = self.attempt(originals=(asked, plain, asked))
+            attempt.record("x", (0, 1, 2), (OK, OK, NEVER), again=True, dsn=dsn)
+            self.assertEqual(
+                [
+                    isinstance(outcome, Delivered) and outcome.notifies
+                    for outcome in attempt.outcomes()
+                ],
+                told,
+            )
+
+    def test_some(self) -> None:
+        """Recipients whom a server can't be told of would hold up the others, or be lost."""
+        attempt = self.attempt()
+        attempt.settle("x", [1], NEVER)
+        self.assertEqual(attempt.unsettled, (0, 2))
+        attempt.record("x", (0,), (OK,), again=True)
+        self.assertEqual(attempt.unsettled, (2,))

@@ -161,7 +161,7 @@ class DestinationTests(SynchronousTestCase):
         for connection, call in (
             (FakeConnection(messages=2), "rest"),
             (FakeConnection(messages=3), "quit"),
-            (FakeConnection(usable=False), "abort"),
+            (FakeConnection(usable=False), "quit"),  # which breaks what it can't end
         ):
             self.setUp()
             permit = self.successResultOf(self.ask())

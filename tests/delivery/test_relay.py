@@ -2,107 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from mailframe.address import Address
 from mailframe.delivery.connection import CLOSING
 from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings, Timeouts
-from mailframe.envelope import Body
-from mailframe.interfaces import IDeliveryAgent, Job
-from mailframe.outcome import Delivered, NextHop, Outcome, Postponed, Refused, Relay
+from mailframe.interfaces import IDeliveryAgent
+from mailframe.outcome import Delivered, NextHop, Postponed, Refused, Relay
 from mailframe.reply import Reply
-from mailframe.testing.contents import FakeContent
-from mailframe.testing.network import VirtualReactor
-from mailframe.testing.samples import make_envelope, make_job
-from mailframe.testing.site import make_site
 from mailframe.units import Seconds
+from tests.delivery.relaying import (
+    ANGELO,
+    BLU,
+    BOB,
+    CAROL,
+    CONTENT,
+    FIRST,
+    SECOND,
+    TAKEN,
+    TOO_MANY,
+    RelayCase,
+)
 from tests.delivery.servers import CLOSE, SILENCE, ScriptedServer
-
-ANGELO = Address.parse("angelo@rosse.example")
-BOB = Address.parse("bob@blu.example")
-CAROL = Address.parse("carol@blu.example")
-CONTENT = b"Subject: x\r\n\r\nbody\r\n"
-TOO_MANY = b"452 4.5.3 too many\r\n"
-TAKEN = Reply(250, "2.0.0", "taken")
-FIRST, SECOND = "192.0.2.1", "192.0.2.2"
-ZONE = {
-    "blu.example": {"MX": [(10, "a.blu.example"), (20, "b.blu.example")]},
-    "a.blu.example": {"A": [FIRST]},
-    "b.blu.example": {"A": [SECOND]},
-    "inside.example": {"MX": [(1, "localhost.example")]},
-    "localhost.example": {"A": ["127.0.0.1"]},
-    "null.example": {"MX": [(0, "")]},
-    "six.example": {"AAAA": ["2001:db8::6"]},
-}
-BLU = NextHop(where="mx:blu.example")
-
-
-class RelayCase(SynchronousTestCase):
-    """An agent on a virtual network."""
-
-    def setUp(self) -> None:
-        self.reactor = VirtualReactor()
-        self.site = make_site(
-            state_dir="/nowhere", reactor=self.reactor, zone=ZONE, hostname="mx.rosse.example"
-        )
-        self.agents: list[RelayAgent] = []
-        self.opened: list[FakeContent] = []
-        self.addCleanup(self.nothing_left)
-
-    def nothing_left(self) -> None:
-        self.reactor.advance(STOPPING + CLOSING + 5)
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-        for agent in self.agents:
-            self.assertEqual(agent._destinations, {})
-            self.assertEqual(agent._sessions._connections, set())
-            self.assertEqual(agent._sessions._connecting, set())
-        for content in self.opened:
-            self.assertEqual(content.closed, 1)
-
-    def agent(self, **settings: Any) -> RelayAgent:
-        agent = RelayAgent(RelaySettings(**settings), self.site)
-        self.agents.append(agent)
-        return agent
-
-    def listen(self, server: ScriptedServer, address: str = FIRST, port: int = 25) -> Any:
-        return self.reactor.at(address).listenTCP(port, server, interface=address)
-
-    def job(
-        self,
-        *hops: NextHop,
-        recipients: Sequence[Address] = (BOB,),
-        body: Body = "7BIT",
-        **changes: Any,
-    ) -> Job:
-        async def open_content() -> FakeContent:
-            content = FakeContent(CONTENT)
-            self.opened.append(content)
-            return content
-
-        route = Relay(reason="for the test", hops=hops or (BLU,))
-        job = make_job(
-            (route,) * len(recipients),
-            tuple(recipients),
-            open_content,
-            envelope=make_envelope(*recipients, sender=ANGELO, arrived=0.0, body=body),
-            size=len(CONTENT),
-        )
-        return attrs.evolve(job, **changes)
-
-    def start(self, agent: RelayAgent, job: Job) -> Deferred[Sequence[Outcome]]:
-        result = Deferred.fromCoroutine(agent.deliver(job))
-        self.reactor.advance(0)
-        return result
-
-    def deliver(self, agent: RelayAgent, job: Job | None = None) -> Sequence[Outcome]:
-        return self.successResultOf(self.start(agent, job or self.job()))
 
 
 class DeliveryTests(RelayCase):
@@ -381,75 +304,6 @@ class FallbackTests(RelayCase):
         self.reactor.advance(0)
         self.assertEqual(server.connections, [])
         self.reactor.advance(60)
-
-
-class EightBitTests(RelayCase):
-    """Content beyond ASCII (RFC 6152)."""
-
-    def outcome(self, server: ScriptedServer, *contents: FakeContent) -> Outcome:
-        self.listen(server)
-        unread = list(contents)
-
-        async def open_content() -> FakeContent:
-            return unread.pop(0)
-
-        job = self.job(body="8BITMIME", open=open_content)
-        (outcome,) = self.deliver(self.agent(), job)
-        return outcome
-
-    PLAIN = b"250 mx\r\n"
-
-    def test_offered(self) -> None:
-        """Mail in most of the world's languages would bounce."""
-        server = ScriptedServer()
-        content = FakeContent("Grüße\r\n".encode())
-        self.assertIsInstance(self.outcome(server, content), Delivered)
-        self.assertTrue(server.commands[0][1].endswith(b" BODY=8BITMIME"))
-
-    def test_not_offered(self) -> None:
-        """Content would be damaged by a server that does not take it."""
-        server = ScriptedServer(EHLO=self.PLAIN)
-        content = FakeContent("x\r\nGrüße\r\n".encode(), piece=3)
-        outcome = self.outcome(server, content)
-        self.assertIsInstance(outcome, Refused)
-        self.assertEqual(outcome.reply.status, "5.6.3")
-        self.assertEqual(content.closed, 1)
-        self.assertEqual(server.verbs, ["EHLO"])
-
-    def test_not_needed(self) -> None:
-        """A message that was only declared so would bounce at old servers."""
-        server = ScriptedServer(EHLO=self.PLAIN)
-        contents = FakeContent(b"plain\r\n"), FakeContent(b"plain\r\n")
-        self.assertIsInstance(self.outcome(server, *contents), Delivered)
-        self.assertEqual([content.closed for content in contents], [1, 1])
-
-    def test_unreadable(self) -> None:
-        """A fault of our disk would bounce mail."""
-        outcome = self.outcome(ScriptedServer(EHLO=self.PLAIN), FakeContent(b"", fails_after=0))
-        self.assertIsInstance(outcome, Postponed)
-        self.assertEqual(outcome.reply.status, "4.3.0")
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
-
-    def test_slow(self) -> None:
-        """A message whose content is read slowly would lose its place at the server."""
-        server = ScriptedServer(EHLO=self.PLAIN)
-        self.listen(server)
-        opening: list[Deferred[Any]] = []
-
-        def open_content() -> Deferred[Any]:
-            opening.append(Deferred())
-            return opening[-1]
-
-        result = self.start(self.agent(), self.job(body="8BITMIME", open=open_content))
-        server.connections[0].transport.loseConnection()
-        self.reactor.advance(0)
-        opening[0].callback(FakeContent(b"plain"))
-        self.reactor.advance(0)
-        (outcome,) = self.successResultOf(result)
-        self.assertIsInstance(outcome, Postponed)
-        result = self.start(self.agent(), self.job(body="8BITMIME", open=open_content))
-        result.cancel()
-        self.failureResultOf(result, CancelledError)
 
 
 class ReuseTests(RelayCase):

@@ -16,10 +16,10 @@ from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import Target
 from mailframe.outcome import NextHop, TlsPolicy
-from mailframe.reply import Reply
 from mailframe.testing.network import VirtualReactor
 from mailframe.testing.site import make_site
 from mailframe.wire.sasl import Login
+from mailframe.wire.sender_events import Failed
 from tests.delivery.servers import ScriptedServer
 from tests.delivery.test_tls_policy import server_options, trust_root
 
@@ -49,7 +49,7 @@ class SessionsCase(SynchronousTestCase):
         policy: TlsPolicy,
         name: str = "mx.blu.example",
         login: Login | None = None,
-    ) -> RelayConnection | Reply:
+    ) -> RelayConnection | Failed:
         self.reactor.at(HOST).listenTCP(25, server)
         result = self.begin(policy, name, login)
         self.reactor.advance(0)
@@ -94,8 +94,8 @@ class TlsTests(SessionsCase):
                 if good:
                     self.assertIsInstance(opened, RelayConnection)
                 else:
-                    assert isinstance(opened, Reply)
-                    self.assertEqual((opened.code, opened.status), (454, "4.7.5"))
+                    assert isinstance(opened, Failed)
+                    self.assertEqual((opened.reply.code, opened.reply.status), (454, "4.7.5"))
                     self.assertEqual(server.verbs, ["EHLO", "STARTTLS"])
                 self.nothing_left()
         self.flushLoggedErrors()
@@ -103,15 +103,15 @@ class TlsTests(SessionsCase):
     def test_reason(self) -> None:
         """Nobody could tell why TLS with a server fails."""
         opened = self.open(self.server(trusted=False), "verify")
-        self.assertIn("certificate verify failed", str(opened))
+        self.assertIn("certificate verify failed", str(opened.reply))
 
     def test_old_version(self) -> None:
         """TLS versions that are broken would be taken for encryption."""
         for policy in ("require", "verify"):
             self.setUp()
             opened = self.open(self.server(old=True), policy)
-            assert isinstance(opened, Reply)
-            self.assertEqual(opened.status, "4.7.5")
+            assert isinstance(opened, Failed)
+            self.assertEqual(opened.reply.status, "4.7.5")
             self.nothing_left()
 
     def test_handshake_fails(self) -> None:
@@ -133,7 +133,7 @@ class TlsTests(SessionsCase):
                 self.assertEqual(len(server.commands), 2)
                 self.assertEqual(server.commands[1], [b"EHLO mx.here.example"])
             else:
-                self.assertEqual((opened.code, opened.status), (454, "4.7.5"))
+                self.assertEqual((opened.reply.code, opened.reply.status), (454, "4.7.5"))
                 self.assertEqual(len(server.commands), 1)
             self.nothing_left()
 
@@ -153,8 +153,8 @@ class TlsTests(SessionsCase):
         """Whoever injects octets before TLS could have the mail in clear."""
         server = ScriptedServer(EHLO=WITH_TLS, STARTTLS=b"220 go\r\n250 AUTH PLAIN\r\n")
         opened = self.open(server, "opportunistic")
-        assert isinstance(opened, Reply)
-        self.assertEqual(opened.status, "4.5.0")
+        assert isinstance(opened, Failed)
+        self.assertEqual(opened.reply.status, "4.5.0")
         self.assertEqual(len(server.commands), 1)
 
     def test_stripped(self) -> None:
@@ -163,16 +163,16 @@ class TlsTests(SessionsCase):
             self.setUp()
             server = ScriptedServer()
             opened = self.open(server, policy)
-            assert isinstance(opened, Reply)
-            self.assertEqual(opened.status, "4.7.10")
+            assert isinstance(opened, Failed)
+            self.assertEqual(opened.reply.status, "4.7.10")
             self.assertEqual(server.verbs, ["EHLO"])
             self.nothing_left()
 
     def test_impossible_name(self) -> None:
         """A host whose name no certificate can be for would crash the delivery."""
         opened = self.open(self.server(), "verify", name="")
-        assert isinstance(opened, Reply)
-        self.assertEqual((opened.code, opened.status), (454, "4.7.5"))
+        assert isinstance(opened, Failed)
+        self.assertEqual((opened.reply.code, opened.reply.status), (454, "4.7.5"))
         self.assertEqual(len(self.flushLoggedErrors()), 0)
 
 
@@ -195,8 +195,8 @@ class LoginTests(SessionsCase):
         ):
             self.setUp()
             opened = self.open(server, "opportunistic", login=LOGIN)
-            assert isinstance(opened, Reply)
-            self.assertEqual(opened.status, "4.7.11")
+            assert isinstance(opened, Failed)
+            self.assertEqual(opened.reply.status, "4.7.11")
             self.assertNotIn("AUTH", server.verbs)
             self.nothing_left()
 
@@ -258,7 +258,7 @@ class ConnectTests(SessionsCase):
             opened = self.successResultOf(
                 Deferred.fromCoroutine(self.sessions.open(target, NextHop(where="x"), None))
             )
-            self.assertEqual(str(opened), f"451 4.4.1 could not connect to tcp:x:1: {words}")
+            self.assertEqual(str(opened.reply), f"451 4.4.1 could not connect to tcp:x:1: {words}")
 
     def test_closing(self) -> None:
         """The shutdown would wait for hosts that do not answer."""
@@ -266,4 +266,4 @@ class ConnectTests(SessionsCase):
         result = self.begin("none")
         self.reactor.advance(0)
         self.successResultOf(Deferred.fromCoroutine(self.sessions.close()))
-        self.assertEqual(self.successResultOf(result).status, "4.4.1")
+        self.assertEqual(self.successResultOf(result).reply.status, "4.4.1")
