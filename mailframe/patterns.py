@@ -62,7 +62,7 @@ class AddressPattern:
             if not at:
                 raise AddressError("it has no @domain")
             if not local:
-                raise AddressError(f"for every mailbox of the domain write {f'*@{domain}'!r}")
+                raise AddressError(f"for every mailbox of the domain write *@{ascii(domain)[1:-1]}")
             if not _LOCAL.fullmatch(local):
                 raise AddressError("the local part holds a character that needs quoting")
             if not local.isascii():

@@ -93,7 +93,7 @@ class RefusedTests(SynchronousTestCase):
             ("", "no @domain"),
             ("angelo", "no @domain"),
             ("rosse.example", "no @domain"),
-            ("@rosse.example", "write '*@rosse.example'"),
+            ("@rosse.example", "write *@rosse.example"),
             ("a b@x.example", "needs quoting"),
             ("a@b@x.example", "needs quoting"),
             ("*@", "empty"),
