@@ -6,6 +6,7 @@ decisions explained: both work with the same objects, built in the same way.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import random as random_module
@@ -22,6 +23,7 @@ from twisted.logger import Logger
 from zope.interface import Invalid
 from zope.interface.verify import verifyObject
 
+from mailframe.accounts.login_secret import load_secret
 from mailframe.accounts.realm import make_portal
 from mailframe.cli.endpoints import listening_place
 from mailframe.config_errors import SettingsError
@@ -111,7 +113,8 @@ class Parts:
         """Where logins are proved; mailboxes are those of the delivery agent, if it has any."""
         agent = self.delivery.part
         mailboxes = agent if IMailboxStore.providedBy(agent) else None
-        return make_portal(self.accounts.part, mailboxes)
+        secret = functools.partial(load_secret, self.settings.state_dir)
+        return make_portal(self.accounts.part, mailboxes, secret)
 
     def relay_agent(self) -> Agent:
         """Delivers to other servers; its part is an `IService` that is to be stopped."""

@@ -1,5 +1,9 @@
 """``[accounts] plugin = "file"``: accounts and aliases in a TOML file.
 
+Logins are verified with what the file keeps, and by the checkers that ``checkers`` names
+(`mailframe.accounts.strcred_checkers`). SCRAM is offered while every login could use it: most
+clients take the strongest mechanism they are offered, and try no other one when it fails.
+
 The file is looked at before an answer, at most once a second, and read again, in a thread, when it
 has changed. Who asks meanwhile waits for the answer from the changed file: a password that was
 replaced is good for a second at the most. A changed file that can't be used leaves the accounts as
@@ -8,11 +12,14 @@ they were; the log says what is wrong with it, once.
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -20,11 +27,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.accounts.checker import Argon2Checker, Login
+from mailframe.accounts.login_elsewhere import LoginElsewhere, Surroundings
+from mailframe.accounts.login_secret import load_secret
 from mailframe.accounts.passwords import Passwords
 from mailframe.accounts.reading import AccountsError
+from mailframe.accounts.scram_checker import ScramChecker, ScramLogin
 from mailframe.accounts.store import AccountStore, Signature, signature
-from mailframe.address import Address
+from mailframe.accounts.strcred_checkers import CheckerError, make_checkers
+from mailframe.address import Address, AddressError, normal_domain
 from mailframe.config_errors import Mistake
+from mailframe.credentials import IScramCredentials
 from mailframe.interfaces import Account, Alias, IAccounts, Site
 from mailframe.units import FilePath
 
@@ -39,17 +51,43 @@ class FileSettings:
     """The ``[accounts]`` table.
 
     :ivar path: the accounts file, which ``mailframe account`` writes
+    :ivar checkers: who else verifies logins, as `twisted.cred.strcred` names them:
+        ``"file:/etc/mail.passwd"``, ``"unix"``; a relative path is beside the accounts file
+    :ivar domain: of the logins that a checker knows without one; default: the local domain, when
+        there is only one
     """
 
     path: FilePath
+    checkers: tuple[str, ...] = ()
+    domain: str | None = None
 
 
 def build(settings: FileSettings, site: Site) -> FileAccounts:
     """Make the part.
 
     :raises AccountsError: there is no such file, or it can't be used
+    :raises CheckerError: a checker can't be used
     """
-    return FileAccounts(path=settings.path, clock=site.reactor, in_thread=site.in_thread)
+    domain = None if settings.domain is None else _normal(settings.domain)
+    if domain is None and len(site.local_domains) == 1:
+        (domain,) = site.local_domains
+    if domain is None and settings.checkers:
+        raise CheckerError("domain: is missing; say to which domain the logins of checkers belong")
+    return FileAccounts(
+        path=settings.path,
+        clock=site.reactor,
+        in_thread=site.in_thread,
+        checkers=settings.checkers,
+        domain=domain or "",
+        secret=lambda: load_secret(site.state_dir),
+    )
+
+
+def _normal(domain: str) -> str:
+    try:
+        return normal_domain(domain)
+    except AddressError as error:
+        raise CheckerError(f"domain: {domain!r} is no domain name: {error}") from None
 
 
 @implementer(IAccounts)
@@ -60,7 +98,11 @@ class FileAccounts:
     :param clock: tells when it is time to look at the file again
     :param in_thread: ``in_thread(function, *args)`` returns a Deferred of the function's result
     :param passwords: verifies passwords
+    :param checkers: who else verifies logins; see `FileSettings`
+    :param domain: of their logins
+    :param secret: gives the secret from which the salts of their logins are made
     :raises AccountsError: there is no such file, or it can't be used
+    :raises CheckerError: a checker can't be used
     """
 
     def __init__(
@@ -70,6 +112,9 @@ class FileAccounts:
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]],
         passwords: Passwords | None = None,
+        checkers: Sequence[str] = (),
+        domain: str = "",
+        secret: Callable[[], bytes] = lambda: os.urandom(32),
     ) -> None:
         self._path = path
         self._clock = clock
@@ -82,16 +127,49 @@ class FileAccounts:
         self._seen: Signature = self._store.read_as
         self._looked = clock.seconds()
         self._waiting: list[Deferred[None]] | None = None  # a list while the file is being read
+        around = Surroundings(
+            domain=domain,
+            find=self.find,
+            in_thread=in_thread,
+            secret=functools.cache(secret),
+            scram=lambda: self._scram,
+        )
+        self._elsewhere: Sequence[LoginElsewhere] = make_checkers(
+            checkers, os.path.dirname(path), around
+        )
+        kinds = [kind for each in self._elsewhere for kind in each.credentialInterfaces]
+        # Each has at most one checker of a kind.
+        self._all_scram = kinds.count(IScramCredentials) >= kinds.count(IUsernamePassword)
 
     def find(self, address: Address) -> Deferred[Account | Alias | None]:
         """Who is behind an address: an account, an alias, or nobody."""
         return self._ask(lambda: self._store.find(address))
 
     def checkers(self) -> Sequence[ICredentialsChecker]:
-        """One checker, for user name and password."""
+        """For user name and password, and for SCRAM; and those that verify logins elsewhere."""
         return (
             Argon2Checker(find=self._login, passwords=self._passwords, in_thread=self._in_thread),
+            ScramChecker(
+                find=self._scram_login,
+                iterations=lambda: self._iterations if self._scram else None,
+            ),
+            *self._elsewhere,
         )
+
+    @property
+    def _scram(self) -> bool:
+        """Whether everybody who can log in can do so with SCRAM."""
+        return self._all_scram and not self._lacking
+
+    def _scram_login(self, address: Address) -> Deferred[ScramLogin | None]:
+        return self._ask(lambda: self._scram_login_now(address))
+
+    def _scram_login_now(self, address: Address) -> ScramLogin | None:
+        keys = self._store.scram_keys(address)
+        found = self._store.find(address)
+        if keys is None or not isinstance(found, Account):
+            return None
+        return ScramLogin(address=found.address, keys=keys)
 
     def _login(self, address: Address | None) -> Deferred[Login]:
         return self._ask(lambda: self._login_now(address))
@@ -106,6 +184,8 @@ class FileAccounts:
     def _use(self, store: AccountStore) -> None:
         self._store = store
         self._decoy = self._passwords.decoy(store.accounts.values())
+        self._lacking = store.without_scram
+        self._iterations = store.scram_iterations
 
     # --- following the file -------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Passwords and their Argon2 hashes (RFC 9106)."""
+"""Passwords, their Argon2 hashes (RFC 9106) and their keys for SCRAM (RFC 5802)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from mailframe.scram import ITERATIONS, ScramKeys
 
 MAX_PASSWORD = 1024  # octets in UTF-8; more would let a client choose how much work it costs us
 _HASH = re.compile(r"\$argon2(?:id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
@@ -25,10 +27,12 @@ class Passwords:
     """Makes and verifies password hashes. Both take long on purpose: never in the reactor thread.
 
     :param hasher: with the parameters for hashes to be made; default: those argon2-cffi recommends
+    :param iterations: of keys for SCRAM to be made
     """
 
-    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+    def __init__(self, hasher: PasswordHasher | None = None, iterations: int = ITERATIONS) -> None:
         self._hasher = hasher or PasswordHasher()
+        self._iterations = iterations
 
     def hash(self, password: str) -> str:
         """Make the hash to be kept.
@@ -42,6 +46,10 @@ class Passwords:
         except UnicodeEncodeError:
             raise UnusablePassword("the password is not UTF-8") from None
         return self._hasher.hash(prepared(octets))
+
+    def scram_keys(self, password: str) -> ScramKeys:
+        """Make the keys to be kept for SCRAM of a password that `hash` has taken."""
+        return ScramKeys.derive(password.encode(), iterations=self._iterations)
 
     def verify(self, kept: str, password: bytes) -> bool:
         """Whether this is the password of which ``kept`` is the hash.
@@ -59,13 +67,13 @@ class Passwords:
         except VerifyMismatchError:
             return False
 
-    def decoy(self, hashes: Iterable[str]) -> str:
+    def decoy(self, hashes: Iterable[str | None]) -> str:
         """A hash that no password fits and that takes as long to verify as most of those given.
 
         Verified in place of the hash that an unknown user does not have, so that the time of the
         answer doesn't tell who has an account. Its digest is random octets, so making it is quick.
         """
-        common = Counter(kept.rsplit("$", 2)[0] for kept in hashes).most_common(1)
+        common = Counter(kept.rsplit("$", 2)[0] for kept in hashes if kept).most_common(1)
         parameters = common[0][0] if common else self._parameters()
         return "$".join([parameters, _random(self._hasher.salt_len), _random(32)])
 

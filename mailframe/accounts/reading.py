@@ -5,10 +5,15 @@ The file is TOML, to be edited by hand as well as by ``mailframe account``::
     [[account]]
     address = "angelo@demo.example"
     password = "$argon2id$v=19$m=65536,t=3,p=4$..."
+    scram = "SCRAM-SHA-256$65536:...$...:..."
 
     [[alias]]
     address = "info@demo.example"
     to = ["angelo@demo.example", "jsmith@mindspring.com"]
+
+``scram`` holds the keys of the same password for SCRAM (`mailframe.scram`): an account without it
+can't use that. One without ``password`` has a mailbox, but its login is verified elsewhere or not
+at all.
 
 Everything wrong with a file is told at once, each mistake with its entry and key. The comment lines
 at the top of the file are kept when it is written; comments further down are not.
@@ -26,12 +31,15 @@ import attrs
 from mailframe.accounts.passwords import is_hash
 from mailframe.address import Address, AddressError
 from mailframe.config_errors import Mistake, SettingsError, nearest, shown
+from mailframe.scram import ScramKeys
 
-_TABLES = {"account": ("address", "password"), "alias": ("address", "to")}
+_TABLES = {"account": ("address", "password", "scram"), "alias": ("address", "to")}
+_REQUIRED = {"account": ("address",), "alias": ("address", "to")}
 _TOP = """\
 # Accounts and aliases. `mailframe account` changes this file and keeps these first comment lines.
 """
 _AN_ADDRESS = 'a mail address such as "angelo@rosse.example"'
+_KEYS = "keys for SCRAM-SHA-256, as `mailframe account passwd` writes them"
 _A_HASH = "an Argon2 hash, as `mailframe account passwd` writes it"
 _ADDRESSES = "a list of mail addresses, at least one"
 
@@ -50,15 +58,27 @@ def key_of(address: Address) -> tuple[str, str]:
 
 
 @attrs.frozen(kw_only=True)
+class Kept:
+    """What is kept to verify the login of an account.
+
+    :ivar password: the hash of its password; ``None`` when there is none here
+    :ivar scram: the keys of the same password; ``None`` when it can't use SCRAM
+    """
+
+    password: str | None = attrs.field(default=None, repr=False)
+    scram: ScramKeys | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Contents:
     """What an accounts file says.
 
-    :ivar accounts: the password hash of each account
+    :ivar accounts: what is kept of each account
     :ivar aliases: the addresses that each alias stands for
     :ivar top: the comment lines at the top of the file
     """
 
-    accounts: Mapping[Address, str]
+    accounts: Mapping[Address, Kept]
     aliases: Mapping[Address, tuple[Address, ...]]
     top: str = _TOP
 
@@ -89,7 +109,11 @@ def write_contents(contents: Contents) -> bytes:
     """The text of an accounts file."""
     pieces = [contents.top]
     for address, kept in contents.accounts.items():
-        pieces.append(f"\n[[account]]\naddress = {_text(str(address))}\npassword = {_text(kept)}\n")
+        pieces.append(f"\n[[account]]\naddress = {_text(str(address))}\n")
+        if kept.password is not None:
+            pieces.append(f"password = {_text(kept.password)}\n")
+        if kept.scram is not None:
+            pieces.append(f"scram = {_text(str(kept.scram))}\n")
     for address, targets in contents.aliases.items():
         to = ", ".join(_text(str(target)) for target in targets)
         pieces.append(f"\n[[alias]]\naddress = {_text(str(address))}\nto = [{to}]\n")
@@ -122,7 +146,7 @@ class _Reading:
     """Collects the entries and the mistakes of one file."""
 
     def __init__(self) -> None:
-        self.accounts: dict[Address, str] = {}
+        self.accounts: dict[Address, Kept] = {}
         self.aliases: dict[Address, tuple[Address, ...]] = {}
         self.mistakes: list[Mistake] = []
         self._taken: dict[tuple[str, str], str] = {}
@@ -142,7 +166,7 @@ class _Reading:
         for key in table:
             if key not in keys:
                 self._unknown(place, key, keys)
-        missing = [key for key in keys if key not in table]
+        missing = [key for key in _REQUIRED[name] if key not in table]
         for key in missing:
             self.mistakes.append(Mistake(table=place, key=key, problem="is missing"))
         if missing:
@@ -151,18 +175,31 @@ class _Reading:
         if address is not None:
             self._take(place, address)
         if name == "account":
-            kept = table["password"]
-            if not isinstance(kept, str) or not is_hash(kept):
-                # What stands there may be a password in clear: it is not repeated.
-                self.mistakes.append(
-                    Mistake(table=place, key="password", problem="is no hash", allowed=_A_HASH)
-                )
-            elif address is not None:
+            kept = self._kept(place, table)
+            if address is not None:
                 self.accounts[address] = kept
         else:
             targets = self._targets(place, table["to"])
             if targets and address is not None:
                 self.aliases[address] = targets
+
+    def _kept(self, place: str, table: Mapping[str, Any]) -> Kept:
+        """What stands there may be a password in clear: it is not repeated."""
+        password, scram = table.get("password"), table.get("scram")
+        if password is not None and (not isinstance(password, str) or not is_hash(password)):
+            self.mistakes.append(
+                Mistake(table=place, key="password", problem="is no hash", allowed=_A_HASH)
+            )
+            password = None
+        keys = None
+        if scram is not None:
+            try:
+                keys = ScramKeys.parse(scram if isinstance(scram, str) else "")
+            except ValueError as error:
+                self.mistakes.append(
+                    Mistake(table=place, key="scram", problem=f"is {error}", allowed=_KEYS)
+                )
+        return Kept(password=password, scram=keys)
 
     def _take(self, place: str, address: Address) -> None:
         other = self._taken.setdefault(key_of(address), place)
@@ -218,5 +255,5 @@ def _first_comments(text: str) -> str:
 
 
 def _text(value: str) -> str:
-    # Addresses and hashes are printable ASCII, where JSON and TOML quote alike (TOML 1.0, String).
-    return json.dumps(value)
+    # Addresses and hashes are printable, where JSON and TOML quote alike (TOML 1.0, String).
+    return json.dumps(value, ensure_ascii=False)

@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -19,6 +20,7 @@ from mailframe.accounts.passwords import Passwords
 from mailframe.accounts.reading import (
     AccountsError,
     Contents,
+    Kept,
     key_of,
     loops,
     read_contents,
@@ -27,6 +29,7 @@ from mailframe.accounts.reading import (
 from mailframe.address import Address, AddressError
 from mailframe.config_errors import Mistake, nearest
 from mailframe.interfaces import Account, Alias
+from mailframe.scram import ScramKeys
 
 __all__ = ["AccountStore", "AccountsError", "Signature", "signature"]
 
@@ -53,7 +56,7 @@ class AccountStore:
         self._passwords = passwords or Passwords()
         self._top = contents.top
         self._accounts = {key_of(address): address for address in contents.accounts}
-        self._hashes = {key_of(address): kept for address, kept in contents.accounts.items()}
+        self._kept = {key_of(address): kept for address, kept in contents.accounts.items()}
         self._aliases = {
             key_of(address): Alias(address=address, addresses=targets)
             for address, targets in contents.aliases.items()
@@ -97,9 +100,24 @@ class AccountStore:
     # --- looking up ---------------------------------------------------------------------------
 
     @property
-    def accounts(self) -> dict[Address, str]:
-        """The password hash of each account, in the order of the file."""
-        return {address: self._hashes[key] for key, address in self._accounts.items()}
+    def accounts(self) -> dict[Address, str | None]:
+        """The password hash of each account that has one, in the order of the file."""
+        return {address: self._kept[key].password for key, address in self._accounts.items()}
+
+    @property
+    def without_scram(self) -> list[Address]:
+        """The accounts that have a password, but no keys for SCRAM."""
+        return [
+            address
+            for key, address in self._accounts.items()
+            if self._kept[key].password is not None and self._kept[key].scram is None
+        ]
+
+    @property
+    def scram_iterations(self) -> int | None:
+        """The iterations of most keys for SCRAM; ``None`` when there are none."""
+        counts = Counter(kept.scram.iterations for kept in self._kept.values() if kept.scram)
+        return counts.most_common(1)[0][0] if counts else None
 
     @property
     def aliases(self) -> dict[Address, tuple[Address, ...]]:
@@ -113,20 +131,27 @@ class AccountStore:
         return self._aliases.get(key) if own is None else Account(address=own)
 
     def password_hash(self, address: Address) -> str | None:
-        """The kept hash of an account's password; ``None`` when there is no such account."""
-        return self._hashes.get(key_of(address))
+        """The kept hash of an account's password; ``None`` when there is none."""
+        kept = self._kept.get(key_of(address))
+        return kept.password if kept else None
+
+    def scram_keys(self, address: Address) -> ScramKeys | None:
+        """The kept keys of an account's password for SCRAM; ``None`` when there are none."""
+        kept = self._kept.get(key_of(address))
+        return kept.scram if kept else None
 
     # --- changing -----------------------------------------------------------------------------
 
-    def add(self, address: Address | str, password: str) -> None:
+    def add(self, address: Address | str, password: str | None) -> None:
         """Add an account.
 
+        :param password: ``None`` for one whose login is not verified here
         :raises AccountsError: the address is none, or taken
         :raises UnusablePassword: the password is empty, too long or holds a control character
         """
         own = self._address(address)
         self._free(own)
-        self._hashes[key_of(own)] = self._passwords.hash(password)
+        self._kept[key_of(own)] = Kept() if password is None else self._keep(password)
         self._accounts[key_of(own)] = own
 
     def remove(self, address: Address | str) -> None:
@@ -135,7 +160,7 @@ class AccountStore:
         :raises AccountsError: there is none
         """
         key = self._account(address)
-        del self._accounts[key], self._hashes[key]
+        del self._accounts[key], self._kept[key]
 
     def set_password(self, address: Address | str, password: str) -> None:
         """Give an account another password.
@@ -143,7 +168,7 @@ class AccountStore:
         :raises AccountsError: there is no such account
         :raises UnusablePassword: the password is empty, too long or holds a control character
         """
-        self._hashes[self._account(address)] = self._passwords.hash(password)
+        self._kept[self._account(address)] = self._keep(password)
 
     def alias(self, address: Address | str, targets: Iterable[Address | str]) -> None:
         """Set what an alias stands for, whether or not it exists already.
@@ -176,7 +201,8 @@ class AccountStore:
 
         :raises AccountsError: it can't be written, or was changed by somebody else since `load`
         """
-        contents = Contents(accounts=self.accounts, aliases=self.aliases, top=self._top)
+        accounts = {address: self._kept[key] for key, address in self._accounts.items()}
+        contents = Contents(accounts=accounts, aliases=self.aliases, top=self._top)
         with contextlib.nullcontext() if self._locked else _lock(self.path):
             now = signature(self.path)
             if now != self.read_as and not (self.read_as is None and _is_empty(now)):
@@ -187,6 +213,10 @@ class AccountStore:
                 problem = f"can't be written: {error.strerror}"
                 raise AccountsError(self.path, [Mistake(problem=problem)]) from error
             self.read_as = signature(self.path)
+
+    def _keep(self, password: str) -> Kept:
+        passwords = self._passwords
+        return Kept(password=passwords.hash(password), scram=passwords.scram_keys(password))
 
     def _address(self, value: Address | str) -> Address:
         if isinstance(value, Address):

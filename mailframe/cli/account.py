@@ -14,6 +14,7 @@ from mailframe.cli.addresses import MailAddress
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
+from mailframe.documents import Document
 from mailframe.interfaces import Account
 from mailframe.settings import Settings
 
@@ -32,9 +33,16 @@ def account() -> None:
 @account.command()
 @config_option
 @password_option
+@click.option(
+    "--no-password",
+    is_flag=True,
+    help="Only a mailbox: the login is verified by one of [accounts] checkers, or not at all.",
+)
 @click.argument("address", type=MailAddress())
-def add(config: str, password_stdin: bool, address: Address) -> None:
+def add(config: str, password_stdin: bool, no_password: bool, address: Address) -> None:
     """Add an account with a mailbox and a login."""
+    if no_password and password_stdin:
+        raise Misuse("account add takes --password-stdin or --no-password, not both")
     settings, store = _open(config)
     found = store.find(address)
     if isinstance(found, Account):
@@ -42,7 +50,7 @@ def add(config: str, password_stdin: bool, address: Address) -> None:
     if found is not None:
         raise Refusal(f"{found.address} is an alias; `account alias --remove` removes it")
     _warn_of_other_domain(settings, address)
-    password = _password(password_stdin, address)
+    password = None if no_password else _password(password_stdin, address)
     _change(store, lambda: store.add(address, password))
     click.echo(f"added {address}")
 
@@ -53,8 +61,15 @@ def add(config: str, password_stdin: bool, address: Address) -> None:
 def list_accounts(config: str, as_json: bool) -> None:
     """List accounts and aliases."""
     _, store = _open(config)
-    document = {
-        "accounts": [{"address": str(address)} for address in store.accounts],
+    document: Document = {
+        "accounts": [
+            {
+                "address": str(address),
+                "password": hashed is not None,
+                "scram": store.scram_keys(address) is not None,
+            }
+            for address, hashed in store.accounts.items()
+        ],
         "aliases": [
             {"address": str(address), "targets": [str(target) for target in targets]}
             for address, targets in store.aliases.items()
@@ -63,12 +78,19 @@ def list_accounts(config: str, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    rows = [(str(address), "account", "") for address in store.accounts]
+    rows = [(each["address"], "account", _login(each)) for each in document["accounts"]]
     rows += [
         (str(address), "alias", " ".join(map(str, targets)))
         for address, targets in store.aliases.items()
     ]
-    print_table(("address", "kind", "stands for"), rows)
+    print_table(("address", "kind", "login, or stands for"), rows)
+
+
+def _login(account: Document) -> str:
+    """How an account's login is verified, in a few words."""
+    if not account["password"]:
+        return "no password here"
+    return "password, SCRAM" if account["scram"] else "password"
 
 
 @account.command()

@@ -124,6 +124,23 @@ def of_accounts(settings: Settings) -> Iterator[Finding]:
                 f"there is no {postmaster}, whom every domain must have (RFC 5321 §4.5.1)",
                 f"mailframe account alias {postmaster} ADDRESS -c {settings.path}",
             )
+    if store.without_scram and store.scram_iterations is not None:
+        # Where nobody has keys, nobody misses them.
+        lacking = ", ".join(map(str, store.without_scram[:10]))
+        yield Finding(
+            "warn",
+            "accounts",
+            f"SCRAM is not offered to anybody, as it would fail for {lacking}",
+            f"mailframe account passwd ADDRESS -c {settings.path}, with the same password or not",
+        )
+    if not getattr(chosen.settings, "checkers", ()):
+        for address in [each for each, hashed in store.accounts.items() if hashed is None]:
+            yield Finding(
+                "warn",
+                "accounts",
+                f"{address} has no password, so nobody can read its mail",
+                f"mailframe account passwd {address} -c {settings.path}",
+            )
     for address in [*store.accounts, *store.aliases]:
         if address.domain not in settings.local_domains:
             yield Finding(

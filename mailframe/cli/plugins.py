@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import attrs
 import click
 
+from mailframe.accounts.strcred_checkers import kinds
 from mailframe.cli.options import config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.config_errors import SettingsError
@@ -36,6 +37,10 @@ def plugins(config: str, as_json: bool) -> None:
         help = part["help"] + (" (in use)" if part["in_use"] else "")
         rows.append((part["seam"], part["name"], "", help))
         rows += [("", "", *row) for row in _option_rows(part["options"])]
+    rows += [
+        ("checkers", kind["name"], "", f"in [accounts] checkers; after the colon: {kind['help']}")
+        for kind in document["checkers"]
+    ]
     print_table(("seam", "plugin", "option", "what it is"), rows)
     for problem in document["problems"]:
         click.echo(
@@ -69,7 +74,7 @@ def _in_use(config: str) -> Mapping[str, str] | None:
 
 
 def plugins_document(installed: Installed, in_use: Mapping[str, str] | None) -> Document:
-    """The installed parts with their options, and the problems.
+    """The installed parts with their options, the kinds of checkers for logins, and the problems.
 
     :param in_use: the name of the plugin that is used for each seam, when that is known
     """
@@ -110,7 +115,11 @@ def plugins_document(installed: Installed, in_use: Mapping[str, str] | None) -> 
                         "options": options,
                     }
                 )
-    return {"plugins": parts, "problems": problems}
+    checkers = [
+        {"name": kind.authType, "help": " ".join(str(kind.argStringFormat).split())}
+        for kind in kinds()
+    ]
+    return {"plugins": parts, "checkers": checkers, "problems": problems}
 
 
 def _options(part: Part) -> list[Document]:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from argon2 import PasswordHasher
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -19,11 +20,15 @@ from zope.interface.verify import verifyObject
 from mailframe.accounts.file import FileAccounts, FileSettings, build
 from mailframe.accounts.passwords import Passwords
 from mailframe.accounts.store import AccountsError, AccountStore
+from mailframe.accounts.strcred_checkers import CheckerError
 from mailframe.address import Address
+from mailframe.credentials import IScramChecker
 from mailframe.interfaces import Account, Alias, IAccounts, Site
+from mailframe.scram import ScramKeys
 from mailframe.units import FilePath
+from tests.accounts.credentials import Proof
 
-CHEAP = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+CHEAP = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), 4096)
 ANGELO = Address("angelo", "demo.example")
 INFO = Address("info", "demo.example")
 
@@ -67,7 +72,7 @@ class FindTests(FileCase):
 
     def test_log_in(self) -> None:
         """An account's owner could not log in; an alias, which has no password, could."""
-        (checker,) = self.make().checkers()
+        checker, _ = self.make().checkers()
 
         def log_in(name: bytes) -> Any:
             return checker.requestAvatarId(UsernamePassword(name, b"secret"))
@@ -76,6 +81,56 @@ class FindTests(FileCase):
         self.failureResultOf(log_in(b"info@demo.example"), UnauthorizedLogin)
         self.failureResultOf(log_in(b"nobody@demo.example"), UnauthorizedLogin)
         self.failureResultOf(log_in(b"nobody"), UnauthorizedLogin)
+
+    def test_scram(self) -> None:
+        """Who uses SCRAM would be shut out; an alias or nobody would be let in."""
+        _, checker = self.make().checkers()
+        verifyObject(IScramChecker, checker)
+        self.assertEqual(checker.scram_iterations, 4096)
+        keys = self.successResultOf(checker.scram_keys(b"ANGELO@demo.example"))
+        self.assertEqual(ScramKeys.derive(b"secret", salt=keys.salt, iterations=4096), keys)
+        for nobody in (b"info@demo.example", b"nobody@demo.example", b"nobody", b"\xff"):
+            self.assertIsNone(self.successResultOf(checker.scram_keys(nobody)))
+            self.failureResultOf(checker.requestAvatarId(Proof(nobody, True)), UnauthorizedLogin)
+        for fits in (True, False):
+            answer = checker.requestAvatarId(Proof(b"ANGELO@demo.example", fits))
+            if fits:
+                self.assertEqual(self.successResultOf(answer), str(ANGELO).encode())
+            else:
+                self.failureResultOf(answer, UnauthorizedLogin)
+
+    def test_scram_for_all_or_none(self) -> None:
+        """A client that takes the strongest mechanism would shut out those who have no keys."""
+        accounts = self.make()
+        _, checker = accounts.checkers()
+        with open(self.path, "a", encoding="ascii") as file:
+            hashed = CHEAP.hash("x")
+            file.write(f'[[account]]\naddress = "old@demo.example"\npassword = "{hashed}"\n')
+        self.clock.advance(1)
+        accounts.find(ANGELO)
+        self.assertIsNone(checker.scram_iterations)
+        with AccountStore.changing(self.path, CHEAP) as store:
+            store.set_password("old@demo.example", "x")
+        self.clock.advance(1)
+        accounts.find(ANGELO)
+        self.assertEqual(checker.scram_iterations, 4096)
+
+    def test_checkers(self) -> None:
+        """Logins that something else verifies would not count, or SCRAM fail for them."""
+        for checkers, offered in ((["memory:a:b"], True), (["memory:a:b", "unix"], False)):
+            accounts = FileAccounts(
+                path=self.path,
+                clock=self.clock,
+                in_thread=execute,
+                passwords=CHEAP,
+                checkers=checkers,
+                domain="demo.example",
+            )
+            _, own, password, *others = accounts.checkers()
+            self.assertEqual(own.scram_iterations is not None, offered)
+            self.assertEqual(others[0].scram_iterations is not None, offered)
+            answer = password.requestAvatarId(UsernamePassword(b"a", b"b"))
+            self.assertEqual(self.successResultOf(answer), b"a@demo.example")
 
     def test_build(self) -> None:
         """The plugin that the configuration names could not be made."""
@@ -90,6 +145,25 @@ class FindTests(FileCase):
         )
         accounts = build(FileSettings(path=FilePath(self.path)), site)
         self.assertIsNotNone(self.successResultOf(accounts.find(ANGELO)))
+        more = FileSettings(path=FilePath(self.path), checkers=("memory:a:b",))
+        _, _, password, scram = build(more, site).checkers()
+        self.assertEqual(
+            self.successResultOf(password.requestAvatarId(UsernamePassword(b"a", b"b"))),
+            b"a@demo.example",
+        )
+        # The secret can't be kept in /nowhere, which the log says; logins go on.
+        self.assertIsNotNone(self.successResultOf(scram.scram_keys(b"a")))
+        two = attrs.evolve(site, local_domains=frozenset({"a.example", "b.example"}))
+        self.assertIn("domain: is missing", str(self.assertRaises(CheckerError, build, more, two)))
+        for domain, name in (("B.example", b"a@b.example"), ("no domain", None)):
+            settings = attrs.evolve(more, domain=domain)
+            if name is None:
+                error = self.assertRaises(CheckerError, build, settings, two)
+                self.assertIn("domain: 'no domain' is no domain name", str(error))
+            else:
+                _, _, password, _ = build(settings, two).checkers()
+                answer = password.requestAvatarId(UsernamePassword(b"a", b"b"))
+                self.assertEqual(self.successResultOf(answer), name)
 
     def test_must_exist(self) -> None:
         """A mistyped path would leave a server that refuses all mail."""

@@ -12,13 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.accounts.reading import (
     AccountsError,
     Contents,
+    Kept,
     key_of,
     read_contents,
     write_contents,
 )
 from mailframe.address import Address
+from mailframe.scram import ScramKeys
 
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("a")
+KEYS = ScramKeys.derive(b"a", iterations=4096)
 ADDRESSES = st.builds(
     Address,
     st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=8),
@@ -39,7 +42,9 @@ class ReadTests(SynchronousTestCase):
             '[[alias]]\naddress = "info@demo.example"\n'
             'to = ["angelo@demo.example", "b@x.example", "b@x.example"]\n'
         )
-        self.assertEqual(contents.accounts, {Address("Angelo", "demo.example"): HASH})
+        kept = contents.accounts[Address("Angelo", "demo.example")]
+        self.assertEqual(kept, Kept(password=HASH))
+        self.assertNotIn(HASH, repr(contents))
         self.assertEqual(
             contents.aliases,
             {
@@ -71,7 +76,9 @@ class ReadTests(SynchronousTestCase):
             if key_of(alias) not in taken and alias.domain == "x.example" and free:
                 taken.add(key_of(alias))
                 chosen[alias] = free
-        contents = Contents(accounts=dict.fromkeys(accounts, HASH), aliases=chosen, top="# a\n")
+        kinds = (Kept(password=HASH, scram=KEYS), Kept(password=HASH), Kept(scram=KEYS), Kept())
+        kept = dict(zip(accounts, kinds, strict=False))
+        contents = Contents(accounts=kept, aliases=chosen, top="# a\n")
         octets = write_contents(contents)
         self.assertEqual(read_contents("f", octets), contents)
         tomllib.loads(octets.decode())
@@ -95,7 +102,8 @@ class MistakeTests(SynchronousTestCase):
         words = self.mistake(f'[[account]]\naddress="a@x.example"\npasword="{HASH}"\n')
         self.assertIn("[[account]] #1: pasword: unknown key; allowed: address, password", words)
         self.assertIn('did you mean "password"?', words)
-        self.assertIn("[[account]] #1: password: is missing", words)
+        words = self.mistake(f'[[account]]\npassword="{HASH}"\n')
+        self.assertIn("[[account]] #1: address: is missing", words)
 
     def test_wrong_shapes(self) -> None:
         """A value of the wrong kind would make the server fail later, at the first login."""
@@ -117,6 +125,17 @@ class MistakeTests(SynchronousTestCase):
         words = self.mistake('[[account]]\naddress="a@x.example"\npassword="hunter2"')
         self.assertIn("[[account]] #1: password: is no hash; allowed: an Argon2 hash", words)
         self.assertNotIn("hunter2", words)
+
+    def test_scram(self) -> None:
+        """Keys that can't be used would be found out by a user whose login fails."""
+        for kept in ("hunter2", "SCRAM-SHA-256$1:YQ==$YQ==:YQ=="):
+            words = self.mistake(f'[[account]]\naddress="a@x.example"\nscram="{kept}"')
+            self.assertIn("[[account]] #1: scram: is not of", words)
+            self.assertIn("allowed: keys for SCRAM-SHA-256, as `mailframe account passwd`", words)
+            self.assertNotIn(kept, words)
+        self.assertIn(
+            "scram: is not of", self.mistake('[[account]]\naddress="a@x.example"\nscram=1')
+        )
 
     def test_taken(self) -> None:
         """One of two entries for the same address would silently win."""

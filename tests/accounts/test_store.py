@@ -15,8 +15,9 @@ from mailframe.accounts.passwords import Passwords, UnusablePassword
 from mailframe.accounts.store import AccountsError, AccountStore
 from mailframe.address import Address
 from mailframe.interfaces import Account, Alias
+from mailframe.scram import ScramKeys
 
-CHEAP = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+CHEAP = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), 4096)
 ANGELO = Address("angelo", "demo.example")
 INFO = Address("info", "demo.example")
 
@@ -47,8 +48,33 @@ class ChangeTests(StoreCase):
         kept = again.password_hash(ANGELO)
         assert kept is not None
         self.assertTrue(CHEAP.verify(kept, b"secret"))
+        keys = again.scram_keys(ANGELO)
+        assert keys is not None
+        self.assertEqual(ScramKeys.derive(b"secret", salt=keys.salt, iterations=4096), keys)
         self.assertIsNone(again.find(INFO))
         self.assertIsNone(again.password_hash(INFO))
+        self.assertIsNone(again.scram_keys(INFO))
+
+    def test_without_password(self) -> None:
+        """A user whose login is verified elsewhere would need a second password for a mailbox."""
+        store = self.load()
+        store.add(ANGELO, None)
+        store.save()
+        again = self.load()
+        self.assertEqual(again.accounts, {ANGELO: None})
+        self.assertEqual(again.find(ANGELO), Account(address=ANGELO))
+        self.assertIsNone(again.password_hash(ANGELO))
+        self.assertEqual((again.without_scram, again.scram_iterations), ([], None))
+
+    def test_scram(self) -> None:
+        """Whether SCRAM can be offered would not be known."""
+        store = self.load()
+        store.add(ANGELO, "secret")
+        self.assertEqual((store.without_scram, store.scram_iterations), ([], 4096))
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write(f'[[account]]\naddress = "{ANGELO}"\npassword = "{CHEAP.hash("a")}"\n')
+        store = self.load()
+        self.assertEqual((store.without_scram, store.scram_iterations), ([ANGELO], None))
 
     def test_taken(self) -> None:
         """A second account would take the first one's mailbox."""

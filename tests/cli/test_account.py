@@ -23,7 +23,19 @@ class Accounts(CommandCase):
         self.add_account()
         self.assertTrue(self.password_is("secret words"))
         document = self.document("account", "list")
-        self.assertEqual(document, {"accounts": [{"address": ANGELO}], "aliases": []})
+        account = {"address": ANGELO, "password": True, "scram": True}
+        self.assertEqual(document, {"accounts": [account], "aliases": []})
+        self.assertIn("password, SCRAM", self.run_here("account", "list").stdout)
+
+    def test_no_password(self) -> None:
+        """A user whose login is verified elsewhere would need a second password for a mailbox."""
+        self.run_here("account", "add", ANGELO, "--no-password")
+        (account,) = self.document("account", "list")["accounts"]
+        self.assertEqual(account, {"address": ANGELO, "password": False, "scram": False})
+        self.assertIn("no password here", self.run_here("account", "list").stdout)
+        self.run_here(
+            *("account", "add", "b@rosse.example", "--no-password", "--password-stdin"), status=2
+        )
 
     def test_password_is_not_shown(self) -> None:
         """Passwords would stand in logs and on screens."""

@@ -180,6 +180,30 @@ class OfAccounts(FindingsCase):
             store.add("postmaster@blu.example", "secret words")
         self.assert_well(of_accounts(two))
 
+    def test_scram(self) -> None:
+        """One account from before would keep SCRAM from all, and nobody would know why."""
+        quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        self.patch(passwords, "PasswordHasher", quick)
+        hashed = passwords.Passwords().hash("x")
+        old = f'[[account]]\naddress = "postmaster@rosse.example"\npassword = "{hashed}"\n'
+        self.write("accounts.toml", old)
+        self.assert_well(of_accounts(self.settings))
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.add("a@rosse.example", "secret words")
+        self.assert_found(of_accounts(self.settings), "warn", "postmaster@rosse.example", "passwd")
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.set_password("postmaster@rosse.example", "x")
+        self.assert_well(of_accounts(self.settings))
+
+    def test_no_password(self) -> None:
+        """A forgotten line would leave a mailbox that nobody can read."""
+        self.write("accounts.toml", '[[account]]\naddress = "postmaster@rosse.example"\n')
+        self.assert_found(of_accounts(self.settings), "warn", "has no password", "account passwd")
+        chosen = dict(self.settings.chosen)
+        settings = SimpleNamespace(**vars(chosen["accounts"].settings), checkers=("unix",))
+        chosen["accounts"] = attrs.evolve(chosen["accounts"], settings=settings)
+        self.assert_well(of_accounts(self.change(chosen=chosen)))
+
     def test_other_plugin(self) -> None:
         """Accounts that another plugin keeps would be called missing."""
         chosen = dict(self.settings.chosen)

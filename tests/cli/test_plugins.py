@@ -26,6 +26,9 @@ class Plugins(CommandCase):
         """A user could not find out which options there are."""
         document = json.loads(self.run_here("plugins", "--json").stdout)
         self.assertEqual(document["problems"], [])
+        kinds = {kind["name"] for kind in document["checkers"]}
+        self.assertLessEqual({"file", "unix", "memory"}, kinds)
+        self.assertNotIn("anonymous", kinds)
         found = {(each["seam"], each["name"]): each for each in document["plugins"]}
         for key in (
             ("accounts", "file"),
@@ -54,7 +57,7 @@ class Plugins(CommandCase):
         self.assertEqual(options["history"]["default"], "2w")
         (rules,) = found["routing", "table"]["options"]
         self.assertIn("via", [option["name"] for option in rules["options"]])
-        (path,) = found["accounts", "file"]["options"]
+        path, *_ = found["accounts", "file"]["options"]
         self.assertEqual((path["name"], path["required"]), ("path", True))
 
     def test_text(self) -> None:
