@@ -11,6 +11,7 @@ import attrs
 from mailframe.config_errors import Mistake, SettingsError
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.plugin import Installed, Part
+from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.server.limits import Limits
 from mailframe.settings import (
@@ -35,6 +36,7 @@ class Arguments:
     dns: Sequence[str] = ()
     limits: Limits | None = None
     schedule: Schedule | None = None
+    notices: NoticeSettings | None = None
     relay: RelaySettings | None = None
 
 
@@ -56,7 +58,7 @@ def read_arguments(arguments: Arguments, choices: Mapping[str, Chosen]) -> Setti
     settings = from_document(document, "", Installed(parts={}), seams=())
     changes: dict[str, Any] = {
         key: value
-        for key in ("limits", "schedule", "relay")
+        for key in ("limits", "schedule", "notices", "relay")
         if (value := getattr(arguments, key)) is not None
     }
     return attrs.evolve(settings, chosen=choices, **changes)

@@ -38,6 +38,7 @@ from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.embedding import SendHandle, hand_over
 from mailframe.listening import CannotListen, Doors
 from mailframe.plugin import SEAMS, find_parts
+from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.running import Running, assemble, changeable, rebuild
 from mailframe.server.limits import Limits
@@ -89,6 +90,7 @@ class MailServer(MultiService):
         dns: Sequence[str] = (),
         limits: Limits | None = None,
         schedule: Schedule | None = None,
+        notices: NoticeSettings | None = None,
         relay: RelaySettings | None = None,
         accounts: Any = None,
         authorisation: Any = None,
@@ -121,6 +123,7 @@ class MailServer(MultiService):
                 dns=dns,
                 limits=limits,
                 schedule=schedule,
+                notices=notices,
                 relay=relay,
             )
             settings = read_arguments(arguments, self._choices)

@@ -17,6 +17,7 @@ from mailframe.envelope import Envelope, Notify, Recipient
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage
 from mailframe.outcome import Delivered, Permit, Postponed, Refused
+from mailframe.queue.notices import NoticeSettings
 from mailframe.reply import Reply
 from tests.whole_server import JSMITH, ServerTests
 
@@ -104,6 +105,15 @@ class NoticeTests(ServerTests):
         self.assertEqual(self.told(), [])
         history = self.successResultOf(as_deferred(self.queue().history(id=id)))
         self.assertEqual([event.kind for event in history][-2:], ["refused", "dropped"])
+
+    def test_a_flood(self) -> None:
+        """Who puts a server together can't say how many notices a forged name is flooded with."""
+        self.stop()
+        self.start(notices=NoticeSettings(notices_per_sender=1))
+        ids = [self.send(MARY, ("SUCCESS",)) for _ in range(3)]
+        self.assertEqual(len(self.told()), 1)
+        history = self.successResultOf(as_deferred(self.queue().history(id=ids[-1])))
+        self.assertEqual([event.kind for event in history][-2:], ["delivered", "dropped"])
 
     def test_not_asked(self) -> None:
         """Every mail is answered."""
