@@ -12,7 +12,10 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
+from types import FunctionType
 
 from tests.fuzz.campaign import CORPUS, TARGETS, Failure, keep, run
 from tests.fuzz.target import Target
@@ -57,14 +60,43 @@ def by_atheris(target: Target, seconds: float, folder: str) -> int:
     """Hand a target to atheris, which ends the process."""
     import atheris  # not needed for anything else
 
-    atheris.instrument_all()
+    for function in _functions():
+        atheris.instrument_func(function)
     arguments = [sys.argv[0], f"-max_total_time={int(seconds)}", "-max_len=600"]
+    arguments.append(f"-dict={_dictionary(target)}")
     folders = [folder] if folder else []
     if (CORPUS / target.name).is_dir():
         folders.append(str(CORPUS / target.name))
     atheris.Setup([*arguments, *folders], target.check)
     atheris.Fuzz()
     return 0
+
+
+def _dictionary(target: Target) -> str:
+    """A file with the target's words, as libFuzzer reads it; returns its path."""
+    with tempfile.NamedTemporaryFile("w", suffix=".dict", delete=False) as file:
+        for word in target.words:
+            if 0 < len(word) <= 60:
+                file.write('"' + "".join(f"\\x{octet:02x}" for octet in word) + '"\n')
+    return file.name
+
+
+def _functions() -> Iterator[FunctionType]:
+    """All functions and methods of the package that are imported; all others are not of interest."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("mailframe")]
+    found = [value for module in modules for value in vars(module).values()]
+    for owner in [value for value in found if isinstance(value, type)]:
+        found += vars(owner).values()
+    seen: set[int] = set()
+    for value in found:
+        function = getattr(value, "__func__", getattr(value, "__wrapped__", value))
+        if (
+            isinstance(function, FunctionType)
+            and str(function.__module__).startswith("mailframe")
+            and id(function) not in seen
+        ):
+            seen.add(id(function))
+            yield function
 
 
 if __name__ == "__main__":
