@@ -82,7 +82,7 @@ def _dictionary(target: Target) -> str:
 
 
 def _functions() -> Iterator[FunctionType]:
-    """All functions and methods of the package that are imported; all others are not of interest."""
+    """All functions and methods of the package that are imported; others are not of interest."""
     modules = [module for name, module in sys.modules.items() if name.startswith("mailframe")]
     found = [value for module in modules for value in vars(module).values()]
     for owner in [value for value in found if isinstance(value, type)]:
