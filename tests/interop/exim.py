@@ -33,10 +33,9 @@ acl_smtp_data = data
 
 begin acl
 rcpt:
-  deny  local_parts = gone
+  deny  domains = +here
+        local_parts = gone
         message = 5.1.6 moved away
-  defer local_parts = later
-        message = 4.2.1 try later
   accept
 data:
   accept
