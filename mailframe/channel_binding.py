@@ -1,10 +1,12 @@
 """Channel bindings: what ties a login to the TLS connection under it (RFC 5056).
 
 Both ends compute the same octets, and somebody in between, who has a TLS connection with each of
-them, has others. Known are ``tls-exporter`` (RFC 9266), for TLS 1.3, and ``tls-server-end-point``
-(RFC 5929 §4). Left out is ``tls-unique``: it is not defined for TLS 1.3, and safe in TLS 1.2 only
-with an extension whose use pyOpenSSL does not tell. For that reason ``tls-exporter`` is not given
-for TLS 1.2 either (RFC 9266 §4.2).
+them, has others. Known are ``tls-exporter`` (RFC 9266) and ``tls-server-end-point`` (RFC 5929 §4).
+
+Connections are bound under TLS 1.3 only, where all agree on ``tls-exporter``. Under TLS 1.2 there
+is no such agreement: many clients know nothing but ``tls-unique`` there, which is safe only with an
+extension whose use pyOpenSSL does not tell, as is ``tls-exporter`` (RFC 9266 §4.2). Such a client
+would choose SCRAM-SHA-256-PLUS if it were offered, and fail.
 """
 
 from __future__ import annotations
@@ -16,18 +18,21 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from mailframe.scram import TLS_EXPORTER, TLS_SERVER_END_POINT
+from mailframe.scram import TLS_EXPORTER
 
 _LABEL = b"EXPORTER-Channel-Binding"  # RFC 9266 §2
 
 
 def can_bind(transport: Any) -> bool:
-    """Whether there is TLS under this transport that a login can be bound to."""
+    """Whether there is TLS under this transport, its handshake done, that a login can be bound to.
+
+    :param transport: any `twisted.internet.interfaces.ITransport`
+    """
     return _connection(transport) is not None
 
 
 def server_binding(transport: Any, kind: str) -> bytes | None:
-    """The binding of a connection that we serve, whose handshake is done.
+    """The binding of a connection that we serve.
 
     :param kind: one of `mailframe.scram.BINDINGS`
     :returns: ``None`` when there is none of this kind
@@ -37,43 +42,30 @@ def server_binding(transport: Any, kind: str) -> bytes | None:
         return None
     if kind == TLS_EXPORTER:
         return _exported(connection)
-    return _end_point(connection.get_certificate())
+    certificate = connection.get_certificate()
+    return end_point_hash(certificate.to_cryptography().public_bytes(Encoding.DER))
 
 
 def client_binding(transport: Any) -> tuple[str, bytes] | None:
-    """The best binding of a connection that we opened, whose handshake is done.
+    """The binding of a connection that we opened.
 
     :returns: its kind and its octets; ``None`` when there is none
     """
     connection = _connection(transport)
-    if connection is None:
-        return None
-    exported = _exported(connection)
-    if exported is not None:
-        return TLS_EXPORTER, exported
-    hashed = _end_point(connection.get_peer_certificate())
-    return None if hashed is None else (TLS_SERVER_END_POINT, hashed)
+    return None if connection is None else (TLS_EXPORTER, _exported(connection))
 
 
 def _connection(transport: Any) -> Any | None:
-    """The `OpenSSL.SSL.Connection` under a Twisted transport."""
+    """The `OpenSSL.SSL.Connection` under a transport, when it can be bound to."""
     get_handle = getattr(transport, "getHandle", None)
     handle = get_handle() if callable(get_handle) else None
-    return handle if hasattr(handle, "export_keying_material") else None
+    version = getattr(handle, "get_protocol_version_name", None)
+    return handle if callable(version) and version() == "TLSv1.3" else None
 
 
-def _exported(connection: Any) -> bytes | None:
-    if connection.get_protocol_version_name() != "TLSv1.3":
-        return None
+def _exported(connection: Any) -> bytes:
     octets: bytes = connection.export_keying_material(_LABEL, 32, b"")
     return octets
-
-
-def _end_point(certificate: Any) -> bytes | None:
-    if certificate is None:
-        return None
-    octets: bytes = certificate.to_cryptography().public_bytes(Encoding.DER)
-    return end_point_hash(octets)
 
 
 def end_point_hash(certificate: bytes) -> bytes | None:

@@ -65,17 +65,18 @@ def saslprep(text: str) -> str:
 def password_for_scram(octets: bytes) -> bytes:
     """A password as SCRAM hashes it: prepared with SASLprep (RFC 5802 §2.2).
 
-    SASLprep stopped at Unicode 3.2. What it can't prepare, such as an emoji, is only brought into
-    normalisation form C, and what is not UTF-8 is left as it is.
+    SASLprep stopped at Unicode 3.2. What it can't prepare, such as an emoji, or would leave nothing
+    of, is only brought into normalisation form C; and what is not UTF-8 is left as it is.
     """
     try:
         text = octets.decode()
     except UnicodeDecodeError:
         return octets
     try:
-        return saslprep(text).encode()
+        prepared = saslprep(text)
     except UnusableText:
-        return unicodedata.normalize("NFC", text).encode()
+        prepared = ""
+    return (prepared or unicodedata.normalize("NFC", text)).encode()
 
 
 def _check_direction(text: str) -> None:

@@ -24,8 +24,8 @@ from mailframe.scram import LEAST_ITERATIONS, MOST_ITERATIONS
 from mailframe.wire.sasl_exchange import SaslError, read_name
 
 _GS2_HEADER = re.compile(
-    rb"(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]{1,64})),(?:a=(?P<authzid>[^,]+))?,"
-)
+    rb"(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]{1,64})),(?:a=(?P<authzid>[^,]*))?,"
+)  # an empty authzid is none; GNU SASL sends one
 _NONCE = rb"[\x21-\x2b\x2d-\x7e]{1,1024}"
 # Extensions that we don't know may stand between; RFC 5802 §5.1 has them ignored.
 _MORE = rb"(?:,[A-Za-z]=[^,\0]+)*"

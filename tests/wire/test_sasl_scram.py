@@ -58,11 +58,12 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(first.header.authzid, b"boss,y")
         self.assertEqual((first.user, first.nonce), (b"a=b,c", b"abc"))
         self.assertEqual(first.bare, b"n=a=3Db=2Cc,r=abc,x=more")
+        self.assertEqual(read_client_first(b"n,a=,n=user,r=abc").header.authzid, b"")
         self.refused(
             read_client_first,
             *(b"", b"n,,", b"n=user,r=x", b"x,,n=user,r=x", b"n,n=user,r=x", b"n,,n=,r=x"),
             *(b"n,,n=user,r=", b"n,,n=user", b"n,,r=x,n=user", b"n,,n=us=er,r=x", b"n,,n=u=2c,r=x"),
-            *(b"n,,m=must,n=user,r=x", b"n,,n=user,r=x,", b"n,,n=user,r=x,yz", b"n,a=,n=user,r=x"),
+            *(b"n,,m=must,n=user,r=x", b"n,,n=user,r=x,", b"n,,n=user,r=x,yz"),
             *(b"p=,,n=user,r=x", b"p=a b,,n=user,r=x", b"n,,n=us\0er,r=x", b"n,,n=\xff,r=x"),
             *(b"n,,n=user,r=x\r\n", b"n,,n=user,r=\xc3\xa9", b"n,b=x,n=user,r=x"),
             b"n,,n=user,r=" + b"x" * 1025,
