@@ -107,8 +107,9 @@ class ReadAhead:
             index, waiting = waiter
             wire = self._ready.pop(index, None)
             if wire is None:
-                alone: Deferred[list[Message]] = self._in_thread(self._session.fetch, (index,))
-                alone.addBoth(self._read, range(index, index + 1)).addBoth(waiting.callback)
+                alone: Deferred[Any] = self._in_thread(self._session.fetch, (index,))
+                alone = alone.addBoth(self._read, range(index, index + 1))
+                alone.chainDeferred(waiting)
             else:
                 waiting.callback(self._taken(wire, index))
 

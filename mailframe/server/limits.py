@@ -29,6 +29,8 @@ class Limits:
         is tried until the window is over; 0 for no limit
     :ivar login_failures_per_login: the same of one login, from wherever
     :ivar login_window: how long failed logins count, from the first one on
+    :ivar login_delay: how long a POP3 client waits between two logins to a mailbox, shown as
+        LOGIN-DELAY (RFC 2449 §6.5); 0 for no limit
     :ivar connections: connections to one listening server at a time
     :ivar connections_per_address: of these, from one IP address
     :ivar idle: how long a client may take for its next command (RFC 5321 §4.5.3.2.7) or for more of
@@ -54,6 +56,7 @@ class Limits:
     login_failures_per_address: int = 20
     login_failures_per_login: int = 20
     login_window: Seconds = Seconds(900.0)
+    login_delay: Seconds = Seconds(0.0)
     connections: int = 1000
     connections_per_address: int = 100
     idle: Seconds = Seconds(300.0)

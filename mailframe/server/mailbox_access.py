@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -15,9 +16,11 @@ from twisted.mail.interfaces import IMailboxPOP3
 from mailframe import guard
 from mailframe.address import Address
 from mailframe.envelope import Client
-from mailframe.interfaces import IRelayAuthorisation, MailboxInUse
+from mailframe.interfaces import IPop3Mailbox, IRelayAuthorisation, MailboxInUse
 from mailframe.outcome import Deny, Permit
 from mailframe.server.limits import Limits
+from mailframe.server.login_delays import LoginDelays
+from mailframe.server.pop3_mailbox import AnyMailbox
 
 log = Logger()
 
@@ -43,13 +46,11 @@ _FAULT = NoAccess("SYS/TEMP", "the mailbox can't be opened at present, try again
 class OpenMailbox:
     """A mailbox that is open and locked.
 
-    :ivar mailbox: provides `IMailboxPOP3`
-    :ivar sizes: octets of each message as it will be sent
+    :ivar mailbox: provides `IPop3Mailbox`
     :ivar log_out: unlocks it; to be called exactly once
     """
 
     mailbox: Any
-    sizes: Sequence[int]
     log_out: Callable[[], None]
 
 
@@ -71,6 +72,7 @@ class MailboxAccess:
         self._authorisation_name = authorisation_name
         self._limits = limits
         self._clock = clock
+        self._delays = LoginDelays(seconds=limits.login_delay, clock=clock)
 
     async def open(self, client: Client, address: Address) -> OpenMailbox | NoAccess:
         """Open the mailbox of a client.
@@ -82,6 +84,10 @@ class MailboxAccess:
         refusal = await self._admit(client)
         if refusal is not None:
             return refusal
+        left = self._delays.left(str(address))
+        if left:
+            wait = f"too early after the last login, try again in {math.ceil(left)} s"
+            return NoAccess("LOGIN-DELAY", wait)
         try:
             _, mailbox, log_out = await self.ask(
                 lambda: self._portal.realm.requestAvatar(str(address).encode(), None, IMailboxPOP3),
@@ -91,12 +97,14 @@ class MailboxAccess:
             return NoAccess("IN-USE", "another session has the mailbox open")
         except guard.PluginFault:
             return _FAULT
-        try:
-            sizes = await self.ask(mailbox.listMessages)
-        except guard.PluginFault:
-            log_out()
-            return _FAULT
-        return OpenMailbox(mailbox, sizes, log_out)
+        if not IPop3Mailbox.providedBy(mailbox):
+            try:
+                mailbox = AnyMailbox(mailbox, await self.ask(mailbox.listMessages))
+            except guard.PluginFault:
+                log_out()
+                return _FAULT
+        self._delays.opened(str(address))
+        return OpenMailbox(mailbox, log_out)
 
     async def ask(self, call: Callable[[], Any], *answers: type[Exception]) -> Any:
         """Call a method of a mailbox, within the time limit of plugins.

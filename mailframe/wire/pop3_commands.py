@@ -1,7 +1,7 @@
 """The commands of POP3 as a table: in which state each is allowed, and what arguments it takes.
 
-RFC 1939 §§4-7, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH). APOP is left out: it needs
-passwords that the server can read, and MD5.
+RFC 1939 §§4-7, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8, LANG). APOP is
+left out: it needs passwords that the server can read, and MD5.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ State: TypeAlias = Literal["authorization", "transaction"]
 Arguments: TypeAlias = tuple[bytes, ...] | tuple[int, ...]
 
 _NUMBER = re.compile(rb"\d{1,10}")
+_RANGE = re.compile(rb"\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,20}")
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
 
@@ -35,7 +36,20 @@ def _text(rest: bytes) -> Arguments:
         raise CommandError("an argument is missing")
     if _CONTROLS.search(rest):
         raise CommandError("the argument holds a control character")
+    if not rest.isascii():
+        try:
+            rest.decode("utf-8")
+        except UnicodeDecodeError:
+            raise CommandError("the argument is not UTF-8") from None
     return (rest,)
+
+
+def _language(rest: bytes) -> Arguments:
+    """An optional language range (RFC 4647 §2.1)."""
+    words = rest.split()
+    if len(words) > 1 or not all(_RANGE.fullmatch(word) for word in words):
+        raise CommandError("the argument is not a language")
+    return tuple(words)
 
 
 def _mechanism(rest: bytes) -> Arguments:
@@ -45,6 +59,10 @@ def _mechanism(rest: bytes) -> Arguments:
     return tuple(words)
 
 
+def _number(rest: bytes) -> Arguments:
+    return (int(rest),) if _NUMBER.fullmatch(rest) else _numbers(rest, 1, 1)
+
+
 def _numbers(rest: bytes, least: int, most: int) -> Arguments:
     words = rest.split()
     if not least <= len(words) <= most:
@@ -52,10 +70,6 @@ def _numbers(rest: bytes, least: int, most: int) -> Arguments:
     if not all(_NUMBER.fullmatch(word) for word in words):
         raise CommandError("the argument is not a number")
     return tuple(int(word) for word in words)
-
-
-def _number(rest: bytes) -> Arguments:
-    return _numbers(rest, 1, 1)
 
 
 def _optional_number(rest: bytes) -> Arguments:
@@ -90,6 +104,8 @@ COMMANDS: Mapping[bytes, Command] = {
         Command("PASS", _FIRST, _text),
         Command("AUTH", _FIRST, _mechanism),
         Command("STLS", _FIRST, _none),
+        Command("UTF8", _FIRST, _none),
+        Command("LANG", _FIRST + _THEN, _language),
         Command("CAPA", _FIRST + _THEN, _none),
         Command("QUIT", _FIRST + _THEN, _none),
         Command("STAT", _THEN, _none),
@@ -112,7 +128,7 @@ def parse(line: bytes, state: State) -> tuple[str, Arguments]:
     :raises CommandError: there is no such command, it is not allowed now, or an argument is wrong
     """
     keyword, _, rest = line.partition(b" ")
-    command = COMMANDS.get(keyword.upper())
+    command = COMMANDS.get(keyword) or COMMANDS.get(keyword.upper())
     if command is None:
         raise CommandError("unknown command")
     if state not in command.states:

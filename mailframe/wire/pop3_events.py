@@ -16,16 +16,21 @@ class Offer:
     :ivar stls: TLS can be started (RFC 2595 §4)
     :ivar login: a password may be sent: nobody can listen in
     :ivar mechanisms: of SASL, for AUTH; with PLAIN among them, USER and PASS are offered as well
+    :ivar login_delay: seconds that have to pass between two logins to one mailbox, or 0
     """
 
     stls: bool = False
     login: bool = False
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    login_delay: int = 0
 
 
 @attrs.frozen
 class Flush:
-    """There is much output: send it before going on. No answer is expected."""
+    """There is much output, or much was done: send it, and let others have their turn.
+
+    No answer is expected.
+    """
 
 
 @attrs.frozen
@@ -52,8 +57,8 @@ class Identify:
 class Retrieve:
     """Send a message.
 
-    Answer with `Pop3Session.message_follows`, any number of `Pop3Session.content` and then
-    `Pop3Session.message_sent`; or with ``refuse``.
+    Answer with `Pop3Session.message`; or with `Pop3Session.message_follows`, any number of
+    `Pop3Session.content` and then `Pop3Session.message_sent`; or with ``refuse``.
 
     :ivar index: of the message, from 0
     :ivar lines: how many lines of the body, or ``None`` for the whole message

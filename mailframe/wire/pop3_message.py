@@ -1,18 +1,19 @@
-"""A whole message in the form it has on the wire, for messages that are small.
-
-Gives what `mailframe.wire.data.DataEncoder` gives piece by piece, with as few passes over the
-octets as can be: most messages end their lines in LF alone and begin none with a dot.
-"""
+"""Messages in the form they have on the wire: small ones whole, large ones piece by piece."""
 
 from __future__ import annotations
 
 from mailframe.wire.data import DataEncoder
+from mailframe.wire.pop3_surrogate import Surrogate
+from mailframe.wire.pop3_top import Top
 
 END = b".\r\n"
 
 
 def wire_form(stored: bytes) -> tuple[bytes, int]:
     """Give a message its wire form (RFC 1939 §3).
+
+    As `DataEncoder` does piece by piece, with as few passes over the octets as can be: most
+    messages end their lines in LF alone and begin none with a dot.
 
     :param stored: with any line ends
     :returns: CRLF line ends, dots stuffed and the terminator; and the octets of it that count as
@@ -32,3 +33,52 @@ def wire_form(stored: bytes) -> tuple[bytes, int]:
         if stored.startswith(b"."):
             wire = b"." + wire
     return wire + END, size
+
+
+def shown_form(wire: bytes, lines: int | None, utf8: bool) -> bytes:
+    """What a client is sent of a small message.
+
+    :param wire: its wire form
+    :param lines: how many lines of the body, or ``None`` for all of them
+    :param utf8: the client takes UTF-8 (RFC 6856)
+    """
+    if not utf8 and not wire.isascii():
+        surrogate = Surrogate()
+        wire = surrogate.take(wire) + surrogate.finish()
+    if lines is None:
+        return wire
+    return Top(lines).take(wire[: -len(END)]) + END
+
+
+class Transfer:
+    """A large message on its way to the client."""
+
+    __slots__ = ("_encoder", "_surrogate", "_top")
+
+    def __init__(self, lines: int | None, utf8: bool) -> None:
+        """See `shown_form`."""
+        self._surrogate = None if utf8 else Surrogate()
+        self._top = None if lines is None else Top(lines)
+        self._encoder = DataEncoder()
+
+    @property
+    def done(self) -> bool:
+        """The rest of the message is not needed."""
+        return self._top is not None and self._top.done
+
+    def take(self, octets: bytes) -> bytes:
+        """The next octets of the message as it is stored; gives those to be sent."""
+        if self._surrogate is not None:
+            octets = self._surrogate.take(octets)
+        if self._top is not None:
+            octets = self._top.take(octets)
+        return self._encoder.encode(octets)
+
+    def finish(self) -> bytes:
+        """The last octets to be sent."""
+        rest = b""
+        if self._surrogate is not None and not self.done:
+            rest = self._surrogate.finish()
+            if self._top is not None:
+                rest = self._top.take(rest)
+        return self._encoder.encode(rest) + self._encoder.finish()

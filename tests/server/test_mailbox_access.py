@@ -15,6 +15,7 @@ from mailframe.reply import Reply
 from mailframe.server.limits import Limits
 from mailframe.server.mailbox_access import MailboxAccess, NoAccess, OpenMailbox
 from mailframe.testing.fakes import FakeAccounts, FakeAuthorisation
+from mailframe.units import Seconds
 from tests.server.pop3_fakes import MARY, MESSAGES, FakeMailbox, FakeMailboxes
 
 CLIENT = Client(server="pop", protocol="pop3", address="192.0.2.9", login=str(MARY))
@@ -50,7 +51,7 @@ class MailboxAccessTests(SynchronousTestCase):
         """The mailbox with its sizes, to be logged out of."""
         opened = self.open()
         assert isinstance(opened, OpenMailbox)
-        self.assertEqual(list(opened.sizes), [23, 22, 17])
+        self.assertEqual(list(opened.mailbox.sizes), [23, 22, 17])
         self.assertEqual(self.authorisation.asked, [(CLIENT, None, None)])
         opened.log_out()
         self.assertEqual(self.mailbox.closed, 1)
@@ -82,6 +83,25 @@ class MailboxAccessTests(SynchronousTestCase):
         self.mailbox.list_trouble = Deferred()
         self.assertEqual(self.refused().code, "SYS/TEMP")
         self.assertEqual(self.mailbox.closed, 1)
+
+    def test_login_delay(self) -> None:
+        """A client that comes back too early is let in; or told nothing that it understands."""
+        self.access = MailboxAccess(
+            portal=make_portal(FakeAccounts(), self.mailboxes),
+            authorisation=self.authorisation,
+            authorisation_name="fake",
+            limits=Limits(login_delay=Seconds(60.0)),
+            clock=self.clock,
+        )
+        self.mailboxes.open_trouble = MailboxInUse()
+        self.assertEqual(self.refused().code, "IN-USE")
+        self.mailboxes.open_trouble = None
+        self.assertIsInstance(self.open(), OpenMailbox)
+        self.assertEqual(
+            self.refused(),
+            NoAccess("LOGIN-DELAY", "too early after the last login, try again in 29 s"),
+        )
+        self.assertIsInstance(self.open(), OpenMailbox)
 
     def test_no_mailboxes(self) -> None:
         """A delivery agent whose mailboxes can't be read makes logins fail in an odd way."""

@@ -13,9 +13,10 @@ from mailframe.interfaces import MailboxInUse
 from mailframe.outcome import Deny
 from mailframe.reply import Reply
 from mailframe.server.limits import Limits
-from mailframe.server.pop3_connection import LINGER, MAX_UNREAD, PIECE
+from mailframe.server.pop3_answers import PIECE
+from mailframe.server.pop3_connection import LINGER, MAX_UNREAD
 from mailframe.units import Seconds
-from tests.server.pop3_fakes import LOGIN, MARY, MESSAGES, Pop3Case
+from tests.server.pop3_fakes import LOGIN, MARY, MESSAGES, Client, Pop3Case
 
 WRONG = b"USER mary@here.example\r\nPASS open\r\n"
 LINE = b"0123456789abcde\n"
@@ -385,8 +386,8 @@ class UpdateTests(Pop3Case):
 class FaultTests(Pop3Case):
     """Bugs."""
 
-    def test_bug(self) -> None:
-        """A bug leaves a client without an answer, or stops the server."""
+    def test_unique_ids(self) -> None:
+        """A mailbox that can't tell unique ids ends the session, or leaves it without an answer."""
         for trouble in (RuntimeError("bug"), Deferred[bytes]()):
             self.mailbox.uidl_trouble = trouble
             client = self.logged_in()
@@ -395,17 +396,41 @@ class FaultTests(Pop3Case):
                 trouble.errback(RuntimeError("bug"))
                 self.reactor.advance(0)
                 said = client.received
-            self.assertEqual(said, b"-ERR [SYS/TEMP] fault here, closing the connection\r\n")
-            self.assertIsNotNone(client.lost)
+            self.assertEqual(said, b"-ERR [SYS/TEMP] can't tell unique ids at present\r\n")
+            self.mailbox.uidl_trouble = None
+            self.assertIn(b"1 id0\r\n", self.say(client, b"UIDL\r\n"))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
-    def test_bug_in_a_command(self) -> None:
-        """Likewise when it is in what is answered at once."""
+    def test_bug(self) -> None:
+        """A bug leaves a client without an answer, or stops the server."""
         client = self.logged_in()
         (connection,) = self.factory.connections
-        connection._session._sizes = None  # type: ignore[assignment]  # what no session has
+        connection._session._maildrop = None  # type: ignore[assignment]  # what no session has
         self.assertIn(b"-ERR [SYS/TEMP] fault here", self.say(client, b"LIST\r\n"))
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertIsNotNone(client.lost)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+    def test_bug_in_an_answer(self) -> None:
+        """Likewise when it is in what has to be waited for."""
+        for call in ("identified", "content"):
+            client = self.logged_in()
+            (connection,) = self.factory.connections
+            setattr(connection._session, call, None)
+            said = self.say(client, b"UIDL\r\n" if call == "identified" else b"RETR 1\r\n")
+            self.assertNotIn(b"\r\n.\r\n", said)
+            self.assertIsNotNone(client.lost)
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_bug_amidst_a_listing(self) -> None:
+        """A client takes words about a fault for a part of its listing."""
+        client = self.logged_in()
+        (connection,) = self.factory.connections
+        connection._session._maildrop.size_lines = lambda: (x / 0 for x in (1,))  # type: ignore
+        # The strangest of listings will do.
+        said = self.say(client, b"LIST\r\n")
+        self.assertNotIn(b"fault", said)
+        self.assertIsNotNone(client.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class TimeTests(Pop3Case):
@@ -473,6 +498,72 @@ class TimeTests(Pop3Case):
         self.assertGreater(len(self.factory.connections), 0)
         self.reactor.advance(LINGER + 1300)
         self.assertEqual(len(self.factory.connections), 0)
+
+
+class LongListingTests(Pop3Case):
+    """Answers that are made piece by piece."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mailbox.messages = [b"x\n"] * 100_000
+
+    def logged_in(self) -> Client:
+        client = self.connect()
+        self.say(client, LOGIN)
+        return client
+
+    def test_slow_client(self) -> None:
+        """A listing is put into memory whole for a client that does not read."""
+        client = self.logged_in()
+        client.transport.pauseProducing()
+        self.say(client, b"LIST\r\nUIDL\r\nNOOP\r\n")
+        (connection,) = self.factory.connections
+        self.assertFalse(connection._session.between_responses)
+        client.transport.resumeProducing()
+        self.reactor.advance(0)
+        self.assertEqual(client.received.count(b"\r\n"), 200_005)
+        self.assertTrue(client.received.endswith(b"\r\n.\r\n+OK nothing done\r\n"))
+
+    def test_turns(self) -> None:
+        """One client that asks for much keeps all the others waiting."""
+        client, other = self.logged_in(), self.connect()
+        (connection,) = (c for c in self.factory.connections if c._session.authenticated)
+        turns = []
+        go_on = connection._go_on
+        self.patch(connection, "_go_on", lambda: (turns.append(other.received), go_on()))
+        other.received = b""
+        client.transport.write(b"LIST\r\n" + b"NOOP\r\n" * 2000)
+        other.transport.write(b"CAPA\r\n")
+        self.reactor.advance(0)
+        self.assertGreater(len(turns), 12)
+        self.assertIn(b"+OK capability", turns[3])
+
+    def test_leaves_amidst(self) -> None:
+        """A client that leaves amidst a listing has it made to its end."""
+        client = self.logged_in()
+        client.transport.write(b"LIST\r\n")
+        (connection,) = self.factory.connections
+        self.patch(connection, "_go_on", lambda: self.fail("it goes on"))
+        client.transport.abortConnection()
+        connection.dataReceived(b"")
+        connection.connectionLost()
+        self.reactor.advance(0)
+        self.assertEqual(self.mailbox.closed, 1)
+
+    def test_server_stops_amidst(self) -> None:
+        """A client takes the words of a server that stops for a part of its listing."""
+        client = self.logged_in()
+        client.transport.pauseProducing()
+        self.say(client, b"LIST\r\n")
+        drained = self.factory.drain(5)
+        self.reactor.advance(0)
+        self.assertNoResult(drained)
+        client.transport.resumeProducing()
+        self.reactor.advance(0)
+        self.successResultOf(drained)
+        listing, _, rest = client.received.partition(b"\r\n.\r\n")
+        self.assertEqual(listing.count(b"\r\n"), 100_000)
+        self.assertTrue(rest.startswith(b"-ERR [SYS/TEMP] the server is shutting down"))
 
 
 class LimitTests(Pop3Case):

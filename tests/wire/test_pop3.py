@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Sequence
 
@@ -10,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.wire.data import DataEncoder
-from mailframe.wire.pop3 import Pop3Session
+from mailframe.wire.pop3 import FLUSH, TURN, Pop3Session
 from mailframe.wire.pop3_events import (
     Authenticate,
     Event,
@@ -22,7 +22,7 @@ from mailframe.wire.pop3_events import (
     StartTls,
     Update,
 )
-from mailframe.wire.pop3_top import Top
+from mailframe.wire.pop3_message import wire_form
 from mailframe.wire.sasl import Login
 
 MESSAGES = (b"Subject: one\n\nhello\n", b"Subject: two\n\n.dot\n..dots\n", b"A: b\n\n1\n2\n3\n")
@@ -41,6 +41,7 @@ class Desk:
         self.deleted: tuple[int, ...] | None = None
         self.output = b""
         self.sync_fails = False
+        self.piece: int | None = None  # octets in which messages are given, or as a whole
 
     def say(self, octets: bytes) -> bytes:
         """Send octets; returns all that the server says to them."""
@@ -63,12 +64,15 @@ class Desk:
                     session.refuse("wrong login or password", "AUTH")
             case Identify():
                 session.identified([b"id%d" % i for i in range(len(self.messages))])
-            case Retrieve(index, lines):
-                session.message_follows(len(self.messages[index]))
-                encoder = DataEncoder()
-                message = self.messages[index]
-                shown = message if lines is None else Top(lines).take(message)
-                session.content(encoder.encode(shown) + encoder.finish())
+            case Retrieve(index, _):
+                if self.piece is None:
+                    session.message(wire_form(self.messages[index])[0])
+                    return
+                file = io.BytesIO(self.messages[index])
+                session.message_follows()
+                while piece := file.read(self.piece):
+                    if not session.content(piece):
+                        break
                 session.message_sent()
             case Update(indices):
                 if self.sync_fails:
@@ -183,15 +187,49 @@ class AuthorizationTests(SynchronousTestCase):
 
     def test_capabilities(self) -> None:
         """Clients find out what they may use, and only that (RFC 2449)."""
-        self.assertEqual(
-            Desk(offer=Offer(stls=True)).say(b"CAPA\r\n"),
+        always = (
             b"+OK capability list follows\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n"
-            b"PIPELINING\r\nEXPIRE NEVER\r\nIMPLEMENTATION mailframe\r\nSTLS\r\n.\r\n",
+            b"PIPELINING\r\nEXPIRE NEVER\r\nLANG\r\nIMPLEMENTATION mailframe\r\n"
         )
-        said = Desk().say(b"CAPA\r\n")
-        self.assertIn(b"\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n", said)
-        self.assertNotIn(b"STLS", said)
-        self.assertNotIn(b"SASL", logged_in().say(b"CAPA\r\n"))
+        for offer, more in (
+            (Offer(stls=True), b"UTF8\r\nSTLS\r\n"),
+            (Offer(login=True), b"UTF8 USER\r\nUSER\r\nSASL PLAIN LOGIN\r\n"),
+            (Offer(login=True, mechanisms=("XOAUTH2",)), b"UTF8\r\nSASL XOAUTH2\r\n"),
+            (Offer(login=True, mechanisms=()), b"UTF8\r\n"),
+            (Offer(login_delay=60), b"UTF8\r\nLOGIN-DELAY 60\r\n"),
+        ):
+            self.assertEqual(Desk(offer=offer).say(b"CAPA\r\n"), always + more + b".\r\n")
+
+    def test_capabilities_after_the_login(self) -> None:
+        """RFC 2449 §5: what is announced before the login is announced after it as well."""
+        self.assertEqual(logged_in().say(b"CAPA\r\n"), Desk().say(b"CAPA\r\n"))
+
+    def test_languages(self) -> None:
+        """A client shows its user texts in a language that was never chosen (RFC 6856 §3)."""
+        for desk in (Desk(), logged_in()):
+            self.assertEqual(
+                desk.say(b"LANG\r\n"),
+                b"+OK languages follow\r\nen English\r\ni-default Default language\r\n.\r\n",
+            )
+            for wanted, tag in (
+                *((b"en", b"en"), (b"EN-gb", b"en"), (b"*", b"en"), (b"i-default", b"i-default")),
+                (b"en-latn-gb-boont", b"en"),
+            ):
+                said = desk.say(b"LANG " + wanted + b"\r\n")
+                self.assertEqual(said, b"+OK " + tag + b" the language is English\r\n")
+            for wanted in (b"de", b"i", b"x-en", b"mul", b"en de", b"**", b"\xc3\xa9", b"en-"):
+                self.assertEqual(desk.say(b"LANG " + wanted + b"\r\n")[:5], b"-ERR ", wanted)
+
+    def test_utf8_in_logins(self) -> None:
+        """UTF-8 in user and password is taken, and nothing else beyond ASCII is (RFC 6856 §2.3)."""
+        desk = Desk()
+        self.assertEqual(desk.say("USER j\u00e9rome\r\n".encode()), b"+OK send PASS\r\n")
+        desk.say("PASS \u00e9\r\n".encode())
+        (event,) = desk.events
+        assert isinstance(event, Authenticate)
+        assert isinstance(event.login, Login)
+        self.assertEqual(event.login.password, b"\xc3\xa9")
+        self.assertEqual(desk.say(b"USER \xff\r\n"), b"-ERR the argument is not UTF-8\r\n")
 
     def test_stls(self) -> None:
         """After the handshake the user name from before counts for nothing."""
@@ -217,6 +255,59 @@ class AuthorizationTests(SynchronousTestCase):
         self.assertEqual(desk.say(b"QUIT\r\nCAPA\r\n"), b"+OK pop.example says goodbye\r\n")
         self.assertTrue(desk.session.closing)
         self.assertIsNone(desk.deleted)
+
+
+class Utf8Tests(SynchronousTestCase):
+    """UTF8 (RFC 6856 §2)."""
+
+    message = "Subject: caf\u00e9\nTo: x\n\n\u00e9\n".encode()
+
+    def fetch(self, desk: Desk, command: bytes) -> bytes:
+        line, _, body = desk.say(command + b"\r\n").partition(b"\r\n")
+        self.assertTrue(line.startswith(b"+OK "), line)
+        if command.startswith(b"RETR"):
+            self.shown = int(line.split()[1])
+        return body
+
+    def test_when(self) -> None:
+        """The mode is changed amidst a session, or survives a handshake that it came before."""
+        desk = Desk(offer=Offer(stls=True, login=True))
+        self.assertEqual(desk.say(b"UTF8 x\r\n"), b"-ERR the command takes no argument\r\n")
+        for _ in range(2):
+            self.assertEqual(desk.say(b"UTF8\r\n"), b"+OK UTF-8 enabled\r\n")
+        desk.say(b"STLS\r\n")
+        self.assertFalse(desk.session._utf8)
+        self.assertTrue(logged_in().say(b"UTF8\r\n").startswith(b"-ERR "))
+
+    def test_messages(self) -> None:
+        """A client gets UTF-8 that it did not ask for, or a surrogate though it did."""
+        whole = self.message.replace(b"\n", b"\r\n")
+        surrogate = b"Subject: =?utf-8?b?Y2Fmw6k=?=\r\nTo: x\r\n\r\n"
+        for piece in (None, 1, 7, 100):
+            plain, utf8 = Desk([self.message]), Desk([self.message])
+            utf8.say(b"UTF8\r\n")
+            for desk in (plain, utf8):
+                desk.piece = piece
+                desk.say(LOGIN)
+            self.assertEqual(self.fetch(utf8, b"RETR 1"), whole + b".\r\n")
+            self.assertEqual(self.shown, len(whole))
+            body = "\u00e9\r\n".encode()
+            self.assertEqual(self.fetch(plain, b"RETR 1"), surrogate + body + b".\r\n")
+            if piece is None:
+                self.assertEqual(self.shown, len(surrogate + body))
+            self.assertEqual(self.fetch(plain, b"TOP 1 0"), surrogate + b".\r\n")
+
+    def test_all_header(self) -> None:
+        """A message without a body loses its last field."""
+        message = "Subject: caf\u00e9".encode()
+        for piece in (None, 3):
+            for command in (b"RETR 1", b"TOP 1 5"):
+                desk = Desk([message])
+                desk.piece = piece
+                desk.say(LOGIN)
+                self.assertEqual(
+                    self.fetch(desk, command), b"Subject: =?utf-8?b?Y2Fmw6k=?=\r\n.\r\n"
+                )
 
 
 class TransactionTests(SynchronousTestCase):
@@ -269,12 +360,16 @@ class TransactionTests(SynchronousTestCase):
 
     def test_retrieve(self) -> None:
         """A line that is a dot in the message does not end it."""
-        self.dialogue(
-            logged_in(),
-            (b"RETR 2", b"+OK 26 octets\r\nSubject: two\r\n\r\n..dot\r\n...dots\r\n."),
-            (b"TOP 3 2", b"+OK the beginning follows\r\nA: b\r\n\r\n1\r\n2\r\n."),
-            (b"TOP 3 0", b"+OK the beginning follows\r\nA: b\r\n\r\n."),
-        )
+        for piece in (None, 1, 5, 100):
+            desk = logged_in()
+            desk.piece = piece
+            self.dialogue(
+                desk,
+                (b"RETR 2", b"+OK 30 octets\r\nSubject: two\r\n\r\n..dot\r\n...dots\r\n."),
+                (b"TOP 3 2", b"+OK the beginning follows\r\nA: b\r\n\r\n1\r\n2\r\n."),
+                (b"TOP 3 0", b"+OK the beginning follows\r\nA: b\r\n\r\n."),
+                (b"TOP 3 9", b"+OK the beginning follows\r\nA: b\r\n\r\n1\r\n2\r\n3\r\n."),
+            )
 
     def test_arguments(self) -> None:
         """Whatever number a client makes up, it gets an error and no other message."""
@@ -321,9 +416,33 @@ class TransactionTests(SynchronousTestCase):
 
     def test_much_output(self) -> None:
         """Many long lists in one packet are not piled up in memory."""
-        desk = logged_in([b"x\n"] * 5000)
-        desk.say(b"LIST\r\n" * 10)
-        self.assertGreater(desk.events.count(Flush()), 3)
+        desk = logged_in([b"x\n"] * 20_000)
+        most = 0
+        desk.session.receive(b"LIST\r\nDELE 3\r\nUIDL\r\nLIST\r\n")
+        output = b""
+        while (event := desk.session.next_event()) is not None:
+            desk.answer(event)
+            if event == Flush():
+                self.assertFalse(desk.session.between_responses)
+            piece = desk.session.take_output()
+            most = max(most, len(piece))
+            output += piece
+        output += desk.session.take_output()
+        self.assertLess(most, 2 * FLUSH)
+        first, _, rest = output.partition(b"\r\n.\r\n")
+        self.assertEqual(first.count(b"\r\n"), 20_000)
+        uidls, _, last = rest.partition(b"\r\n.\r\n")
+        self.assertEqual(uidls.count(b"\r\n"), 20_000)
+        self.assertNotIn(b"\r\n3 ", uidls)
+        self.assertEqual(last.count(b"\r\n"), 20_001)
+        self.assertTrue(desk.session.between_responses)
+
+    def test_many_commands(self) -> None:
+        """One client that sends many commands at once keeps all others waiting."""
+        desk = logged_in()
+        said = desk.say(b"NOOP\r\n" * 5000)
+        self.assertEqual(said.count(b"+OK"), 5000)
+        self.assertEqual(desk.events.count(Flush()), 5000 // TURN)
 
 
 class LineTests(SynchronousTestCase):
@@ -357,6 +476,15 @@ class LineTests(SynchronousTestCase):
         desk.session.next_event()
         desk.session.refuse("no " * 400, "AUTH")
         self.assertEqual(max(map(len, desk.session.take_output().splitlines(True))), 512)
+
+    def test_words_that_look_like_a_code(self) -> None:
+        """A plugin's words are taken for a response code (RFC 2449 §8)."""
+        desk = Desk()
+        desk.session.receive(b"USER a\r\nPASS b\r\n")
+        desk.session.next_event()
+        desk.session.take_output()
+        desk.session.refuse("[IN-USE] not at all")
+        self.assertEqual(desk.session.take_output(), b"-ERR IN-USE] not at all\r\n")
 
 
 COMMANDS = st.sampled_from(
