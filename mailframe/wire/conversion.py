@@ -30,6 +30,8 @@ _ENCODERS: dict[str, type[QuotedPrintable] | type[Base64]] = {
     "quoted-printable": QuotedPrintable,
     "base64": Base64,
 }
+_SIGNED = "what is signed can't be encoded without breaking it"
+_BEYOND_ASCII = bytes(range(128, 256))
 _QUESTION_MARKS = bytes(range(128)) + b"?" * 128
 
 
@@ -99,9 +101,6 @@ class _Body:
         )
 
 
-_BEYOND_ASCII = bytes(range(128, 256))
-
-
 class Survey:
     """The first pass.
 
@@ -150,7 +149,7 @@ class Survey:
         if body.binary or (beyond and not self._eight_bit):
             self._needed = True
             if body.in_signed:
-                self._refuse("5.6.2", "what is signed can't be encoded without breaking it")
+                self._refuse("5.6.2", _SIGNED)
             elif entity.kind != "leaf":
                 self._refuse("5.6.3", "a part that must not be encoded has octets beyond ASCII")
             elif entity.encoding not in IDENTITY:
@@ -164,6 +163,14 @@ class Survey:
         promises_more = entity.encoding in IDENTITY[IDENTITY.index(allowed) + 1 :]
         return allowed if promises_more and not body.in_signed else None
 
+    def _beyond_ascii(self) -> bool:
+        """There are octets beyond ASCII outside the bodies; returns whether they are too much."""
+        if self._eight_bit:
+            self._has_8bit = True
+        else:
+            self._needed = True
+        return not self._eight_bit
+
     def _refuse(self, status: str, reason: str) -> None:
         self._trouble = self._trouble or Unconvertible(status, reason)
 
@@ -172,11 +179,8 @@ class Survey:
     def entity(self, entity: Entity, header: bytes, *, whole: bool, in_signed: bool) -> None:
         """See `mailframe.wire.mime_walker.Visitor.entity`."""
         self._bodies.append(_Body(entity, in_signed))
-        if not header.isascii():
-            self._has_8bit = True
-            if not self._eight_bit:
-                self._needed = True
-                self._refuse("5.6.3", "header fields beyond ASCII can't be encoded")
+        if not header.isascii() and self._beyond_ascii():
+            self._refuse("5.6.3", "header fields beyond ASCII can't be encoded")
 
     def body(self, octets: bytes) -> None:
         """See `mailframe.wire.mime_walker.Visitor.body`."""
@@ -188,12 +192,8 @@ class Survey:
 
     def between(self, octets: bytes, *, in_signed: bool) -> None:
         """See `mailframe.wire.mime_walker.Visitor.between`."""
-        if not octets.isascii():
-            self._has_8bit = True
-            if not self._eight_bit:
-                self._needed = True
-                if in_signed:
-                    self._refuse("5.6.2", "what is signed can't be encoded without breaking it")
+        if not octets.isascii() and self._beyond_ascii() and in_signed:
+            self._refuse("5.6.2", _SIGNED)
 
     def structure(self, octets: bytes) -> None:
         """See `mailframe.wire.mime_walker.Visitor.structure`."""
