@@ -13,7 +13,8 @@ A message's life in the tables:
 =============  =========================================================================
 accepted       a row in ``message`` (due when it arrived), its content in ``content``
                (or, when large, in a file of its own that was synced before the row is)
-leased         ``owner`` is set and ``due`` is when the lease runs out
+leased         ``owner`` is set and ``due`` is when the lease runs out; a message may be
+               accepted so (`mailframe.queue.first_claims`)
 deferred       ``owner`` is null and ``due`` is the next attempt
 held           ``held`` is set, and it is not claimed whatever ``due`` says
 damaged        it can't be read: ``due`` is null, and the reason stands in ``damaged``
@@ -76,13 +77,26 @@ _Row: TypeAlias = tuple[int, str, int, str, float, int, int]
 
 
 @attrs.frozen(kw_only=True)
+class Lease:
+    """Who has claimed a message, and until when, POSIX seconds."""
+
+    owner: str
+    until: float
+
+
+@attrs.frozen(kw_only=True)
 class Arrival:
-    """A message to be kept; ``content`` is ``None`` when it lies in a synced file already."""
+    """A message to be kept.
+
+    :ivar content: ``None`` when it lies in a synced file already
+    :ivar lease: it is claimed as it arrives
+    """
 
     key: int
     envelope: Envelope
     size: int
     content: bytes | None
+    lease: Lease | None = None
 
 
 class Ledger:
@@ -152,6 +166,8 @@ class Ledger:
             (
                 a.key,
                 a.envelope.arrived,
+                a.lease.until if a.lease else a.envelope.arrived,
+                a.lease.owner if a.lease else None,
                 a.size,
                 codec.dump_envelope(a.envelope),
                 codec.dump_recipients(
@@ -161,10 +177,11 @@ class Ledger:
             for a in arrivals
         ]
         self.connection.execute(
-            "INSERT INTO message (key, due, next_attempt, size, envelope, recipients)"
+            "INSERT INTO message (key, next_attempt, due, owner, size, envelope, recipients)"
             " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-            " json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
-            " json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(?)",
+            " json_extract(value, '$[2]'), json_extract(value, '$[3]'),"
+            " json_extract(value, '$[4]'), json_extract(value, '$[5]'),"
+            " json_extract(value, '$[6]') FROM json_each(?)",
             (json.dumps(rows),),
         )
         contents = [
@@ -273,6 +290,13 @@ class Ledger:
                 (json.dumps(rows), owner, warned),
             ).fetchall()
         }
+
+    def give_back(self, leases: Mapping[int, str]) -> None:
+        """End leases of messages that were not tried; each with its owner."""
+        self.connection.executemany(
+            "UPDATE message SET owner = NULL, due = next_attempt WHERE key = ? AND owner = ?",
+            leases.items(),
+        )
 
     def abandon(self, owner: str) -> int:
         """End all leases of an owner that is known to be dead; returns how many there were."""

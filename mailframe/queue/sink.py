@@ -12,7 +12,6 @@ from zope.interface import implementer
 
 from mailframe.envelope import Envelope
 from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
-from mailframe.queue.committer import Committer, Keep
 from mailframe.queue.ids import id_text
 from mailframe.queue.ledger import Arrival
 from mailframe.queue.spool import Spool
@@ -26,15 +25,14 @@ class Keeper(Protocol):
     """What a sink needs of its storage: `mailframe.queue.sqlite.SqliteStorage`."""
 
     spool: Spool
-    committer: Committer
     in_thread: Callable[..., Deferred[Any]]
 
     @property
     def inline(self) -> int:
         """Contents up to this many octets go into the database."""
 
-    def kept(self, arrival: Arrival) -> None:
-        """A message was committed."""
+    def keep(self, arrival: Arrival) -> Deferred[None]:
+        """Commit a message; fires when it would survive a power cut."""
 
 
 @implementer(IMessageSink)
@@ -116,12 +114,9 @@ class Sink:
 
     def _keep(self, content: bytes | None) -> Deferred[None]:
         self._ended = True
-        arrival = self._arrival(content)
-        kept: Deferred[None] = self._storage.committer.write(Keep(arrival))
-        return kept.addCallback(lambda _: self._storage.kept(arrival))
-
-    def _arrival(self, content: bytes | None) -> Arrival:
-        return Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)
+        return self._storage.keep(
+            Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)
+        )
 
     async def _publish(self) -> None:
         try:

@@ -91,9 +91,10 @@ class Spool:
         """Hold a lock that ends with this process; returns its descriptor."""
         path = os.path.join(self._owners, owner)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with self._register():
+        with self._register() as register:
             descriptor = os.open(path, flags, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fsync(register)  # after a power cut its leases must be found as those of the dead
         return descriptor
 
     def dead_owners(self) -> list[str]:
@@ -102,14 +103,14 @@ class Spool:
             return [owner for owner in os.listdir(self._owners) if self._is_dead(owner)]
 
     @contextlib.contextmanager
-    def _register(self) -> Iterator[None]:
+    def _register(self) -> Iterator[int]:
         """Have the register of owners to oneself: one that is just made is not locked yet, and to
         see whether a lock is held one has to take it.
         """
         register = os.open(self._owners, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(register, fcntl.LOCK_EX)
-            yield
+            yield register
         finally:
             os.close(register)
 

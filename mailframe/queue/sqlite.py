@@ -7,7 +7,8 @@ one thread only (`mailframe.queue.committer`); other processes, the ``mailframe`
 them, may use the same queue at the same time.
 
 A message that was just accepted is remembered for a while, so that its first delivery reads nothing
-back.
+back; and as long as the runner of this process has room, it is accepted as already claimed by it
+(`mailframe.queue.first_claims`).
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from mailframe.interfaces import (
     StorageFault,
     UnknownMessage,
 )
-from mailframe.queue.committer import Committer, Finish, Note, ThreadedCommitter
+from mailframe.queue.committer import Committer, Finish, Keep, Note, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
+from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.sink import Sink
@@ -95,6 +97,7 @@ class SqliteStorage:
         self._notify_waits = False
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._recent_octets = 0
+        self._first = FirstClaims()
         self._alive: dict[str, int] = {}
         self._next_housekeeping = 0.0
         database = os.path.join(spool.root, "queue.db")
@@ -112,8 +115,15 @@ class SqliteStorage:
         """Contents up to this many octets go into the database."""
         return self.settings.inline
 
-    def kept(self, arrival: Arrival) -> None:
-        """A message was committed: remember it for its first delivery, and tell who watches."""
+    def keep(self, arrival: Arrival) -> Deferred[None]:
+        """Commit a message, remember it for its first delivery, and tell who watches."""
+        lease = self._first.lease(arrival.envelope.arrived, self._clock.seconds())
+        if lease is not None:
+            arrival = attrs.evolve(arrival, lease=lease)
+        return self.committer.write(Keep(arrival)).addCallback(lambda _: self._kept(arrival))
+
+    def _kept(self, arrival: Arrival) -> None:
+        self._first.add(arrival, self._clock.seconds())
         if arrival.content is not None:
             self._recent[arrival.key] = arrival.content
             self._recent_octets += len(arrival.content)
@@ -134,10 +144,24 @@ class SqliteStorage:
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING
             await self._housekeep(now)
-        entries: list[Entry] = await self.committer.write(
-            lambda ledger: ledger.claim(owner, now, limit, until)
-        )
+        first = self._first
+        entries = first.take(owner, now, limit)
+        if not entries or first or not first.may_do_without_looking(now):
+            entries += await self._look(owner, now, limit - len(entries), until)
+        first.claimed(owner, until - now, limit - len(entries))
         return entries
+
+    async def _look(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
+        """Claim what is due and was not claimed on its arrival."""
+        leases = self._first.give_back()
+        self._first.looked(now)
+
+        def look(ledger: Ledger) -> list[Entry]:
+            ledger.give_back(leases)
+            return ledger.claim(owner, now, limit, until)
+
+        found: list[Entry] = await self.committer.write(look)
+        return found
 
     async def renew(self, owner: str, ids: Sequence[str], until: float) -> None:
         """Prolong leases."""
@@ -147,7 +171,7 @@ class SqliteStorage:
     async def next_due(self) -> float | None:
         """When something is due next."""
         due: float | None = await self.committer.read(lambda ledger: ledger.next_due())
-        return due
+        return self._clock.seconds() if self._first else due
 
     async def open(self, id: str) -> IContent:
         """Open a message's content."""
@@ -219,25 +243,35 @@ class SqliteStorage:
     async def hold(self, id: str, now: float) -> None:
         """Stop attempts."""
         key = _key(id)
+        await self._give_back(key)
         await self.committer.write(lambda ledger: ledger.hold(key, now))
 
     async def release(self, id: str, now: float) -> None:
         """End a hold."""
         key = _key(id)
+        await self._give_back(key)
         await self.committer.write(lambda ledger: ledger.release(key, now))
         self._notify()
 
     async def retry(self, id: str, now: float) -> None:
         """Make a message due now."""
         key = _key(id)
+        await self._give_back(key)
         await self.committer.write(lambda ledger: ledger.retry(key, now))
         self._notify()
 
     async def remove(self, id: str, now: float) -> None:
         """Take a message out."""
         key = _key(id)
+        await self._give_back(key)
         await self.committer.write(lambda ledger: ledger.remove(key, now))
         self._left(key)
+
+    async def _give_back(self, key: int) -> None:
+        """A message that nobody has begun to try must not be tried any more as it was."""
+        owner = self._first.withdraw(key)
+        if owner is not None:
+            await self.committer.write(methodcaller("give_back", {key: owner}))
 
     async def history(self, id: str) -> Sequence[Event]:
         """What happened to a message."""

@@ -47,6 +47,28 @@ class SqliteContractTests(DurableQueueStorageContract, SynchronousTestCase):
         return make(storage.spool.root, self.reactor, seed=2)
 
 
+class ExpectingContractTests(SqliteContractTests):
+    """The promises hold as well when messages are leased as they arrive, to whoever asked last."""
+
+    expecting = "somebody"
+
+    def make_storage(self, clock: Clock) -> SqliteStorage:
+        storage = super().make_storage(clock)
+        now = clock.seconds()
+        claim = storage.claim(self.expecting, now, 100, now + 300)
+        self.assertEqual(self.successResultOf(as_deferred(claim)), [])
+        return storage
+
+
+class ExpectedContractTests(ExpectingContractTests):
+    """And when that is the one who claims them."""
+
+    expecting = "one"
+
+    def test_settle_without_lease(self) -> None:
+        """They have the lease from the beginning."""
+
+
 class SqliteCase(SynchronousTestCase):
     """A queue in a folder of its own."""
 
@@ -115,6 +137,17 @@ class RestartTests(SqliteCase):
         self.assertEqual(self.claim(stopped, "stopped"), [id])
         self.result(stopped.close())
         self.assertEqual(self.claim(self.storage, "two"), [id])
+
+    def test_first_claims_of_the_dead_are_taken_over(self) -> None:
+        """What a process had leased as it arrived must not wait for leases to run out either."""
+        crashed = make(self.root, self.clock, seed=4)
+        self.assertEqual(self.claim(crashed, "crashed"), [])
+        id = self.accept(storage=crashed)
+        self.assertEqual(self.claim(self.storage, "two"), [])
+        os.close(crashed._alive.pop("crashed"))  # what the end of a process does
+        self.clock.advance(HOUSEKEEPING)
+        self.assertEqual(self.claim(self.storage, "two"), [id])
+        self.result(crashed.close())
 
     def test_orphans_are_cleaned_up(self) -> None:
         """Files of messages that were never acknowledged must not fill the disk; others stay."""
@@ -200,3 +233,77 @@ class BuildTests(SynchronousTestCase):
                 function(*args)
             calls.clear()
             self.successResultOf(closed)
+
+
+class FirstClaimTests(SqliteCase):
+    """Messages that are claimed as they arrive."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = make(self.root, self.clock, seed=5)
+        self.addCleanup(lambda: self.result(self.other.close()))
+        self.assertEqual(self.claim(self.storage, "one"), [])
+
+    def test_first_delivery_needs_no_look(self) -> None:
+        """Who accepted a message delivers it, without reading anything back."""
+        id = self.accept()
+        self.assertEqual(self.claim(self.other, "two"), [])
+        found = self.result(self.storage.find(id))
+        committer = self.storage.committer
+        del self.storage.committer
+        now = self.clock.seconds()
+        (entry,) = self.result(self.storage.claim("one", now, 100, now + 300))
+        self.assertEqual(self.read(id), b"hello\r\n")
+        self.storage.committer = committer
+        self.assertEqual(entry, found)
+        self.assertEqual(self.claim(self.other, "two"), [])
+        step = Step(recipients=entry.recipients, next_attempt=None, warned=False, events=())
+        self.result(self.storage.settle(id, "one", step, ()))
+        self.assertEqual(self.result(self.storage.messages(None, 9)), [])
+
+    def test_no_more_than_there_is_room(self) -> None:
+        """A process must not keep to itself what others have the time for."""
+        now = self.clock.seconds()
+        self.result(self.storage.claim("one", now, 2, now + 300))
+        ids = [self.accept() for _ in range(3)]
+        self.assertEqual(self.claim(self.other, "two"), ids[2:])
+        self.assertEqual(self.result(self.storage.next_due()), now)
+        first = self.result(self.storage.claim("one", now, 1, now + 300))
+        self.assertEqual([entry.id for entry in first], ids[:1])
+        self.assertEqual(self.claim(self.storage, "one"), ids[1:2])
+
+    def test_what_waits_too_long(self) -> None:
+        """A lease that nobody renews must not be handed out when it is about to run out."""
+        id = self.accept()
+        self.clock.advance(299)
+        self.assertEqual(self.claim(self.storage, "one"), [id])
+        self.clock.advance(299)
+        self.assertEqual(self.claim(self.other, "two"), [])
+
+    def test_other_mail_is_not_forgotten(self) -> None:
+        """While new mail comes without pause, what is due again must be tried as well."""
+        old = self.accept(storage=self.other)
+        new = self.accept()
+        self.assertEqual(self.claim(self.storage, "one"), [new])
+        self.clock.advance(1)
+        newest = self.accept()
+        self.assertEqual(self.claim(self.storage, "one"), [newest, old])
+
+    def test_an_operator_comes_first(self) -> None:
+        """What was held or removed before anybody tried it must not be tried."""
+        held, removed, retried = (self.accept() for _ in range(3))
+        now = self.clock.seconds()
+        self.result(self.storage.hold(held, now))
+        self.result(self.storage.remove(removed, now))
+        self.result(self.storage.retry(retried, now))
+        self.assertEqual(self.claim(self.storage, "one"), [retried])
+        self.result(self.storage.release(held, now))
+        self.assertEqual(self.claim(self.other, "two"), [held])
+
+    def test_a_future_arrival(self) -> None:
+        """When the clock was set back, what came before that waits for nobody in memory."""
+        sink = write(self.storage.receive(envelope(arrived=self.clock.seconds() + 60)), b"x")
+        self.result(sink.commit())
+        self.assertEqual(self.claim(self.storage, "one"), [])
+        self.clock.advance(60)
+        self.assertEqual(self.claim(self.other, "two"), [sink.id])
