@@ -184,6 +184,7 @@ class IAccounts(Interface):
     def checkers() -> Sequence[ICredentialsChecker]:
         """The `twisted.cred` checkers for logins.
 
+        A mechanism is offered when one of them takes its credentials: see `mailframe.credentials`.
         The avatar id that a checker returns is the account's address in normal form, as ``bytes``.
         """
 
