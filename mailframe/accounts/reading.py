@@ -28,6 +28,7 @@ from typing import Any
 
 import attrs
 
+from mailframe.accounts.circles import on_circles
 from mailframe.accounts.passwords import is_hash
 from mailframe.address import Address, AddressError
 from mailframe.config_errors import Mistake, SettingsError, nearest, shown
@@ -123,23 +124,16 @@ def write_contents(contents: Contents) -> bytes:
 def loops(aliases: Mapping[Address, Iterable[Address]]) -> list[Mistake]:
     """The aliases that lead back to themselves."""
     targets = {key_of(alias): [key_of(to) for to in tos] for alias, tos in aliases.items()}
-    settled: set[tuple[str, str]] = set()
-    mistakes = []
-    for number, alias in enumerate(aliases, start=1):
-        seen: set[tuple[str, str]] = set()
-        ahead = list(targets[key_of(alias)])
-        while ahead:
-            each = ahead.pop()
-            if each not in seen and each not in settled:
-                seen.add(each)
-                ahead.extend(targets.get(each, ()))
-        if key_of(alias) in seen:
-            problem = f"{shown(str(alias))} leads back to itself"
-            mistakes.append(Mistake(table=_entry("alias", number), key="to", problem=problem))
-        else:
-            # It is on no circle, so no circle of another alias leads through it.
-            settled.add(key_of(alias))
-    return mistakes
+    found = on_circles(targets)
+    return [
+        Mistake(
+            table=_entry("alias", number),
+            key="to",
+            problem=f"{shown(str(alias))} leads back to itself",
+        )
+        for number, alias in enumerate(aliases, start=1)
+        if key_of(alias) in found
+    ]
 
 
 class _Reading:
