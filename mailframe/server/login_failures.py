@@ -8,6 +8,7 @@ price of checking a password is paid.
 from __future__ import annotations
 
 import ipaddress
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -81,7 +82,9 @@ class _Table(Generic[K]):
     def __init__(self, limit: int, window: float) -> None:
         self._limit = limit
         self._window = window
-        self._counts: dict[K, tuple[int, float]] = {}  # how many, and when they are forgotten
+        # How many, and when they are forgotten. A plain dict takes ever longer to find its first
+        # entry, the more of the first ones are deleted.
+        self._counts: OrderedDict[K, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -99,7 +102,7 @@ class _Table(Generic[K]):
         count, until = self._counts.get(key, (0, now + self._window))
         self._counts[key] = count + 1, until
         if len(self._counts) > MAX_ENTRIES:
-            del self._counts[next(iter(self._counts))]
+            self._counts.popitem(last=False)
         return count + 1 == self._limit
 
     def forget(self, key: K) -> None:
@@ -113,7 +116,7 @@ class _Table(Generic[K]):
             # Also what ends too late: the clock was set back, which must lock out nobody.
             if now < counts[oldest][1] <= now + self._window:
                 return
-            del counts[oldest]
+            counts.popitem(last=False)
 
 
 def _network(address: str) -> str:
