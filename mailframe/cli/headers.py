@@ -17,9 +17,11 @@ MAX_HEADER = 1024 * 1024  # octets of a header section
 
 # RFC 5322 §2.2: a name of printable ASCII without colon, then anything, over folded lines (§2.2.3).
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(?:[^\r]|\r\n[ \t])*+\r\n(?![ \t])")
-# What matters in an address list (§3.4): quoted strings, literals, comments' and lists' marks.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[[^\[\]]*\]|[<>,:;]|[^"\[<>,:;]+|.', re.DOTALL)
-_COMMENT_MARK = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[()]|[^\\"()]+|.', re.DOTALL)
+# What matters in an address list (§3.4): quoted strings, literals, comments' and lists' marks. A
+# quoted string that is not closed is all the rest, lest each quote in it be looked at anew.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|\[[^\[\]]*\]|[<>,:;]|[^"\[<>,:;]+|.', re.DOTALL)
+_OUTSIDE_COMMENTS = re.compile(r'"(?:[^"\\]|\\.)*+"?|\\.|\(|[^\\"(]+|.', re.DOTALL)
+_INSIDE_COMMENTS = re.compile(r"\\.|[()]|[^\\()]+|.", re.DOTALL)  # a quote means nothing there
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +80,7 @@ def addresses(value: str) -> Iterator[Address]:
     text: list[str] = []  # the element so far, outside its angle brackets
     inside: list[str] | None = None  # what stands in the angle brackets
     is_open = False
-    for mark in _TOKEN.findall(_without_comments(value) + ","):
+    for mark in (*_TOKEN.findall(_without_comments(value)), ","):
         if mark == "<" and inside is None:
             inside, is_open = [], True
         elif mark == ">" and is_open:
@@ -110,12 +112,14 @@ def _parse(text: str) -> Address:
 
 def _without_comments(value: str) -> str:
     kept: list[str] = []
-    depth = 0
-    for mark in _COMMENT_MARK.findall(value):
+    depth = position = 0
+    while match := (_INSIDE_COMMENTS if depth else _OUTSIDE_COMMENTS).match(value, position):
+        position = match.end()
+        mark = match[0]
         if mark == "(":
             depth += 1
-        elif mark == ")" and depth:
-            depth -= 1
         elif not depth:
             kept.append(mark)
+        elif mark == ")":
+            depth -= 1
     return "".join(kept)

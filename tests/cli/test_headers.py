@@ -55,9 +55,18 @@ class Lists(SynchronousTestCase):
             "<@hop.example:a@b.example>",
             "a@b.example\u3002evil",
             "=?utf-8?q?a=40b?=",
+            'a@b.example, "c" d@b.example, "e',
+            '"a\\"\\"@b.example\\',
         ):
             with self.assertRaises(AddressError, msg=value):
                 found(value)
+
+    def test_quote_in_a_comment(self) -> None:
+        """Whoever comes behind an inch mark in a comment would get nothing."""
+        value = 'a@x.example (5" tape), b@x.example (5\\) "), "c (d" <c@x.example>'
+        self.assertEqual(
+            [str(each) for each in addresses(value)], ["a@x.example", "b@x.example", "c@x.example"]
+        )
 
     @settings(deadline=None, max_examples=200)
     @given(st.text(alphabet='ab@.<>,:;()"\\[] \t\u00e9', max_size=30))
