@@ -30,6 +30,7 @@ from mailframe.queue.memory import MemoryStorage
 from mailframe.reply import Reply
 from mailframe.server.header_scan import HeaderScan
 from mailframe.server.limits import Limits
+from mailframe.server.login_delays import LoginDelays
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.smtp_session import MAX_UNPARSED
 from mailframe.wire import grammar
@@ -287,6 +288,20 @@ def _failed_logins(size: int) -> Callable[[], None]:
     return run
 
 
+def _logins(size: int) -> Callable[[], None]:
+    """As many logins as are remembered, all forgotten at once."""
+    clock = Clock()
+    delays = LoginDelays(seconds=60.0, clock=clock)
+
+    def run() -> None:
+        for number in range(size):
+            delays.opened(f"u{number}@here.example")
+        clock.advance(100)
+        delays.left("u@here.example")
+
+    return run
+
+
 def _keep(size: int) -> Callable[[], None]:
     storage = MemoryStorage(clock=Clock(), random=Random(0))
     permit = Permit(reason="x", rule="y", plugin="z")
@@ -391,6 +406,7 @@ ATTACKS = (
     Attack("queue: an entry with many recipients", _entry, 500),
     Attack("queue: many messages", _keep, 1000),
     Attack("logins: many that failed", _failed_logins, 2000),
+    Attack("logins: many in a short time", _logins, 10_000),
     Attack(
         "notice: a long reply",
         lambda n: lambda: dsn.one_line(str(Reply(550, None, " \x1b" * n))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from twisted.internet.interfaces import IReactorTime
 
 MAX_ENTRIES = 100_000  # mailboxes that are remembered
@@ -14,7 +16,9 @@ class LoginDelays:
         """:param seconds: that have to pass between two logins; 0 for none"""
         self._seconds = seconds
         self._clock = clock
-        self._opened: dict[str, float] = {}  # the oldest first
+        # The oldest first. A plain dict takes ever longer to find its first entry, the more of the
+        # first ones are deleted.
+        self._opened: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
         """How many mailboxes are remembered."""
@@ -28,7 +32,7 @@ class LoginDelays:
             # Also what lies ahead: the clock was set back, which must lock out nobody.
             if now - self._seconds < self._opened[oldest] <= now:
                 break
-            del self._opened[oldest]
+            self._opened.popitem(last=False)
         opened = self._opened.get(mailbox)
         return 0.0 if opened is None else max(0.0, opened + self._seconds - now)
 
@@ -39,4 +43,4 @@ class LoginDelays:
         self._opened.pop(mailbox, None)
         self._opened[mailbox] = self._clock.seconds()
         if len(self._opened) > MAX_ENTRIES:
-            del self._opened[next(iter(self._opened))]
+            self._opened.popitem(last=False)
