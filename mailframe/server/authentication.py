@@ -8,6 +8,7 @@ of the next challenge.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -77,7 +78,8 @@ class Authentication:
             result, self._result = self._result, None
             return REFUSED if result is None else result
         self.log_out()
-        rule = self._recent.beyond(client.address, claim.user)
+        counted = _counted_as(claim)
+        rule = self._recent.beyond(client.address, counted)
         if rule is not None:
             log.info(
                 "login {user!r} not tried from {address} on {server}: over the limit {rule!r}",
@@ -103,9 +105,9 @@ class Authentication:
             server=client.server,
         )
         if address is None:
-            self._recent.failed(client.address, claim.user)
+            self._recent.failed(client.address, counted)
             return await self._refuse(REFUSED, claim)
-        self._recent.succeeded(claim.user)
+        self._recent.succeeded(counted)
         if signature:
             self._result = address
             return signature
@@ -189,6 +191,17 @@ class _Proof:
         fits = self._claim.fits(keys)
         self.signature = self._claim.signature(keys) if fits else b""
         return fits
+
+
+def _counted_as(claim: Claim) -> bytes:
+    """The login whose failures are counted.
+
+    A token that comes without a name counts for itself: those who guess at tokens must not lock out
+    all others who leave their names to theirs.
+    """
+    if isinstance(claim, TokenClaim) and not claim.user:
+        return b"token " + hashlib.sha256(claim.token).hexdigest().encode("ascii")
+    return claim.user
 
 
 def _credentials(claim: Claim) -> Any:

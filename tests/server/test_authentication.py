@@ -372,6 +372,20 @@ class BearerTests(MechanismCase):
         self.assertEqual(self.claim(b"t0ken", b"jsmith@here.example")[:1], b"{")
         self.assertEqual(self.prove(Acknowledged()), REFUSED)
 
+    def test_without_name(self) -> None:
+        """Who guesses at tokens would lock out all whose client leaves the name to the token."""
+        self.authentication = self.make(
+            Limits(), LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock)
+        )
+
+        def claim(token: bytes) -> Any:
+            return self.prove(TokenClaim(authzid=b"", user=b"", token=token, refusal=b"{}"))
+
+        for token, said in ((b"a", b"{}"), (b"b", b"{}"), (b"a", b"{}"), (b"a", LOCKED)):
+            self.authentication._failures = 0
+            self.assertEqual(claim(token), said)
+        self.assertEqual(claim(b"t0ken"), Address("angelo", "here.example"))
+
     def test_guessing(self) -> None:
         """Tokens are not to be guessed any faster than passwords."""
         self.authentication = self.make(
