@@ -92,18 +92,18 @@ class ScramKeys:
         """
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise ValueError("not SCRAM-SHA-256$iterations:salt$stored key:server key")
+            raise ValueError("not of the form SCRAM-SHA-256$iterations:salt$stored key:server key")
         try:
             salt, stored_key, server_key = (
                 base64.b64decode(each, validate=True) for each in match.groups()[1:]
             )
         except binascii.Error:
-            raise ValueError("a part is not base64") from None
+            raise ValueError("not base64 in each of its parts") from None
         iterations = int(match[1])
         if not LEAST_ITERATIONS <= iterations <= MOST_ITERATIONS:
-            raise ValueError(f"iterations are {LEAST_ITERATIONS} to {MOST_ITERATIONS}")
+            raise ValueError(f"not of {LEAST_ITERATIONS} to {MOST_ITERATIONS} iterations")
         if not salt or len(stored_key) != 32 or len(server_key) != 32:
-            raise ValueError("a key is not 32 octets long, or there is no salt")
+            raise ValueError("not made of a salt and two keys of 32 octets")
         return cls(salt=salt, iterations=iterations, stored_key=stored_key, server_key=server_key)
 
     def __str__(self) -> str:
