@@ -1,6 +1,6 @@
 """mailframe beside Postfix on this machine, in one run: ``make benchmark``, or
 
-    python -m benchmarks.against_postfix [--messages 5000] [--rounds 3] [work …]
+    python -m benchmarks.against_postfix [--messages 5000] [--rounds 3] [--processes N] [work …]
 
 Three kinds of work, each with ``smtp-source`` as the client and messages of 4 KB:
 
@@ -10,7 +10,7 @@ relay    from the first connection until ``smtp-sink`` has taken all of them
 
 The two servers take turns, each on the same file system with a fresh queue, and the best of the
 rounds counts, for the machine is noisy; what is to be quoted are the ratios. ``memory`` sends one
-message of 50 MB and says how much the server's memory grew.
+message of 50 MB to a server of one process and says how much its memory grew.
 
 Needs root and Debian's postfix. Ends what it started, by process id.
 """
@@ -35,6 +35,7 @@ from tests.interop.programs import free_ports
 
 SESSIONS = 20
 SIZE = 4096
+CPUS = len(os.sched_getaffinity(0))
 DOMAIN = "demo.example"
 PATIENCE = 120.0  # seconds
 WORKS = ("accept", "maildir", "relay", "memory")
@@ -85,6 +86,12 @@ def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def greeted(port: int) -> None:
+    """Wait for somebody to serve: the sockets of several processes are open before that."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        client.recv(4)
+
+
 def load(port: int, messages: int, recipient: str) -> None:
     """Send messages with smtp-source over connections that are kept."""
     done = subprocess.run(
@@ -109,12 +116,15 @@ def count(folder: Path) -> int:
 
 
 class Mailframe:
-    """Our server; how each work is configured."""
+    """Our server; how each work is configured.
+
+    :param processes: how many; by default ``$MAILFRAME_PROCESSES``, or one for each CPU
+    """
 
     name = "mailframe"
 
     def __init__(self, processes: int | None = None) -> None:
-        self.processes = processes or int(os.environ.get("MAILFRAME_PROCESSES", "1"))
+        self.processes = processes or int(os.environ.get("MAILFRAME_PROCESSES", CPUS))
 
     @contextlib.contextmanager
     def serve(self, root: Path, port: int, work: str, sink: int) -> Iterator[Callable[[], int]]:
@@ -144,6 +154,8 @@ class Mailframe:
         with running(*command, "-c", root / "mailframe.toml", cwd=root) as process:
             self.process = process
             wait_until("mailframe listens", lambda: listens(port, process))
+            greeted(port)
+            time.sleep(1)  # the other workers were started at the same time
             yield lambda: count(root / "mail" / DOMAIN / "jsmith" / "new")
 
 
@@ -231,7 +243,7 @@ def measure_memory() -> tuple[float, float]:
     root = Path(tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("BENCHMARK_DIR")))
     try:
         (port,) = free_ports(1)
-        server = Mailframe()
+        server = Mailframe(processes=1)
         with server.serve(root, port, "memory", 1) as delivered:
             load(port, 200, f"jsmith@{DOMAIN}")
             wait_until("all in the Maildir", lambda: delivered() >= 200)
@@ -261,6 +273,7 @@ def main() -> None:
     parser.add_argument("works", nargs="*", default=WORKS, metavar="work", help=", ".join(WORKS))
     parser.add_argument("--messages", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, help="of mailframe; by default one for each CPU")
     chosen = parser.parse_args()
     unknown = set(chosen.works) - set(WORKS)
     if unknown:
@@ -280,7 +293,7 @@ def main() -> None:
             continue
         best = {"mailframe": 0.0, "Postfix": 0.0}
         for _ in range(chosen.rounds):
-            for server in (Mailframe(), Postfix()):
+            for server in (Mailframe(chosen.processes), Postfix()):
                 rate = measure(server, work, chosen.messages)
                 best[server.name] = max(best[server.name], rate)
         ours, theirs = best["mailframe"], best["Postfix"]

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from twisted.application.service import IServiceMaker
+from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe import tap
 from mailframe.listening import CannotListen
 from mailframe.testing.network import VirtualReactor
+from mailframe.workers import supervisor
+from tests.workers.fakes import ProcessReactor
 
 
 class TapTests(SynchronousTestCase):
@@ -125,3 +128,51 @@ class TapTests(SynchronousTestCase):
         stopped = daemon.stopService()
         self.reactor.advance(1)
         self.successResultOf(stopped)
+
+
+class SeveralProcessesTests(TapTests):
+    """The same with a supervising process."""
+
+    def daemon(self, parent: dict[str, Any] | None = None) -> Any:
+        """A service in a virtual world."""
+        daemon = self.make(
+            'hostname = "mx.here.example"\nprocesses = 2\n[accounts]\npath = "accounts.toml"\n'
+            '[[server]]\nname = "mx"\nprotocol = "smtp"\nlisten = "tcp:25"\n',
+            parent,
+        )
+        self.reactor = daemon._reactor = ProcessReactor()
+        return daemon
+
+    def test_sighup(self) -> None:
+        """SIGHUP must read the configuration again, in the reactor's own time."""
+        self.patch(supervisor, "open_parts", lambda *args: self)
+        super().test_sighup()
+
+    def close(self) -> Deferred[None]:
+        """What was built for a trial is not closed in this test, so that no worker starts."""
+        return Deferred()
+
+    def test_log_level(self) -> None:
+        """Workers must not format what `twist` throws away, nor keep what `twistd` writes."""
+        self.assertEqual(self.daemon({"logLevel": LogLevel.warn})._log_level, "warn")
+        self.assertEqual(self.daemon()._log_level, "debug")
+
+    def test_no_worker_can_start(self) -> None:
+        """It must end with the reason and an exit status, under a reactor that runs."""
+        exits: list[Any] = []
+        self.patch(tap.atexit, "register", exits.append)
+        for foreground, count in ((True, 1), (False, 0)):
+            daemon = self.daemon({"nodaemon": foreground})
+            self.stderr.seek(0)
+            self.stderr.truncate()
+            with capturedLogs() as events:
+                daemon._on_failed("too bad")
+            self.assertEqual(events[0]["log_level"], LogLevel.critical)
+            self.assertEqual(self.stderr.getvalue().count("mailframe: too bad\n"), count)
+            self.assertEqual(self.reactor.stopped, 1)
+        statuses: list[int] = []
+        self.patch(tap.os, "_exit", statuses.append)
+        exits[0]()
+        self.assertEqual(statuses, [1])
+        self.patch(sys, "__stdout__", None)
+        exits[0]()

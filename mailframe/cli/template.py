@@ -16,6 +16,7 @@ _TEMPLATE = """\
 hostname      = "{hostname}"    # banner, EHLO, Received, Message-ID
 state_dir     = "state"         # everything the server writes, unless told otherwise
 local_domains = [{domains}]     # mail for these is delivered here
+# processes   = 4               # workers that share the load; about as many as there are CPUs
 
 # --- servers: each listens on one Twisted endpoint string, or on a list of them ---------------
 # The ports below need no privilege and are bound to this machine alone. To serve the world, take

@@ -185,4 +185,4 @@ class WorkerProtocol(ProcessProtocol):
 
     def _printed(self, octets: bytes) -> None:
         text = octets.decode("utf-8", "backslashreplace")
-        publish(self._publisher, self._number, time(), "error", "stderr", text)
+        publish(self._publisher, self._number, time(), "error", "output", text)

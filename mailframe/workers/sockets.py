@@ -106,11 +106,16 @@ class InheritedSockets:
 
     def open(self, reactor: Any, listen: str, door: Door) -> Deferred[IListeningPort]:
         """Open the next endpoint; see `mailframe.listening.open_endpoint`."""
-        inherited = socket.socket(fileno=next(self._descriptors))
-        os.set_inheritable(inherited.fileno(), False)
+        inherited = inherit(next(self._descriptors))
         # What systemd passed is not to be had again by its own name.
         listen = _SYSTEMD.sub(r"\1tcp:0", listen)
         return open_endpoint(_Adopting(reactor, inherited), listen, door)
+
+
+def inherit(descriptor: int) -> socket.socket:
+    """An inherited socket, which children of this process don't inherit."""
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 class _Adopting:
