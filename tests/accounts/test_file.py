@@ -25,6 +25,7 @@ from mailframe.address import Address
 from mailframe.credentials import IScramChecker
 from mailframe.interfaces import Account, Alias, IAccounts, Site
 from mailframe.scram import ScramKeys
+from mailframe.testing.contracts import AccountsContract
 from mailframe.units import FilePath
 from tests.accounts.credentials import Proof
 
@@ -262,3 +263,16 @@ class ChangedFileTests(FileCase):
         self.clock.advance(1)
         self.assertIsNotNone(self.successResultOf(accounts.find(ANGELO)))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class FileContractTests(AccountsContract, SynchronousTestCase):
+    """Everything that the server relies upon, SCRAM included."""
+
+    def make_accounts(self) -> IAccounts:
+        os.mkdir(folder := self.mktemp())
+        path = os.path.abspath(os.path.join(folder, "accounts.toml"))
+        with AccountStore.changing(path, CHEAP) as store:
+            store.add(self.account, self.password.decode())
+            assert self.alias is not None
+            store.alias(self.alias, [self.account])
+        return FileAccounts(path=path, clock=self.reactor, in_thread=execute, passwords=CHEAP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -9,7 +11,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
+from mailframe.credentials import IScramChecker, IScramCredentials
 from mailframe.interfaces import Account, Alias, IAccounts
+from mailframe.scram import ScramKeys
 from mailframe.testing.contracts.contract import Contract
 
 
@@ -83,6 +87,18 @@ class AccountsContract(Contract):
         """Nobody can log in, or somebody does so as somebody else."""
         avatar_id = self.successResultOf(self.log_in(str(self.account).encode(), self.password))
         self.assertEqual(avatar_id, str(self.account).encode())
+
+    def test_scram(self) -> None:
+        """SCRAM, where it is offered, fails for who knows the password, or tells who has none."""
+        for checker in self.make_accounts().checkers():
+            scram = cast(IScramChecker, checker)
+            if IScramCredentials in checker.credentialInterfaces and scram.scram_iterations:
+                verifyObject(IScramChecker, scram)
+                keys = self.get(scram.scram_keys(str(self.account).encode()))
+                assert isinstance(keys, ScramKeys)
+                own = ScramKeys.derive(self.password, salt=keys.salt, iterations=keys.iterations)
+                self.assertEqual(keys, own)
+                self.assertIsNone(self.get(scram.scram_keys(str(self.nobody).encode())))
 
     def test_wrong_login(self) -> None:
         """Whoever knows an address can read its mail; or a wrong password is a fault of ours."""
