@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamServerEndpointStringParser,
 )
 from twisted.logger import Logger
@@ -21,19 +22,23 @@ from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailframe.authorisation.networks import Networks
 from mailframe.config_errors import nearest, shown
+from mailframe.server.proxied import ProxyFactory
 
 log = Logger()
 
 # Parsing these has no side effects and needs nothing of a reactor, so that a dummy will do.
 _PURE = ("tcp", "tcp6", "unix")
 _BUILT_IN = (*_PURE, "ssl")
+PROXIED = "haproxy:"  # before the endpoint at which proxies connect, and send the PROXY header
 _PORT = re.compile(r"(?:^tcp6?:|:)(?:port=)?(\d+)(?::|$)")
 _WANTED = 'a Twisted server endpoint string such as "tcp:25" or "tcp:25:interface=127.0.0.1"'
 
 
 def check_endpoint(listen: str) -> str:
     """Why this is not a Twisted server endpoint string, or ``""``."""
+    listen = listen.removeprefix(PROXIED)
     kind, colon, _ = listen.partition(":")
     if kind in _PURE:
         return "" if _parses(listen) else f"{shown(listen)} is not {_WANTED}"
@@ -67,12 +72,15 @@ class Door:
     serve a client, and whoever serves can be exchanged without closing them.
 
     :param name: the ``name`` of the ``[[server]]``
+
+    :ivar proxies: who may speak for clients at its ``haproxy:`` endpoints
     """
 
     noisy = False
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.proxies = Networks(())
         self._factory: IProtocolFactory | None = None
         self._ports = 0
 
@@ -93,6 +101,10 @@ class Door:
         """Let a client in."""
         return None if self._factory is None else self._factory.buildProtocol(addr)
 
+    def behind_proxies(self, clock: IReactorTime) -> IProtocolFactory:
+        """What a ``haproxy:`` endpoint is opened with: proxies bring their clients through it."""
+        return _ProxyDoor(self, clock)
+
     def doStart(self) -> None:
         """A port was opened."""
         self._ports += 1
@@ -104,6 +116,27 @@ class Door:
         self._ports -= 1
         if not self._ports and self._factory is not None:
             self._factory.doStop()
+
+
+@implementer(ILoggingContext)
+class _ProxyDoor(ProxyFactory):
+    """The way for proxies through a door."""
+
+    def __init__(self, door: Door, clock: IReactorTime) -> None:
+        super().__init__(door.buildProtocol, lambda: door.proxies, door.name, clock)
+        self._door = door
+
+    def logPrefix(self) -> str:
+        """See `Door.logPrefix`."""
+        return self._door.logPrefix()
+
+    def doStart(self) -> None:
+        """See `Door.doStart`."""
+        self._door.doStart()
+
+    def doStop(self) -> None:
+        """See `Door.doStop`."""
+        self._door.doStop()
 
 
 class CannotListen(Exception):
@@ -123,7 +156,11 @@ def open_endpoint(reactor: Any, listen: str, door: Door) -> Deferred[IListeningP
         raise CannotListen(f'[[server]] "{door.name}" can\'t listen on "{listen}": {reason}')
 
     def listening() -> Deferred[IListeningPort]:
-        opened: Deferred[IListeningPort] = _endpoint(reactor, listen).listen(door)
+        factory: IProtocolFactory = door
+        if listen.startswith(PROXIED):
+            factory = door.behind_proxies(reactor)
+        opened: Deferred[IListeningPort]
+        opened = _endpoint(reactor, listen.removeprefix(PROXIED)).listen(factory)
         return opened
 
     return maybeDeferred(listening).addErrback(failed)
@@ -174,9 +211,17 @@ class Doors:
         else:
             self._ports.append(port)
 
-    def lead_to(self, factories: Mapping[str, IProtocolFactory]) -> None:
-        """Have these factories serve who comes from now on, each at the server of its name."""
+    def lead_to(
+        self,
+        factories: Mapping[str, IProtocolFactory],
+        proxies: Mapping[str, Networks] | None = None,
+    ) -> None:
+        """Have these factories serve who comes from now on, each at the server of its name.
+
+        :param proxies: who may speak for clients, by the servers' names
+        """
         for name, factory in factories.items():
+            self._doors[name].proxies = (proxies or {}).get(name, Networks(()))
             self._doors[name].lead_to(factory)
 
     def addresses(self) -> tuple[IAddress, ...]:

@@ -32,6 +32,7 @@ from twisted.python.failure import Failure
 from mailframe.address import Address
 from mailframe.arguments import Arguments, read_arguments, read_parts
 from mailframe.assembly import PartError, open_parts
+from mailframe.authorisation.networks import Networks
 from mailframe.certificates import CertificateError
 from mailframe.config_errors import SettingsError
 from mailframe.delivery.relay_settings import RelaySettings
@@ -217,7 +218,10 @@ class MailServer(MultiService):
 
     def _lead_to(self, factories: Mapping[str, ServerFactory]) -> None:
         assert self._doors is not None, "only a server that was started serves"
-        self._doors.lead_to({name: f.for_endpoint() for name, f in factories.items()})
+        self._doors.lead_to(
+            {name: factory.for_endpoint() for name, factory in factories.items()},
+            {server.name: Networks(server.proxies) for server in self.settings.servers},
+        )
 
     def _close_doors(self) -> Deferred[Any]:
         doors, self._doors = self._doors, None

@@ -157,6 +157,8 @@ def _factory(
         limits=settings.limits,
         clock=clock,
         login_failures=failures,
+        xclient=server.xclient,
+        show_login=server.show_login,
     )
 
 

@@ -34,7 +34,6 @@ from mailframe.settings_checks import (
     check_processes,
     check_providers,
     check_servers,
-    with_lmtp_explained,
 )
 from mailframe.settings_converter import DomainName
 from mailframe.settings_reader import found_instead, read_table
@@ -49,7 +48,7 @@ DEFAULT_TABLES: Mapping[str, Mapping[str, str]] = {
     "delivery": {"plugin": "maildir"},
 }
 T = TypeVar("T", Schedule, NoticeSettings)
-Protocol: TypeAlias = Literal["smtp", "submission", "pop3", "console"]
+Protocol: TypeAlias = Literal["smtp", "submission", "lmtp", "pop3", "console"]
 Tls: TypeAlias = Literal["none", "starttls", "implicit"]
 _QUEUE_KEYS = tuple(f.name for cls in (Schedule, NoticeSettings) for f in attrs.fields(cls))
 
@@ -62,12 +61,18 @@ class ServerSettings:
     :ivar protocol: what it speaks
     :ivar listen: Twisted server endpoint strings, at least one
     :ivar tls: ``None`` stands for the default, which `load` fills in
+    :ivar xclient: networks whose programs may say for whom they speak (XCLIENT)
+    :ivar proxies: networks of the proxies behind a ``haproxy:`` endpoint; nobody else gets in there
+    :ivar show_login: the trace header names the client's login
     """
 
     name: str
     protocol: Protocol
     listen: tuple[str, ...]
     tls: Tls | None = None
+    xclient: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    show_login: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -206,7 +211,7 @@ def from_document(
             names = [server.name for server in top.server]
             mistakes += check_providers(chosen["authorisation"].settings, document, names)
     if mistakes or top is None or schedule is None or notices is None:
-        raise SettingsError(path, map(with_lmtp_explained, mistakes))
+        raise SettingsError(path, mistakes)
     default_tls: Tls = "starttls" if top.tls else "none"
     return Settings(
         path=path,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from mailframe.authorisation.networks import parse_network
 from mailframe.config_errors import Mistake, nearest, shown
 from mailframe.delivery.resolver import parse_server
 from mailframe.listening import check_endpoint
@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from mailframe.settings import Chosen, ServerSettings
 
 MAX_PROCESSES = 64
-
-
-def with_lmtp_explained(mistake: Mistake) -> Mistake:
-    """The mistake, saying so when it is about a protocol that only a later version will serve."""
-    if mistake.key != "protocol" or mistake.problem != 'found "lmtp"':
-        return mistake
-    problem = '"lmtp" is not available in this version'
-    return attrs.evolve(mistake, problem=problem, meant=None)
+_SMTP = ("smtp", "submission", "lmtp")
+_PORT_25 = re.compile(r"(?:haproxy:)?(?:tcp6?|ssl):(?:port=)?25(?::|$)")
 
 
 def check_servers(
@@ -124,6 +118,7 @@ def _check_server(
     if server.protocol == "console" and server.tls == "starttls":
         allowed = '"none", "implicit"'
         mistakes.append(found_instead(document, (*place, "tls"), allowed))
+    mistakes += _check_extras(server, document, place)
     if not server.listen:
         allowed = 'at least one Twisted endpoint string, such as "tcp:25"'
         mistakes.append(found_instead(document, (*place, "listen"), allowed))
@@ -134,4 +129,35 @@ def _check_server(
         if problem:
             mistakes.append(mistake_at(document, (*place, "listen"), problem))
         seen.setdefault(listen, table_name(document, place))
+    return mistakes
+
+
+def _check_extras(
+    server: ServerSettings, document: Mapping[str, Any], place: tuple[str, int]
+) -> list[Mistake]:
+    """The keys that are not for every protocol."""
+    mistakes: list[Mistake] = []
+    for key in ("xclient", "proxies"):
+        for index, text in enumerate(getattr(server, key)):
+            try:
+                parse_network(text)
+            except ValueError:
+                allowed = 'a network such as "127.0.0.1" or "192.0.2.0/24"'
+                mistakes.append(found_instead(document, (*place, key, index), allowed))
+    proxied = any(listen.startswith("haproxy:") for listen in server.listen)
+    if proxied and not server.proxies:
+        problem = 'a "haproxy:" endpoint needs the networks of its proxies'
+        allowed = 'networks, such as ["192.0.2.7", "10.0.0.0/8"]'
+        mistakes.append(mistake_at(document, (*place, "proxies"), problem, allowed))
+    if server.proxies and not proxied:
+        problem = 'proxies are heard at a "haproxy:" endpoint, and there is none in listen'
+        mistakes.append(mistake_at(document, (*place, "proxies"), problem))
+    for key, wanted in (("xclient", _SMTP), ("show_login", _SMTP)):
+        if getattr(server, key) and server.protocol not in wanted:
+            problem = f"a server of protocol {server.protocol!r} has no use for it"
+            mistakes.append(mistake_at(document, (*place, key), problem))
+    if server.protocol == "lmtp" and any(_PORT_25.match(listen) for listen in server.listen):
+        # RFC 2033 section 5: others would take it for the server of the domain's mail.
+        problem = "LMTP is never spoken on port 25"
+        mistakes.append(mistake_at(document, (*place, "listen"), problem, "another port"))
     return mistakes

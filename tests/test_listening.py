@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import endpoints
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ILoggingContext, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailframe import listening
+from mailframe.authorisation.networks import Networks
 from mailframe.listening import CannotListen, Door, Doors
 from mailframe.testing.network import VirtualReactor
 
@@ -68,6 +71,34 @@ class DoorTests(SynchronousTestCase):
         door.lead_to(None)
         self.assertIsNone(door.buildProtocol(address))
         door.doStop()
+
+
+class ProxyTests(SynchronousTestCase):
+    """``haproxy:`` endpoints."""
+
+    def test_proxies(self) -> None:
+        """Only a trusted proxy speaks for clients, and nobody else gets in there."""
+        reactor = VirtualReactor()
+        doors = Doors(reactor)
+        doors.open("mx", "haproxy:tcp:25:interface=127.0.0.1")
+        served = Counted()
+        doors.lead_to({"mx": served}, {"mx": Networks(["10.0.0.0/8"])})
+        self.assertEqual(served.started, 1)
+        way_in: Any = doors._doors["mx"].behind_proxies(reactor)
+        self.assertEqual(way_in.logPrefix(), "mx")
+        self.assertIsNone(way_in.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
+        proxy = way_in.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+        transport = StringTransport()
+        proxy.makeConnection(transport)
+        proxy.dataReceived(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n")
+        self.assertIs(proxy._session.factory, served)
+        self.assertEqual(proxy._session.transport.getPeer().host, "192.0.2.1")
+        doors.lead_to({"mx": served})
+        self.assertIsNone(way_in.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
+        closed = doors.close()
+        reactor.advance(0)
+        self.successResultOf(closed)
+        self.assertEqual(served.started, 0)
 
 
 class DoorsTests(SynchronousTestCase):

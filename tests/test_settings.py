@@ -306,14 +306,18 @@ class Mistakes(FileTests):
         mistake = self.mistake('[[server]]\nname="mx"\nprotocol="smpt"\nlisten="tcp:25"')
         self.assertEqual(
             mistake,
-            '[[server]] #1 "mx": protocol: found "smpt"; allowed: "smtp", "submission", "pop3", '
-            '"console"; did you mean "smtp"?',
+            '[[server]] #1 "mx": protocol: found "smpt"; allowed: "smtp", "submission", "lmtp", '
+            '"pop3", "console"; did you mean "smtp"?',
         )
 
     def test_lmtp(self) -> None:
-        """Who reads of LMTP in the manual must learn that this version has none."""
-        mistake = self.mistake('[[server]]\nname="mx"\nprotocol="lmtp"\nlisten="tcp:24"')
-        self.assertIn('"lmtp" is not available in this version', mistake)
+        """Other servers would take it for the one to which a domain's mail goes."""
+        text = '[[server]]\nname="mx"\nprotocol="lmtp"\nlisten="{}"'
+        for listen in ("tcp:24", "unix:/run/lmtp", "tcp:2525"):
+            self.load(text.format(listen))
+        for listen in ("tcp:25", "tcp:25:interface=127.0.0.1", "tcp:port=25"):
+            mistake = self.mistake(text.format(listen))
+            self.assertIn("LMTP is never spoken on port 25; allowed: another port", mistake)
 
     def test_keys_of_the_queue(self) -> None:
         """The queue's table holds keys of ours and of its plugin: both are named."""
@@ -413,6 +417,28 @@ class CrossChecks(FileTests):
         for name in ("local", " ", "a\\nb"):
             self.assertIn("a name of its own", self.mistake(SERVER.format(name, "smtp", "tcp:1")))
 
+    def test_proxies(self) -> None:
+        """Anyone could claim any address, or the proxy's clients get nowhere."""
+        server = SERVER.format("mx", "smtp", "haproxy:tcp:25")
+        self.load(server + 'proxies = ["10.0.0.0/8", "127.0.0.1"]')
+        for text, words in (
+            (server, "needs the networks of its proxies"),
+            (server + "proxies = []", "needs the networks of its proxies"),
+            (server + 'proxies = ["10.0.0.1/8"]', "allowed: a network"),
+            (SERVER.format("mx", "smtp", "tcp:25") + 'proxies = ["10.0.0.1"]', "there is none"),
+            (SERVER.format("mx", "smtp", "haproxy:tpc:25") + 'proxies = ["10.0.0.1"]', "'tcp'"),
+        ):
+            self.assertIn(words, self.mistake(text))
+
+    def test_keys_of_smtp(self) -> None:
+        """A key that does nothing seems to do something."""
+        self.load(SERVER.format("mx", "smtp", "tcp:25") + 'xclient = ["::1"]\nshow_login = true')
+        for key in ('xclient = ["::1"]', "show_login = true"):
+            text = SERVER.format("pop", "pop3", "tcp:110") + key
+            self.assertIn("has no use for it", self.mistake(text))
+        wrong = SERVER.format("mx", "smtp", "tcp:25") + 'xclient = ["localhost"]'
+        self.assertIn("allowed: a network", self.mistake(wrong))
+
     def test_listen(self) -> None:
         """A wrong endpoint must be found before the server starts."""
         for listen in ("25", "tcp", "tcp:x", "tcp:99999", "tcp:25:foo=1", "tpc:25", "haproxy"):
@@ -420,7 +446,7 @@ class CrossChecks(FileTests):
             self.assertIn("[[server]] #1", mistake)
             self.assertIn("is not a Twisted server endpoint string", mistake)
         self.assertIn("did you mean 'tcp'?", self.mistake(SERVER.format("mx", "smtp", "tpc:25")))
-        for listen in ("unix:/run/x", "systemd:domain=INET:index=0", "haproxy:tcp:25"):
+        for listen in ("unix:/run/x", "systemd:domain=INET:index=0"):
             self.load(SERVER.format("mx", "smtp", listen))
         two = SERVER.format("mx", "smtp", "tcp:25") + SERVER.format("in", "smtp", "tcp:25")
         self.assertIn('"tcp:25" is also used by [[server]] #1 "mx"', self.mistake(two))

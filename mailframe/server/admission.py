@@ -7,7 +7,8 @@ told to come back later.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -15,12 +16,14 @@ from twisted.logger import Logger
 
 from mailframe import guard
 from mailframe.address import Address
-from mailframe.envelope import Body, Client, Envelope, Recipient
+from mailframe.envelope import Body, Client, Envelope, Notify, Recipient
 from mailframe.interfaces import IQueueStorage, IRelayAuthorisation, StorageFault, StorageFull
 from mailframe.outcome import Decision, Deny, Local, Permit, Redirect, Route, Unroutable, Verdict
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.incoming import FAULT, NO_ROOM, TOO_BIG, Incoming
 from mailframe.server.limits import Limits
+from mailframe.server.wishes import envelope_fields
+from mailframe.wire.smtp_events import NO_WISHES, Wishes
 
 log = Logger()
 
@@ -28,6 +31,7 @@ RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients; send the rest in another message")
 CANNOT_JUDGE = Reply(451, "4.3.0", "can't decide about this recipient at present")
 
+_NOTHING: Mapping[str, Any] = {}
 _LOCAL_MAILBOX = Permit(reason="mail for a local mailbox", rule="local")
 _LOCAL_DOMAIN = Permit(reason="mail for a local domain", rule="local")
 
@@ -46,12 +50,16 @@ class Transaction:
     """A mail transaction, from an accepted MAIL to DATA.
 
     :ivar recipients: those accepted so far, with the evidence
+    :ivar asked: ``NOTIFY`` and ``ORCPT`` of those that came with one of them
+    :ivar wishes: fields of the envelope beside sender and body
     """
 
     client: Client
     sender: Address | None
     body: Body
     recipients: dict[Address, Permit] = attrs.field(factory=dict)
+    asked: dict[Address, tuple[tuple[Notify, ...], str | None]] = attrs.field(factory=dict)
+    wishes: Mapping[str, Any] = _NOTHING
 
 
 class Admission:
@@ -92,11 +100,17 @@ class Admission:
         self._local_domains = local_domains
 
     def mail(
-        self, client: Client, sender: Address | None, size: int | None, body: Body
+        self,
+        client: Client,
+        sender: Address | None,
+        size: int | None,
+        body: Body,
+        wishes: Wishes = NO_WISHES,
     ) -> Transaction | Reply:
         """MAIL: may this client begin a transaction?
 
         :param size: the octets it declared, or ``None``
+        :param wishes: what else it asks for
         :returns: the transaction, or a refusal
         """
         limit = self.limits.message_size
@@ -109,10 +123,23 @@ class Admission:
                 size=size,
             )
             return TOO_BIG
-        return Transaction(client=client, sender=sender, body=body)
+        transaction = Transaction(client=client, sender=sender, body=body)
+        if wishes is not NO_WISHES:
+            transaction.wishes = envelope_fields(wishes, self._clock.seconds())
+        return transaction
 
-    async def recipient(self, transaction: Transaction, recipient: Address) -> Reply:
-        """RCPT: is mail to this recipient taken? Named twice, it is kept once."""
+    async def recipient(
+        self,
+        transaction: Transaction,
+        recipient: Address,
+        notify: tuple[Notify, ...] = (),
+        orcpt: str | None = None,
+    ) -> Reply:
+        """RCPT: is mail to this recipient taken? Named twice, it is kept once.
+
+        :param notify: see `Recipient`
+        :param orcpt: see `Recipient`
+        """
         accepted = transaction.recipients
         if recipient in accepted:
             return RECIPIENT_OK
@@ -122,6 +149,8 @@ class Admission:
         _, verdict = await self.judge(client, transaction.sender, recipient)
         if isinstance(verdict, Permit):
             accepted[recipient] = verdict
+            if notify or orcpt:
+                transaction.asked[recipient] = notify, orcpt
             return RECIPIENT_OK
         # A refusal that says 2yz would be taken for permission.
         reply = CANNOT_JUDGE if verdict.reply.is_positive else verdict.reply
@@ -167,20 +196,26 @@ class Admission:
             return route, Deny(reason=fault.reason, plugin=fault.plugin, reply=CANNOT_JUDGE)
         return route, verdict
 
-    def begin(self, transaction: Transaction) -> Incoming | Reply:
+    def begin(self, transaction: Transaction, *, show_login: bool = False) -> Incoming | Reply:
         """DATA: begin to keep the message, which has at least one recipient.
 
+        :param show_login: the trace header names the client's login
         :returns: what takes the content, or a refusal
         """
+        recipients = [
+            Recipient(address=address, evidence=evidence)
+            for address, evidence in transaction.recipients.items()
+        ]
+        for index, recipient in enumerate(recipients if transaction.asked else ()):
+            notify, orcpt = transaction.asked.get(recipient.address, ((), None))
+            recipients[index] = attrs.evolve(recipient, notify=notify, orcpt=orcpt)
         envelope = Envelope(
             sender=transaction.sender,
-            recipients=tuple(
-                Recipient(address=address, evidence=evidence)
-                for address, evidence in transaction.recipients.items()
-            ),
+            recipients=tuple(recipients),
             client=transaction.client,
             arrived=self._clock.seconds(),
             body=transaction.body,
+            **transaction.wishes,
         )
         try:
             sink = self._storage.receive(envelope)
@@ -205,6 +240,7 @@ class Admission:
             storage_name=self._storage_name,
             limits=self.limits,
             clock=self._clock,
+            show_login=show_login,
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -28,6 +30,19 @@ class Connection(Protocol):
 C = TypeVar("C", bound=Connection)
 
 
+@lru_cache(maxsize=4096)
+def network_of(address: str) -> str:
+    """What one party is likely to have whole: the IPv4 /24 or IPv6 /64 of an address.
+
+    :param address: in its shortest form; what is no IP address is a network by itself
+    """
+    try:
+        prefix = 64 if ":" in address else 24
+        return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
+    except ValueError:
+        return address
+
+
 class Connections(Generic[C]):
     """Those that are open.
 
@@ -42,6 +57,7 @@ class Connections(Generic[C]):
         self._clock = clock
         self._open: set[C] = set()
         self._of_address: Counter[str] = Counter()
+        self._of_network: Counter[str] = Counter()
         self._drained: Deferred[None] | None = None
         self._drain_limit: IDelayedCall | None = None
 
@@ -57,17 +73,9 @@ class Connections(Generic[C]):
 
         :returns: the limit that it is beyond, or ``None``
         """
-        limits = self._limits
-        beyond = None
-        if len(self._open) >= limits.connections:
-            beyond = "connections"
-        elif self._of_address[address] >= limits.connections_per_address:
-            beyond = "connections_per_address"
+        full = len(self._open) >= self._limits.connections
         self._open.add(connection)
-        self._of_address[address] += 1
-        if beyond is not None:
-            self._refused(address, beyond)
-        return beyond
+        return self._count(address, "connections" if full else None)
 
     def moved(self, before: str, address: str) -> str | None:
         """A connection turned out to be from another address, behind a proxy.
@@ -75,11 +83,20 @@ class Connections(Generic[C]):
         :returns: the limit of that address that it is beyond, or ``None``
         """
         self._forget(before)
-        beyond = None
-        if self._of_address[address] >= self._limits.connections_per_address:
-            beyond = "connections_per_address"
-            self._refused(address, beyond)
+        return self._count(address, None)
+
+    def _count(self, address: str, beyond: str | None) -> str | None:
+        limits = self._limits
+        network = network_of(address)
+        if beyond is None:
+            if self._of_address[address] >= limits.connections_per_address:
+                beyond = "connections_per_address"
+            elif self._of_network[network] >= limits.connections_per_network:
+                beyond = "connections_per_network"
         self._of_address[address] += 1
+        self._of_network[network] += 1
+        if beyond is not None:
+            self._refused(address, beyond)
         return beyond
 
     def left(self, connection: C, address: str) -> None:
@@ -90,9 +107,13 @@ class Connections(Generic[C]):
             self._finish()
 
     def _forget(self, address: str) -> None:
-        self._of_address[address] -= 1
-        if self._of_address[address] <= 0:
-            del self._of_address[address]
+        for counter, key in (
+            (self._of_address, address),
+            (self._of_network, network_of(address)),
+        ):
+            counter[key] -= 1
+            if counter[key] <= 0:
+                del counter[key]
 
     def _refused(self, address: str, rule: str) -> None:
         log.info(

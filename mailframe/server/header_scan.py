@@ -18,15 +18,26 @@ TOO_LARGE = Reply(554, "5.6.0", "the message's header section is too large")
 _BODY = re.compile(rb"\n(?![!-9;-~]{1,76}[ \t]*:|[ \t])")
 _ENOUGH = 128  # octets of an unfinished line that tell what kind of line it is
 _RECEIVED = b"\nreceived:"
+_RESULTS = b"\nauthentication-results"
+
+
+def end_of_header(octets: bytes) -> int:
+    """Where the header section ends in a message's beginning: before the blank line, if any.
+
+    :param octets: the whole section, and maybe more
+    """
+    match = _BODY.search(b"\n" + octets, 0, octets.rfind(b"\n") + 1)
+    return match.start() if match else len(octets)
 
 
 class HeaderScan:
     """The header section of one message.
 
     :ivar ended: the section is over; there is no need to call `scan` again
+    :ivar has_results: its whole lines hold ``Authentication-Results`` (RFC 8601)
     """
 
-    __slots__ = ("_hops", "_max_hops", "_max_size", "_size", "_tail", "ended")
+    __slots__ = ("_hops", "_max_hops", "_max_size", "_size", "_tail", "ended", "has_results")
 
     def __init__(self, *, max_size: int, max_hops: int) -> None:
         """
@@ -34,6 +45,7 @@ class HeaderScan:
         :param max_hops: ``Received`` fields from which on the message counts as looping
         """
         self.ended = False
+        self.has_results = False
         self._max_size = max_size
         self._max_hops = max_hops
         self._size = 0
@@ -54,7 +66,10 @@ class HeaderScan:
             self._size += last - len(self._tail)
         else:
             self._size += len(octets)
-        self._hops += window[:last].lower().count(_RECEIVED)
+        section = window[:last].lower()
+        self._hops += section.count(_RECEIVED)
+        if _RESULTS in section:
+            self.has_results = True
         self._tail = window[last : last + _ENOUGH]
         if self._hops >= self._max_hops:
             return LOOP

@@ -27,6 +27,7 @@ from mailframe.interfaces import (
     UnknownMessage,
 )
 from mailframe.reply import Reply, temporary_fault
+from mailframe.server.forged_results import without_forged_results
 from mailframe.server.header_scan import HeaderScan
 from mailframe.server.limits import Limits
 from mailframe.server.trace import received
@@ -52,13 +53,17 @@ class Incoming:
         storage_name: str,
         limits: Limits,
         clock: IReactorTime,
+        show_login: bool = False,
     ) -> None:
         """
         :param envelope: what the storage was given
         :param client: who hands the message over
         :param storage: asked to remove the message when it was kept too late
         :param sink: where the content goes
+        :param hostname: our own name, for the trace header; ``Authentication-Results`` from outside
+            that claim it are taken out
         :param storage_name: the storage plugin's name, for log and fault
+        :param show_login: the trace header names the client's login
         """
         self._envelope = envelope
         self._client = client
@@ -74,7 +79,17 @@ class Incoming:
         self._scan: HeaderScan | None = HeaderScan(
             max_size=limits.header_size, max_hops=limits.received_hops
         )
-        self._trace = received(client, hostname, sink.id, envelope.recipients, envelope.arrived)
+        self._header: list[bytes] = []  # the section as far as it came, when it came in pieces
+        self._name = hostname.encode("ascii")
+        self._trace = received(
+            client,
+            hostname,
+            sink.id,
+            envelope.recipients,
+            envelope.arrived,
+            envelope.smtputf8,
+            show_login,
+        )
 
     def write(self, octets: bytes) -> Coroutine[Any, Any, None] | None:
         """Take the next octets of the content.
@@ -92,9 +107,34 @@ class Incoming:
             if refusal is not None:
                 self.refuse(refusal, refusal.text[0])
                 return None
-            if self._scan.ended:
-                self._scan = None
+            if not self._scan.ended:
+                # Where a field ends shows only with the next; the section's size is limited.
+                self._header.append(octets)
+                return None
+            if self._header or self._scan.has_results:
+                octets = self._whole_header(octets)
+            self._scan = None
         return self._pass_on(octets)
+
+    def _whole_header(self, octets: bytes) -> bytes:
+        """The header section, and what came with its end, as it is to be kept."""
+        octets = b"".join((*self._header, octets))
+        self._header.clear()
+        # Who speaks LMTP to us stands inside, and may have judged in our name.
+        if self._client.protocol == "lmtp":
+            return octets
+        return without_forged_results(octets, self._name)
+
+    def end_of_chunk(self, octets: int, refusal: Reply | None) -> Reply:
+        """A chunk of the content is complete (RFC 3030), and more is to come.
+
+        :param octets: how many it had
+        :param refusal: why the message must not be kept; the wire layer's judgement
+        :returns: what to tell the client
+        """
+        if refusal is not None and self._refusal is None:
+            self.refuse(refusal, refusal.text[0])
+        return self._refusal or Reply(250, "2.0.0", f"{octets} octets received")
 
     def _pass_on(self, octets: bytes) -> Coroutine[Any, Any, None] | None:
         """Write to the sink, the trace header first."""
@@ -132,7 +172,7 @@ class Incoming:
         if refusal is not None and self._refusal is None:
             self.refuse(refusal, refusal.text[0])
         if self._sink is not None and self._trace:
-            waiting = self._pass_on(b"")
+            waiting = self._pass_on(self._whole_header(b""))
             if waiting is not None:
                 return self._end_after(waiting)
         return self._commit()

@@ -33,12 +33,15 @@ class Limits:
         LOGIN-DELAY (RFC 2449 §6.5); 0 for no limit
     :ivar connections: connections to one listening server at a time
     :ivar connections_per_address: of these, from one IP address
+    :ivar connections_per_network: of these, from one network: an IPv4 /24 or an IPv6 /64
     :ivar idle: how long a client may take for its next command (RFC 5321 §4.5.3.2.7) or for more of
         a message; and half of what it has from its connection to its first MAIL or login
     :ivar data_rate: octets of a message per second that must come on the average, once ``idle`` is
         over; 0 for no limit
     :ivar transaction: how long a client may take from MAIL to the end of the message
     :ivar session: how old a connection may become; a transaction under way is finished first
+    :ivar hold: for how long at most a client that has logged in to a ``submission`` server may have
+        a message held back before its first attempt (RFC 4865); 0: it may not
     :ivar plugin_time: how long a plugin may take to answer
     :ivar commit_time: how long the queue may take to keep a message that was received whole; the
         client waits ten minutes (RFC 5321 §4.5.3.2.6)
@@ -59,9 +62,11 @@ class Limits:
     login_delay: Seconds = Seconds(0.0)
     connections: int = 1000
     connections_per_address: int = 100
+    connections_per_network: int = 300
     idle: Seconds = Seconds(300.0)
     data_rate: Octets = Octets(50)
     transaction: Seconds = Seconds(3600.0)
     session: Seconds = Seconds(14400.0)
+    hold: Seconds = Seconds(2592000.0)
     plugin_time: Seconds = Seconds(30.0)
     commit_time: Seconds = Seconds(300.0)

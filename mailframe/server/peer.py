@@ -14,7 +14,11 @@ def peer_address(transport: Any) -> tuple[str, int]:
         on this machine and counts as loopback
     :returns: the address in its shortest form, a v4-mapped one as IPv4; and the port
     """
-    peer = transport.getPeer()
+    return address_of(transport.getPeer())
+
+
+def address_of(peer: Any) -> tuple[str, int]:
+    """The same of what `ITransport.getPeer` gives."""
     host = getattr(peer, "host", None)
     if host is None:
         return "127.0.0.1", 0

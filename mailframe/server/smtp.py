@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from twisted.cred.portal import Portal
@@ -17,6 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from mailframe.authorisation.networks import Networks
 from mailframe.reply import Reply
 from mailframe.server.admission import Admission
 from mailframe.server.connections import Connections
@@ -33,7 +35,7 @@ TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections, try again late
 
 
 class SmtpServerFactory(Factory):
-    """One ``[[server]]`` of protocol ``smtp`` or ``submission``.
+    """One ``[[server]]`` of protocol ``smtp``, ``submission`` or ``lmtp``.
 
     :ivar mechanisms: those of SASL that logins may use
     :ivar tls_context: the certificate; replaced when certificates are read again, for the
@@ -47,7 +49,7 @@ class SmtpServerFactory(Factory):
         self,
         *,
         name: str,
-        protocol: Literal["smtp", "submission"],
+        protocol: Literal["smtp", "submission", "lmtp"],
         hostname: str,
         default_domain: str,
         admission: Admission,
@@ -57,6 +59,8 @@ class SmtpServerFactory(Factory):
         limits: Limits,
         clock: IReactorTime,
         login_failures: LoginFailures | None = None,
+        xclient: Iterable[str] = (),
+        show_login: bool = False,
     ) -> None:
         """
         :param name: how decisions, logs and providers refer to this server
@@ -66,7 +70,9 @@ class SmtpServerFactory(Factory):
         :param tls_context: needed unless ``tls`` is ``none``
         :param clock: ``seconds()`` are POSIX seconds UTC
         :param login_failures: to be shared with other servers; when ``None``, it has its own
-        :raises ValueError: TLS is wanted without a context
+        :param xclient: networks whose programs may say for whom they speak
+        :param show_login: the trace header names the login
+        :raises ValueError: TLS is wanted without a context; or ``xclient`` holds what is no network
         """
         if tls != "none" and tls_context is None:
             raise ValueError(f"server {name!r}: tls = {tls!r} needs a certificate")
@@ -86,7 +92,10 @@ class SmtpServerFactory(Factory):
             if login_failures is not None
             else LoginFailures(limits=limits, clock=clock)
         )
-        self.greeting = Reply(220, None, f"{hostname} ESMTP mailframe")
+        self.xclient = Networks(xclient)
+        self.show_login = show_login
+        kind = "LMTP" if protocol == "lmtp" else "ESMTP"
+        self.greeting = Reply(220, None, f"{hostname} {kind} mailframe")
         self.connections: Connections[SmtpSession] = Connections(
             server=name, limits=limits, clock=clock
         )

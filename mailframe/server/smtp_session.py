@@ -37,21 +37,26 @@ from mailframe.server.authentication import Authentication
 from mailframe.server.incoming import Incoming
 from mailframe.server.outlet import Outlet
 from mailframe.server.peer import peer_address, tls_description
+from mailframe.server.xclient import client_of
+from mailframe.wire.lmtp_receiver import LmtpReceiver
 from mailframe.wire.sasl import encode
 from mailframe.wire.smtp_events import (
     Authenticate,
     Content,
     Data,
+    EndOfChunk,
     EndOfData,
     Event,
     Hello,
     Mail,
     Rcpt,
+    Reset,
     StartTls,
+    Xclient,
 )
 from mailframe.wire.smtp_extensions import Offer, hello_reply
 from mailframe.wire.smtp_receiver import Receiver
-from mailframe.wire.smtp_replies import AUTHENTICATED, GO_AHEAD, SENDER_OK, START_TLS
+from mailframe.wire.smtp_replies import AUTHENTICATED, GO_AHEAD, OK, SENDER_OK, START_TLS
 
 if TYPE_CHECKING:
     from mailframe.server.smtp import SmtpServerFactory
@@ -76,7 +81,8 @@ class SmtpSession(Protocol):
         """:param factory: the server that the client is connected to"""
         self._server = factory
         limits = factory.limits
-        self._receiver = Receiver(
+        receiver = LmtpReceiver if factory.protocol_name == "lmtp" else Receiver
+        self._receiver = receiver(
             default_domain=factory.default_domain,
             offer=Offer(),
             command_line=limits.command_line,
@@ -104,6 +110,7 @@ class SmtpSession(Protocol):
         self._lost = False
         self._input_ended = False  # the client sends no more
         self._identified = False  # the client has spoken: its address is the true one
+        self._trusted = False  # to speak for others
         self._stopping = False
         self._input_paused = False
         self._output_full = False
@@ -123,6 +130,7 @@ class SmtpSession(Protocol):
         self._outlet = Outlet(transport, tls=self._tls)
         address, port = peer_address(transport)
         self._counted_as = address
+        self._trusted = server.xclient.find(address) is not None
         self._set_client(
             Client(server=server.name, protocol=server.protocol_name, address=address, port=port)
         )
@@ -158,8 +166,7 @@ class SmtpSession(Protocol):
         # A commit under way is let run to its end: nobody will be told, and both ends are allowed.
         if self._running is not None and not isinstance(self._event, EndOfData):
             self._running.cancel()
-        if self._incoming is not None:
-            self._incoming.abandon("the connection was lost")
+        self._abandon("the connection was lost")
         if self._authentication is not None:
             self._authentication.log_out()
         self._server.left(self, self._counted_as)
@@ -298,7 +305,26 @@ class SmtpSession(Protocol):
                 tls=tls_description(self._transport()) if self._tls else None,
             )
         )
+        self._abandon("the client began a new session")
         return hello_reply(self._server.hostname, event.esmtp, self._receiver.offer)
+
+    def _xclient(self, event: Xclient) -> Reply:
+        client = client_of(event.attributes, self._client)
+        log.info(
+            "{address} on {server} speaks for {client} ({login})",
+            address=self._client.address,
+            server=self._server.name,
+            client=client.address,
+            login=client.login,
+        )
+        if self._authentication is not None:
+            self._authentication.log_out()
+        before, self._counted_as = self._counted_as, client.address
+        self._set_client(client)
+        refusal = None
+        if before != client.address:
+            refusal = self._server.moved(before, client.address)
+        return refusal or self._server.greeting
 
     def _start_tls(self, event: StartTls) -> None:
         receiver = self._receiver
@@ -337,7 +363,9 @@ class SmtpSession(Protocol):
         now = self._server.clock.seconds()
         if now >= self._connected + self._server.limits.session:
             return TIMED_OUT
-        answer = self._server.admission.mail(self._client, event.sender, event.size, event.body)
+        answer = self._server.admission.mail(
+            self._client, event.sender, event.size, event.body, event.wishes
+        )
         if isinstance(answer, Reply):
             return answer
         self._transaction = answer
@@ -346,11 +374,17 @@ class SmtpSession(Protocol):
 
     def _rcpt(self, event: Rcpt) -> Answer:
         assert self._transaction is not None
-        return self._server.admission.recipient(self._transaction, event.recipient)
+        return self._server.admission.recipient(
+            self._transaction, event.recipient, event.notify, event.orcpt
+        )
+
+    def _reset(self, event: Reset) -> Reply:
+        self._abandon("the client gave it up")
+        return OK
 
     def _data(self, event: Data) -> Reply:
         assert self._transaction is not None
-        answer = self._server.admission.begin(self._transaction)
+        answer = self._server.admission.begin(self._transaction, show_login=self._server.show_login)
         if isinstance(answer, Reply):
             return answer
         self._incoming = answer
@@ -361,6 +395,10 @@ class SmtpSession(Protocol):
     def _content(self, event: Content) -> Answer:
         assert self._incoming is not None
         return self._incoming.write(event.octets)
+
+    def _end_of_chunk(self, event: EndOfChunk) -> Reply:
+        assert self._incoming is not None
+        return self._incoming.end_of_chunk(event.octets, event.refusal)
 
     def _end_of_data(self, event: EndOfData) -> Answer:
         assert self._incoming is not None
@@ -414,10 +452,13 @@ class SmtpSession(Protocol):
 
     def _end(self, reply: Reply, reason: str) -> None:
         """Close with a reply that answers no command."""
-        if self._incoming is not None:
-            self._incoming.abandon(reason)
+        self._abandon(reason)
         self._receiver.hang_up(reply)
         self._write()
+
+    def _abandon(self, reason: str) -> None:
+        if self._incoming is not None:
+            self._incoming.abandon(reason)
 
     def _close(self) -> None:
         """Close once all output is sent, or after a while when the client doesn't take it."""
@@ -441,6 +482,7 @@ class SmtpSession(Protocol):
         self._set_client(attrs.evolve(self._client, address=address, port=port))
         if address == self._counted_as or self._closing:
             return
+        self._trusted = self._server.xclient.find(address) is not None
         before, self._counted_as = self._counted_as, address
         refusal = self._server.moved(before, address)
         if refusal is not None:
@@ -450,13 +492,19 @@ class SmtpSession(Protocol):
         """What is known of the client changed: so does what it is offered."""
         self._client = client
         server = self._server
+        limits = server.limits
         logins = server.portal is not None
+        holds = client.login is not None and server.protocol_name == "submission"
         self._receiver.offer = Offer(
-            size=server.limits.message_size,
+            size=limits.message_size,
             starttls=server.tls == "starttls" and not self._tls,
             tls=self._tls,
             mechanisms=server.mechanisms.offered(self._tls and can_bind(self.transport)),
             login=logins and (self._tls or client.is_loopback),
+            recipients=limits.recipients,
+            hold=int(limits.hold) if holds else 0,
+            hold_until=server.clock.seconds() + limits.hold if holds else 0.0,
+            xclient=self._trusted,
         )
 
     def _binding(self, kind: str) -> bytes | None:
@@ -477,6 +525,9 @@ _ANSWERS = cast(
         Rcpt: SmtpSession._rcpt,
         Data: SmtpSession._data,
         Content: SmtpSession._content,
+        EndOfChunk: SmtpSession._end_of_chunk,
         EndOfData: SmtpSession._end_of_data,
+        Reset: SmtpSession._reset,
+        Xclient: SmtpSession._xclient,
     },
 )

@@ -23,7 +23,13 @@ _NOT_IN_COMMENT = re.compile(r"[^A-Za-z0-9 ._:@/*-]")
 
 
 def received(
-    client: Client, by: str, id: str, recipients: Sequence[Recipient], now: float
+    client: Client,
+    by: str,
+    id: str,
+    recipients: Sequence[Recipient],
+    now: float,
+    smtputf8: bool = False,
+    show_login: bool = False,
 ) -> bytes:
     """Make the field, CRLF at its end included.
 
@@ -32,26 +38,36 @@ def received(
     :param id: the queue id
     :param recipients: named in the field only when there is just one, so as to disclose no other
     :param now: POSIX seconds UTC
+    :param smtputf8: the message is internationalised (RFC 6531)
+    :param show_login: say by which login the client proved who it is
     """
+    opening = _opening(client, by, smtputf8, show_login)
     customer = _customer(recipients)
     only = recipients[0].address if len(recipients) == 1 else None
-    text = f"{_opening(client, by)} id {id}{customer}{_for(only)};\r\n\t{_date(int(now))}\r\n"
+    text = f"{opening} id {id}{customer}{_for(only)};\r\n\t{_date(int(now))}\r\n"
     return text.encode()
 
 
 @lru_cache(maxsize=1024)
-def _opening(client: Client, by: str) -> str:
+def _opening(client: Client, by: str, smtputf8: bool, show_login: bool) -> str:
     literal = f"[IPv6:{client.address}]" if ":" in client.address else f"[{client.address}]"
     name = client.helo if client.helo and _NAME.fullmatch(client.helo) else literal
     tls = f"\r\n\t({_comment(client.tls)})" if client.tls else ""
-    return f"Received: from {name} ({literal})\r\n\tby {by} with {protocol(client)}{tls}"
+    login = ""
+    if show_login and client.login:
+        login = f"\r\n\t(authenticated as {_comment(client.login)})"
+    how = protocol(client, smtputf8)
+    return f"Received: from {name} ({literal})\r\n\tby {by} with {how}{tls}{login}"
 
 
-def protocol(client: Client) -> str:
-    """The keyword for how the message came: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA (RFC 3848)."""
-    if not (client.esmtp or client.tls or client.login):
+def protocol(client: Client, smtputf8: bool = False) -> str:
+    """The keyword for how the message came: SMTP, ESMTPSA, UTF8LMTP (RFC 3848, RFC 6531 §4.3)."""
+    lmtp = client.protocol == "lmtp"
+    if not (lmtp or client.esmtp or client.tls or client.login):
         return "SMTP"
-    return "ESMTP" + ("S" if client.tls else "") + ("A" if client.login else "")
+    plain, wide = ("LMTP", "UTF8LMTP") if lmtp else ("ESMTP", "UTF8SMTP")
+    name = wide if smtputf8 else plain
+    return name + ("S" if client.tls else "") + ("A" if client.login else "")
 
 
 def _customer(recipients: Sequence[Recipient]) -> str:

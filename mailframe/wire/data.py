@@ -80,22 +80,30 @@ class DataDecoder:
             content = content[2:]
             self._skip = 0
         if self._limit and not self.fault:
-            self._measure(content)
+            line = measure(content, self._line, self._limit)
+            if line is None:
+                self.fault = "line too long"
+            else:
+                self._line = line
         return b"" if self.fault else content
 
-    def _measure(self, content: bytes) -> None:
-        """Look for a line beyond the limit; one search for each stretch of the limit's length."""
-        limit = self._limit
-        size = len(content)
-        start = -self._line  # where the current line begins, seen from this chunk
-        while size - start > limit:
-            newline = content.rfind(b"\n", max(start, 0), start + limit)
-            if newline < 0:
-                self.fault = "line too long"
-                return
-            start = newline + 1
-        newline = content.rfind(b"\n", max(start, 0))
-        self._line = size - (newline + 1 if newline >= 0 else start)
+
+def measure(content: bytes, line: int, limit: int) -> int | None:
+    """Look for a line beyond a limit; one search for each stretch of the limit's length.
+
+    :param line: octets before this content of the line that it goes on with
+    :param limit: octets of a line with its CRLF
+    :returns: octets of the line that is not finished at its end; ``None``: one is too long
+    """
+    size = len(content)
+    start = -line  # where the current line begins, seen from here
+    while size - start > limit:
+        newline = content.rfind(b"\n", max(start, 0), start + limit)
+        if newline < 0:
+            return None
+        start = newline + 1
+    newline = content.rfind(b"\n", max(start, 0))
+    return size - (newline + 1 if newline >= 0 else start)
 
 
 class DataEncoder:

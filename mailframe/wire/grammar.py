@@ -1,4 +1,7 @@
-"""The grammar of SMTP command arguments (RFC 5321 §4.1.2), over text that is printable ASCII.
+"""The grammar of SMTP command arguments (RFC 5321 §4.1.2), over text that is printable.
+
+What may hold characters beyond ASCII, with SMTPUTF8 (RFC 6531 §3.3), are paths and the values of
+parameters; whether they may is for the caller to know.
 
 Linear patterns only: nothing here takes more than one look at an octet.
 """
@@ -16,7 +19,7 @@ _PATH = re.compile(
     r'((?:"(?:[^"\\]|\\.)*")?[^<>" ]*)>'
 )
 # esmtp-param = esmtp-keyword ["=" esmtp-value];  esmtp-value = 1*(%d33-60 / %d62-126)
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
 # xtext = *( xchar / hexchar ), RFC 3461 §4
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 _XTEXT_HEX = re.compile(r"\+([0-9A-F]{2})")

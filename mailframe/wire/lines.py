@@ -87,6 +87,17 @@ class LineBuffer:
             self._discarding = True
             raise LineTooLong(f"a line of more than {self.limit} octets")
 
+    def drop(self, size: int) -> int:
+        """Throw octets away that are no lines.
+
+        :param size: how many at most
+        :returns: how many there were
+        """
+        dropped = min(size, len(self))
+        self._start += dropped
+        self._searched = max(self._searched, self._start)
+        return dropped
+
     def take_all(self) -> bytes:
         """Empty the buffer.
 

@@ -1,58 +1,36 @@
-"""The commands of SMTP as a table: verb → what reads it, and in which states it is allowed."""
+"""The commands of SMTP and LMTP as tables: verb → what reads it, and in which states it may."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import attrs
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mailframe.reply import Reply
 from mailframe.wire import sasl
 from mailframe.wire import smtp_replies as replies
-from mailframe.wire.grammar import (
-    GrammarError,
-    parse_forward_path,
-    parse_helo_name,
-    parse_parameters,
-    parse_reverse_path,
-)
-from mailframe.wire.smtp_events import Data, Event, Hello, Mail, Rcpt, StartTls
-from mailframe.wire.smtp_extensions import MAIL_PARAMETERS, RCPT_PARAMETERS, ParameterParser
+from mailframe.wire.grammar import GrammarError, parse_helo_name
+from mailframe.wire.smtp_command import Command, State, no_argument
+from mailframe.wire.smtp_events import Event, Hello, StartTls, Xclient
 from mailframe.wire.smtp_replies import Refusal, syntax
+from mailframe.wire.smtp_transaction import (
+    read_bdat,
+    read_data,
+    read_mail,
+    read_rcpt,
+    read_rset,
+)
+from mailframe.wire.xclient import parse_xclient
 
 if TYPE_CHECKING:
     from mailframe.wire.smtp_receiver import Receiver
 
-State: TypeAlias = Literal["start", "ready", "mail", "rcpt"]
-"""Before EHLO; between transactions; a sender is given; a recipient is given too."""
-
-# Parameters make MAIL longer than the 512 octets: SIZE by 26 (RFC 1870 §3), BODY by 17 (RFC 6152
-# §2) and AUTH by 500 (RFC 4954 §3).
-_MAIL_ROOM = 26 + 17 + 500
+# Parameters make the lines longer than 512 octets: SIZE by 26 (RFC 1870 §3), BODY by 17 (RFC 6152
+# §2), AUTH by 500 (RFC 4954 §3), RET and ENVID by 107 and NOTIFY and ORCPT by 529 (RFC 3461), BY by
+# 17 (RFC 2852), HOLDUNTIL by 34 (RFC 4865 §3), SMTPUTF8 by 10 (RFC 6531 §3.1), REQUIRETLS by 11.
+_MAIL_ROOM = 26 + 17 + 500 + 107 + 17 + 34 + 10 + 11
+_RCPT_ROOM = 529
 _AUTH_ROOM = sasl.MAX_LINE - 512
-
-
-@attrs.frozen(kw_only=True)
-class Command:
-    """How one command is dealt with.
-
-    :ivar read: gets the receiver and the argument (printable ASCII, no spaces at its end), and
-        returns the event to report or the reply that settles it; raises `Refusal`
-    :ivar refused: the reply in each state in which the command is out of sequence
-    :ivar room: octets that the line may have beyond the limit
-    :ivar junk: whether it does nothing for a message, so that many of them are abuse
-    """
-
-    read: Callable[[Receiver, str], Event | Reply]
-    refused: Mapping[State, Reply] = attrs.field(factory=dict)
-    room: int = 0
-    junk: bool = False
-
-
-def _no_argument(argument: str) -> None:
-    if argument:
-        raise Refusal(replies.NO_ARGUMENT_ALLOWED)
+_XCLIENT_ROOM = 2048 - 512
 
 
 def _ehlo(receiver: Receiver, argument: str) -> Event | Reply:
@@ -61,6 +39,10 @@ def _ehlo(receiver: Receiver, argument: str) -> Event | Reply:
 
 def _helo(receiver: Receiver, argument: str) -> Event | Reply:
     return _hello(receiver, argument, esmtp=False)
+
+
+def _use_lhlo(receiver: Receiver, argument: str) -> Event | Reply:
+    return replies.USE_LHLO
 
 
 def _hello(receiver: Receiver, argument: str, *, esmtp: bool) -> Event:
@@ -72,67 +54,24 @@ def _hello(receiver: Receiver, argument: str, *, esmtp: bool) -> Event:
     return Hello(name=name, esmtp=esmtp)
 
 
-def _mail(receiver: Receiver, argument: str) -> Event | Reply:
-    if argument[:5].upper() != "FROM:":
-        raise Refusal(syntax("5.5.4", "MAIL FROM:<address> is needed"))
-    try:
-        sender, rest = parse_reverse_path(argument[5:])
-    except GrammarError as error:
-        raise Refusal(syntax("5.1.7", str(error))) from None
-    if not rest:
-        return Mail(sender=sender)
-    return Mail(sender=sender, **_parameters(rest, MAIL_PARAMETERS))
-
-
-def _rcpt(receiver: Receiver, argument: str) -> Event | Reply:
-    if argument[:3].upper() != "TO:":
-        raise Refusal(syntax("5.5.4", "RCPT TO:<address> is needed"))
-    try:
-        recipient, rest = parse_forward_path(argument[3:], receiver.default_domain)
-    except GrammarError as error:
-        raise Refusal(syntax("5.1.3", str(error))) from None
-    if not rest:
-        return Rcpt(recipient=recipient)
-    return Rcpt(recipient=recipient, **_parameters(rest, RCPT_PARAMETERS))
-
-
-def _parameters(text: str, parsers: Mapping[str, ParameterParser]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    try:
-        for keyword, value in parse_parameters(text):
-            parser = parsers.get(keyword)
-            if parser is None:
-                raise Refusal(replies.UNKNOWN_PARAMETER)
-            fields.update(parser(value))
-    except GrammarError as error:
-        raise Refusal(syntax("5.5.4", str(error))) from None
-    return fields
-
-
-def _data(receiver: Receiver, argument: str) -> Event | Reply:
-    _no_argument(argument)
-    return Data()
-
-
-def _rset(receiver: Receiver, argument: str) -> Event | Reply:
-    _no_argument(argument)
-    receiver.reset()
-    return replies.OK
-
-
 def _noop(receiver: Receiver, argument: str) -> Event | Reply:
     return replies.OK
 
 
 def _quit(receiver: Receiver, argument: str) -> Event | Reply:
-    _no_argument(argument)
+    no_argument(argument)
     receiver.closing = True
     return replies.BYE
 
 
 def _vrfy(receiver: Receiver, argument: str) -> Event | Reply:
     # Never says whether there is such a user, which RFC 5321 §7.3 allows.
-    return replies.CANNOT_VERIFY if argument else replies.ARGUMENT_NEEDED
+    user, _, parameter = argument.rpartition(" ")
+    if parameter.upper() != "SMTPUTF8":
+        if not argument.isascii():
+            return replies.RECIPIENT_NEEDS_SMTPUTF8
+        user = argument
+    return replies.CANNOT_VERIFY if user else replies.ARGUMENT_NEEDED
 
 
 def _not_implemented(receiver: Receiver, argument: str) -> Event | Reply:
@@ -140,11 +79,17 @@ def _not_implemented(receiver: Receiver, argument: str) -> Event | Reply:
 
 
 def _help(receiver: Receiver, argument: str) -> Event | Reply:
-    return _HELP
+    if not argument:
+        known = " ".join(name for name, command in receiver.commands.items() if command.help)
+        return Reply(214, "2.0.0", f"{known}; HELP and one of these says more")
+    command = receiver.commands.get(argument.upper())
+    if command is None or not command.help:
+        return replies.NO_HELP
+    return Reply(214, "2.0.0", f"{argument.upper()} {command.help}")
 
 
 def _starttls(receiver: Receiver, argument: str) -> Event | Reply:
-    _no_argument(argument)
+    no_argument(argument)
     if receiver.offer.tls:
         return replies.TLS_ACTIVE
     return StartTls() if receiver.offer.starttls else replies.NOT_IMPLEMENTED
@@ -170,61 +115,100 @@ def _auth(receiver: Receiver, argument: str) -> Event | Reply:
     return receiver.begin_exchange(sasl.server_mechanism(name.upper(), offer.mechanisms), response)
 
 
+def _xclient(receiver: Receiver, argument: str) -> Event | Reply:
+    if not receiver.offer.xclient:
+        return replies.NOT_IMPLEMENTED
+    try:
+        return Xclient(attributes=parse_xclient(argument))
+    except GrammarError as error:
+        raise Refusal(syntax("5.5.4", str(error))) from None
+
+
 def _wrong_protocol(receiver: Receiver, argument: str) -> Event | Reply:
     return replies.WRONG_PROTOCOL
 
 
-def _bdat(receiver: Receiver, argument: str) -> Event | Reply:
-    # CHUNKING is not offered. Octets of a chunk that comes all the same must not be read as
-    # commands, so nothing after this is read at all.
-    receiver.closing = True
-    return replies.NOT_IMPLEMENTED
-
-
-COMMANDS: Mapping[str, Command] = {
-    "EHLO": Command(read=_ehlo, junk=True),
-    "HELO": Command(read=_helo, junk=True),
+_IN_TRANSACTION: Mapping[State, Reply] = {
+    "mail": replies.NOT_IN_TRANSACTION,
+    "rcpt": replies.NOT_IN_TRANSACTION,
+    "chunks": replies.NOT_IN_TRANSACTION,
+}
+_COMMON: Mapping[str, Command] = {
     "MAIL": Command(
-        read=_mail,
+        read=read_mail,
+        help="FROM:<sender> [parameters] begins a message",
         refused={
             "start": replies.HELLO_FIRST,
             "mail": replies.NESTED_MAIL,
             "rcpt": replies.NESTED_MAIL,
+            "chunks": replies.NESTED_MAIL,
         },
         room=_MAIL_ROOM,
+        utf8=True,
     ),
     "RCPT": Command(
-        read=_rcpt, refused={"start": replies.HELLO_FIRST, "ready": replies.MAIL_FIRST}
+        read=read_rcpt,
+        help="TO:<recipient> [parameters] names one recipient of it",
+        refused={
+            "start": replies.HELLO_FIRST,
+            "ready": replies.MAIL_FIRST,
+            "chunks": replies.CHUNKS_BEGUN,
+        },
+        room=_RCPT_ROOM,
+        utf8=True,
     ),
     "DATA": Command(
-        read=_data,
+        read=read_data,
+        help="hands its content over, ended by a line with a single dot",
         refused={
             "start": replies.HELLO_FIRST,
             "ready": replies.MAIL_FIRST,
             "mail": replies.NO_RECIPIENTS,
+            "chunks": replies.CHUNKS_BEGUN,
         },
     ),
-    "RSET": Command(read=_rset, junk=True),
-    "NOOP": Command(read=_noop, junk=True),
-    "QUIT": Command(read=_quit),
-    "VRFY": Command(read=_vrfy, junk=True),
-    "EXPN": Command(read=_not_implemented, junk=True),
-    "HELP": Command(read=_help, junk=True),
-    "STARTTLS": Command(read=_starttls),
+    "BDAT": Command(
+        read=read_bdat,
+        help="size [LAST] hands so many octets of its content over, which follow at once",
+        fatal=True,
+    ),
+    "RSET": Command(read=read_rset, help="gives the message up", junk=True),
+    "NOOP": Command(read=_noop, help="[text] does nothing", junk=True),
+    "QUIT": Command(read=_quit, help="ends the session"),
+    "VRFY": Command(read=_vrfy, help="user [SMTPUTF8] is never told", junk=True, utf8=True),
+    "EXPN": Command(read=_not_implemented, junk=True, utf8=True),
+    "HELP": Command(read=_help, help="[command] says what there is", junk=True),
+    "STARTTLS": Command(
+        read=_starttls,
+        help="begins TLS",
+        refused={"chunks": replies.NOT_IN_TRANSACTION},
+    ),
     "AUTH": Command(
         read=_auth,
-        refused={
-            "start": replies.HELLO_FIRST,
-            "mail": replies.NOT_IN_TRANSACTION,
-            "rcpt": replies.NOT_IN_TRANSACTION,
-        },
+        help="mechanism [response] logs in",
+        refused={"start": replies.HELLO_FIRST, **_IN_TRANSACTION},
         room=_AUTH_ROOM,
     ),
-    "BDAT": Command(read=_bdat),
+    "XCLIENT": Command(read=_xclient, refused=_IN_TRANSACTION, room=_XCLIENT_ROOM),
     # A web browser can be made to post mail commands to us; what it says first gives it away.
     "GET": Command(read=_wrong_protocol, room=_AUTH_ROOM),
     "POST": Command(read=_wrong_protocol, room=_AUTH_ROOM),
     "PUT": Command(read=_wrong_protocol, room=_AUTH_ROOM),
     "CONNECT": Command(read=_wrong_protocol, room=_AUTH_ROOM),
 }
-_HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH")
+COMMANDS: Mapping[str, Command] = {
+    "EHLO": Command(
+        read=_ehlo, help="name opens the session, and tells what is offered", junk=True
+    ),
+    "HELO": Command(read=_helo, help="name opens the session", junk=True),
+    **_COMMON,
+}
+LMTP_COMMANDS: Mapping[str, Command] = {  # RFC 2033 §4.1
+    "LHLO": Command(
+        read=_ehlo, help="name opens the session, and tells what is offered", junk=True
+    ),
+    **_COMMON,
+    # Mail servers that take us for one of SMTP are told so, before they hand anything over.
+    "EHLO": Command(read=_use_lhlo, junk=True),
+    "HELO": Command(read=_use_lhlo, junk=True),
+}

@@ -22,27 +22,49 @@ that do nothing for a message, end the connection with 421.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mailframe.reply import Reply
 from mailframe.wire import sasl
 from mailframe.wire import smtp_replies as replies
+from mailframe.wire.chunks import ChunkDecoder
 from mailframe.wire.data import DataDecoder
 from mailframe.wire.lines import BareLineEnd, LineBuffer, LineTooLong
-from mailframe.wire.smtp_commands import COMMANDS, State
+from mailframe.wire.smtp_command import Command, State
+from mailframe.wire.smtp_commands import COMMANDS
 from mailframe.wire.smtp_events import (
     Authenticate,
     Content,
     Data,
+    EndOfChunk,
     EndOfData,
     Event,
     Hello,
     Mail,
     Rcpt,
+    Reset,
     StartTls,
+    Xclient,
 )
 from mailframe.wire.smtp_extensions import Offer
 from mailframe.wire.smtp_replies import Refusal, syntax
 
-_STATE_AFTER: dict[type, State] = {Hello: "ready", Mail: "mail", Rcpt: "rcpt"}
+_STATE_AFTER: dict[type, State] = {
+    Hello: "ready",
+    Mail: "mail",
+    Rcpt: "rcpt",
+    Reset: "ready",
+    EndOfChunk: "chunks",
+}
+_NO_CHUNK_IN: dict[State, Reply] = {
+    "start": replies.HELLO_FIRST,
+    "ready": replies.MAIL_FIRST,
+    "mail": replies.NO_RECIPIENTS,
+}
+
+
+_JOINERS = str.maketrans("", "", "\u200c\u200d")  # not printable by themselves
+_NO_MAIL = Mail(sender=None)
 
 
 class Receiver:
@@ -50,6 +72,8 @@ class Receiver:
 
     :ivar offer: which extensions may be used now; the caller changes it with TLS and login
     :ivar state: where the dialogue stands
+    :ivar commands: those that are understood
+    :ivar mail: the MAIL that was read last; it is in force in a transaction
     :ivar authenticated: a login was accepted
     :ivar closing: nothing more is parsed; send the output, then close
     :ivar injected: the octets that came behind STARTTLS; when there are any, drop the connection
@@ -64,6 +88,7 @@ class Receiver:
         data_line: int = 1000,
         errors: int = 20,
         junk_commands: int = 100,
+        commands: Mapping[str, Command] = COMMANDS,
     ) -> None:
         """
         :param default_domain: whose postmaster ``<Postmaster>`` is
@@ -72,10 +97,13 @@ class Receiver:
         :param errors: how many errors a client may make without handing over a message
         :param junk_commands: how many commands that do nothing for a message it may send before
             each counts as an error
+        :param commands: those that are understood, by their verbs
         """
         self.default_domain = default_domain
         self.offer = offer
+        self.commands = commands
         self.state: State = "start"
+        self.mail = _NO_MAIL
         self.authenticated = False
         self.closing = False
         self.injected = b""
@@ -90,8 +118,12 @@ class Receiver:
         self._waiting: Event | None = None  # the event whose reply is awaited
         self._exchange: sasl.ServerMechanism | None = None  # AUTH is under way
         self._claimed_in: sasl.ServerMechanism | None = None  # an exchange that may go on
-        self._decoder: DataDecoder | None = None  # DATA is under way
+        self._decoder: DataDecoder | ChunkDecoder | None = None  # DATA or a chunk is under way
         self._content = b""  # what arrived for the decoder
+        self._chunks: ChunkDecoder | None = None  # content is being kept in chunks
+        self._last = False  # no chunk comes after the one that was begun last
+        self._size = 0  # octets of the chunk that was begun last
+        self._skip = 0  # octets still to come of a chunk that was refused
 
     def __len__(self) -> int:
         """How many octets arrived and were not parsed yet."""
@@ -100,7 +132,7 @@ class Receiver:
     @property
     def in_transaction(self) -> bool:
         """Whether a sender was accepted and the message is not settled yet."""
-        return self.state in ("mail", "rcpt")
+        return self.state in ("mail", "rcpt", "chunks")
 
     @property
     def in_data(self) -> bool:
@@ -149,6 +181,8 @@ class Receiver:
         if self._decoder is not None:
             return self._next_of_data(self._decoder)
         while not self.closing:
+            if self._skip:
+                self._skip -= self._lines.drop(self._skip)
             try:
                 line = self._lines.next_line()
                 if line is None:
@@ -161,6 +195,8 @@ class Receiver:
             except BareLineEnd:
                 answer = self._unreadable(replies.BARE_LINE_END)
             if not isinstance(answer, Reply):
+                if answer is None:
+                    return self.next_event()
                 self._waiting = answer
                 return answer
             self._answer(answer)
@@ -174,13 +210,20 @@ class Receiver:
             self.state = "ready"
             if reply.code < 400:
                 self._errors = self._junk = 0
-        elif reply.code < 400:
+            self._answer_message(reply)
+            return
+        if reply.code < 400:
             state = _STATE_AFTER.get(kind)
             if state is not None:
                 self.state = state
-            elif kind is Data:
+            elif isinstance(event, Data):
+                if event.chunked:
+                    self._begin_chunks()
+                    return
                 self._decoder = DataDecoder(self._data_line)
                 self._content = self._lines.take_all()
+            elif kind is Xclient:
+                self._begin_anew()
             elif kind is Authenticate:
                 if reply.code == 334:
                     self._exchange = self._claimed_in
@@ -191,6 +234,12 @@ class Receiver:
                 self._begin_tls()
                 if self.injected:
                     return
+        elif kind is EndOfChunk:
+            self._chunks = None
+        elif isinstance(event, Data) and event.chunked:
+            self._skip = self._size
+            if self._refuse_chunk(reply) is None:
+                return
         self._answer(reply)
 
     def _answer(self, reply: Reply) -> None:
@@ -205,18 +254,22 @@ class Receiver:
             self.closing = True
         self._output.append(reply.encode())
 
+    # What tells the client what became of a message; LMTP says it for each recipient.
+    _answer_message = _answer
+
     # --- commands -----------------------------------------------------------------------------
 
-    def _command(self, line: bytes) -> Event | Reply:
+    def _command(self, line: bytes) -> Event | Reply | None:
         verb, _, rest = line.partition(b" ")
         name = verb.decode("ascii", "replace")
-        command = COMMANDS.get(name) or COMMANDS.get(name.upper())
+        command = self.commands.get(name) or self.commands.get(name.upper())
         if command is None:
             if len(line) + 2 > self._command_line:
                 return replies.LINE_TOO_LONG
             printable = verb.isascii() and name.isprintable()
             return replies.UNKNOWN_COMMAND if printable else replies.UNPRINTABLE_COMMAND
         if len(line) + 2 > self._command_line + command.room:
+            self.closing = command.fatal
             return replies.LINE_TOO_LONG
         if command.junk:
             self._junk += 1
@@ -227,8 +280,19 @@ class Receiver:
             return refused
         argument = rest.decode("latin-1")
         if not (argument.isascii() and argument.isprintable()):
-            return replies.UNPRINTABLE_ARGUMENT
+            argument = self._beyond_ascii(command, rest)
         return command.read(self, argument.rstrip(" "))
+
+    def _beyond_ascii(self, command: Command, octets: bytes) -> str:
+        """An argument in UTF-8 (RFC 6531 §3.7.1), where one may be."""
+        self.closing = command.fatal
+        try:
+            text = octets.decode()
+        except UnicodeDecodeError:
+            raise Refusal(replies.UNPRINTABLE_ARGUMENT) from None
+        if not (command.utf8 and text.translate(_JOINERS).isprintable()):
+            raise Refusal(replies.UNPRINTABLE_ARGUMENT)
+        return text
 
     def _unreadable(self, reply: Reply) -> Reply:
         """A line that can't be read ends an AUTH exchange too."""
@@ -237,15 +301,19 @@ class Receiver:
 
     def reset(self) -> None:
         """End the transaction, as RSET, EHLO and HELO do."""
+        self._chunks = None
         if self.state != "start":
             self.state = "ready"
 
     def _begin_tls(self) -> None:
         """Forget all that the client said in the clear (RFC 3207 §4.2)."""
-        self.state = "start"
-        self.authenticated = False
+        self._begin_anew()
         self.injected = self._lines.take_all()
         self.closing = bool(self.injected)
+
+    def _begin_anew(self) -> None:
+        self.state = "start"
+        self.authenticated = False
 
     # --- AUTH ---------------------------------------------------------------------------------
 
@@ -280,9 +348,9 @@ class Receiver:
             return syntax("5.5.2", str(error))
         return self.begin_exchange(mechanism, response)
 
-    # --- DATA ---------------------------------------------------------------------------------
+    # --- content ------------------------------------------------------------------------------
 
-    def _next_of_data(self, decoder: DataDecoder) -> Event | None:
+    def _next_of_data(self, decoder: DataDecoder | ChunkDecoder) -> Event | None:
         if not decoder.finished:
             if not self._content:
                 return None
@@ -293,6 +361,8 @@ class Receiver:
             if not decoder.finished:
                 return None
         self._decoder = None
+        if decoder is self._chunks:
+            return self._end_of_chunk(decoder)
         self._waiting = EndOfData()
         if decoder.fault:
             self._waiting = EndOfData(refusal=replies.DATA_FAULTS[decoder.fault])
@@ -303,3 +373,69 @@ class Receiver:
         self._content = b""
         self._lines.feed(decoder.rest)
         return self._waiting
+
+    def begin_chunk(self, size: int, *, last: bool) -> Event | Reply | None:
+        """BDAT: content in a chunk, or a chunk that is passed over (RFC 3030 §2).
+
+        :param size: octets that follow the command
+        :returns: the event to report, the reply, or ``None`` when there is something to read first
+        """
+        refused = _NO_CHUNK_IN.get(self.state)
+        if refused is not None:
+            self._skip = size
+            return refused
+        self._size, self._last = size, last
+        limit = self.offer.size
+        if self.state != "chunks":
+            if size <= limit or not limit:
+                return Data(chunked=True)
+            self._skip = size
+            return self._refuse_chunk(replies.TOO_BIG)
+        chunks = self._chunks
+        if chunks is None:
+            self._skip = size
+            return self._refuse_chunk(replies.CHUNK_REFUSED)
+        if 0 < limit < chunks.total + size:
+            self._skip = size
+            return self._chunk_over(replies.TOO_BIG)
+        self._next_chunk(chunks)
+        return None
+
+    def _begin_chunks(self) -> None:
+        self.state = "chunks"
+        text = self.mail.body != "BINARYMIME"
+        self._chunks = ChunkDecoder(text=text, line_limit=self._data_line if text else 0)
+        self._next_chunk(self._chunks)
+
+    def _next_chunk(self, chunks: ChunkDecoder) -> None:
+        chunks.begin(self._size)
+        self._decoder = chunks
+        if self._size:
+            self._content = self._lines.take_all()
+
+    def _end_of_chunk(self, chunks: ChunkDecoder) -> Event:
+        self._content = b""
+        self._lines.feed(chunks.rest)
+        if self._last:
+            chunks.finish()
+        fault = chunks.fault
+        self._waiting = self._chunk_over(replies.CHUNK_FAULTS[fault] if fault else None)
+        return self._waiting
+
+    def _chunk_over(self, refusal: Reply | None) -> Event:
+        if self._last:
+            return EndOfData(refusal=refusal)
+        return EndOfChunk(octets=self._size, refusal=refusal)
+
+    def _refuse_chunk(self, reply: Reply) -> Reply | None:
+        """Pass over a chunk, and all after it up to the last.
+
+        :returns: the reply, or ``None`` when it was given
+        """
+        self._chunks = None
+        if not self._last:
+            self.state = "chunks"
+            return reply
+        self.state = "ready"
+        self._answer_message(reply)
+        return None

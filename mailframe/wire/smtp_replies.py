@@ -37,13 +37,26 @@ UNPRINTABLE_ARGUMENT = syntax("5.5.2", "only printable ASCII is allowed in an ar
 NO_ARGUMENT_ALLOWED = syntax("5.5.4", "this command takes no argument")
 ARGUMENT_NEEDED = syntax("5.5.4", "this command needs an argument")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "command not implemented")
+NO_HELP = Reply(504, "5.5.4", "there is no such command")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "a parameter is not recognised")
 
+SENDER_NEEDS_SMTPUTF8 = Reply(550, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
+RECIPIENT_NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
+REQUIRETLS_NEEDS_TLS = Reply(530, "5.7.10", "REQUIRETLS needs TLS: use STARTTLS first")
+HELD_TOO_LONG = syntax("5.5.4", "a message can't be held that long")
+
+USE_LHLO = Reply(500, "5.5.1", "this is LMTP: send LHLO")
 HELLO_FIRST = Reply(503, "5.5.1", "send EHLO or HELO first")
 MAIL_FIRST = Reply(503, "5.5.1", "send MAIL first")
 NESTED_MAIL = Reply(503, "5.5.1", "a sender is already given; RSET starts over")
 NO_RECIPIENTS = Reply(554, "5.5.1", "no valid recipients")
 NOT_IN_TRANSACTION = Reply(503, "5.5.1", "not allowed during a mail transaction")
+
+BAD_CHUNK_SIZE = syntax("5.5.4", "BDAT needs a size in octets, and maybe LAST; closing")
+CHUNKS_BEGUN = Reply(503, "5.5.1", "the content has begun to come with BDAT; RSET starts over")
+CHUNK_REFUSED = Reply(503, "5.5.1", "a chunk before this one was refused; RSET starts over")
+BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "binary content is handed over with BDAT")
+TOO_BIG = Reply(552, "5.3.4", "the message is too big")
 
 TLS_ACTIVE = Reply(503, "5.5.1", "TLS is already active")
 ENCRYPTION_NEEDED = Reply(538, "5.7.11", "encryption required: use STARTTLS first")
@@ -60,4 +73,10 @@ DATA_FAULTS = {
     "bare line end": Reply(554, "5.6.0", "the message holds a bare CR or LF; closing"),
     "null": Reply(554, "5.6.0", "the message has a line that begins with NUL; closing"),
     "line too long": Reply(554, "5.6.0", "the message has a line that is too long"),
+}
+# The same of content in chunks, whose end is known whatever they hold.
+CHUNK_FAULTS = {
+    "bare line end": Reply(554, "5.6.0", "the message holds a bare CR or LF"),
+    "null": Reply(554, "5.6.0", "the message has a line that begins with NUL"),
+    "line too long": DATA_FAULTS["line too long"],
 }

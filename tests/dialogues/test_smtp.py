@@ -20,7 +20,16 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.reply import Reply
-from mailframe.wire.smtp_events import Authenticate, EndOfData, Event, Mail, Rcpt, StartTls
+from mailframe.wire.lmtp_receiver import LmtpReceiver
+from mailframe.wire.smtp_events import (
+    Authenticate,
+    EndOfData,
+    Event,
+    Mail,
+    Rcpt,
+    StartTls,
+    Xclient,
+)
 from mailframe.wire.smtp_extensions import Offer
 from mailframe.wire.smtp_receiver import Receiver
 from tests.dialogues.script import Script, cuts, fits, replies, rounds, scripts, unescaped
@@ -112,8 +121,11 @@ class Server(Player):
             starttls=words.get("tls") == "starttls",
             mechanisms=("PLAIN", "LOGIN"),
             login=words.get("client", "").startswith("127."),
+            recipients=self.max_recipients,
+            xclient="xclient" in words,
         )
-        receiver = Receiver(default_domain="here.example", offer=offer, **of_receiver)
+        speaks = LmtpReceiver if words.get("protocol") == "lmtp" else Receiver
+        receiver = speaks(default_domain="here.example", offer=offer, **of_receiver)
         super().__init__(receiver)
         self.recipients = 0
         self.kept = 0
@@ -141,6 +153,8 @@ class Server(Player):
             if len(self.content) > self.max_size:
                 return TOO_BIG
             self.kept += 1
+        elif isinstance(event, Xclient):
+            return GREETING
         return super().reply_to(event)
 
 
@@ -166,6 +180,7 @@ class SessionTests(DialogueCase, SessionCase):
                 tls=words.get("tls", "none"),
                 context=object() if "tls" in words else None,
                 protocol=words.get("protocol", "smtp"),
+                xclient=[words["xclient"]] if "xclient" in words else [],
                 **limits(script),
             )
             transport = TlsTransport(

@@ -60,6 +60,26 @@ class ConnectionsTests(SynchronousTestCase):
         for address in ("a", "a", "a", "b"):
             self.connections.left(connection, address)
         self.assertEqual(len(self.connections._of_address), 0)
+        self.assertEqual(len(self.connections._of_network), 0)
+
+    def test_networks(self) -> None:
+        """Whoever has a network takes all connections, an address at a time."""
+        connections: Connections[FakeConnection] = Connections(
+            server="mx", limits=Limits(connections_per_network=2), clock=self.clock
+        )
+        for address, beyond in (
+            ("192.0.2.1", None),
+            ("192.0.2.200", None),
+            ("192.0.2.3", "connections_per_network"),
+            ("192.0.3.1", None),
+            ("2001:db8::1", None),
+            ("2001:db8::ffff:1", None),
+            ("2001:db8::2", "connections_per_network"),
+            ("2001:db8:0:1::1", None),
+            ("local", None),
+        ):
+            self.assertEqual(connections.arrived(FakeConnection(), address), beyond, address)
+        self.assertEqual(connections.moved("192.0.3.1", "192.0.2.9"), "connections_per_network")
 
     def test_drain(self) -> None:
         """The server stops before its clients are done, or never."""

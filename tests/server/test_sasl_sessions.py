@@ -97,7 +97,7 @@ class SmtpTests(SynchronousTestCase):
     def test_offer(self) -> None:
         """A client would not find out what it may use."""
         self.connect()
-        self.assertIn(b"250 AUTH SCRAM-SHA-256 OAUTHBEARER XOAUTH2\r\n", self.greeting)
+        self.assertIn(b"250-AUTH SCRAM-SHA-256 OAUTHBEARER XOAUTH2\r\n", self.greeting)
         self.assertEqual(self.say(b"AUTH PLAIN AGEAYg==\r\n")[:9], b"504 5.5.4")
         self.assertEqual(self.say(b"AUTH SCRAM-SHA-256-PLUS\r\n")[:9], b"504 5.5.4")
 

@@ -73,6 +73,8 @@ class SessionCase(SynchronousTestCase):
         protocol: Any = "smtp",
         tls: Any = "none",
         context: Any = None,
+        xclient: Any = (),
+        show_login: bool = False,
         **limits: Any,
     ) -> SmtpServerFactory:
         """The listening server."""
@@ -94,6 +96,8 @@ class SessionCase(SynchronousTestCase):
             tls=tls,
             limits=Limits(**limits),
             clock=clock,
+            xclient=xclient,
+            show_login=show_login,
         )
 
     def connect(
@@ -128,7 +132,8 @@ class ConversationTests(SessionCase):
         self.assertEqual(
             transport.value(),
             b"250-mx.here.example\r\n250-PIPELINING\r\n250-SIZE 25000000\r\n250-8BITMIME\r\n"
-            b"250 ENHANCEDSTATUSCODES\r\n",
+            b"250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"
+            b"250-SMTPUTF8\r\n250-DELIVERBY 60\r\n250 LIMITS RCPTMAX=1000\r\n",
         )
         transport.clear()
         session.dataReceived(MESSAGE + b"QUIT\r\n")
@@ -245,7 +250,7 @@ class WaitingTests(SessionCase):
         session, transport = self.connect()
         session.dataReceived(b"HELO x\r\n" + ENVELOPE + b"DATA\r\n")
         self.storage.room = room = Deferred()
-        session.dataReceived(b"one\r\n")
+        session.dataReceived(b"\r\none\r\n")
         self.assertEqual(transport.producerState, "paused")
         session.dataReceived(b"two\r\n.\r\n")
         self.storage.room = None
@@ -579,7 +584,7 @@ class AuthTests(SessionCase):
         """From loopback a login needs no TLS, and opens the way elsewhere."""
         session, transport = self.connect(address="127.0.0.1")
         session.dataReceived(b"EHLO x\r\n")
-        self.assertIn(b"250 AUTH PLAIN LOGIN\r\n", transport.value())
+        self.assertIn(b"250-AUTH PLAIN LOGIN\r\n", transport.value())
         session.dataReceived(PLAIN + b"MAIL FROM:<>\r\nRCPT TO:<x@far.example>\r\nDATA\r\n.\r\n")
         self.assertEqual(self.codes(transport)[-5:], [b"235", b"250", b"250", b"354", b"250"])
         sink = self.storage.sinks[0]
@@ -684,7 +689,7 @@ class TlsTests(SessionCase):
         """After STARTTLS the client starts over, may log in, and the message says so."""
         self.listen(self.starttls_server())
         self.dial()
-        self.assertIn(b"250 STARTTLS\r\n", self.say(b"EHLO clear.example\r\n"))
+        self.assertIn(b"250-STARTTLS\r\n", self.say(b"EHLO clear.example\r\n"))
         self.assertEqual(self.say(b"MAIL FROM:<>\r\n")[:3], b"250")
         self.assertEqual(self.say(b"STARTTLS\r\n")[:3], b"220")
         transport: Any = self.talker.transport
@@ -692,7 +697,7 @@ class TlsTests(SessionCase):
         self.reactor.advance(0)
         self.assertEqual(self.say(b"MAIL FROM:<>\r\n")[:3], b"503")
         heard = self.say(b"EHLO client.example\r\n")
-        self.assertIn(b"250 AUTH PLAIN LOGIN\r\n", heard)
+        self.assertIn(b"250-AUTH PLAIN LOGIN\r\n", heard)
         self.assertNotIn(b"STARTTLS", heard)
         self.assertEqual(self.say(PLAIN)[:3], b"235")
         self.assertIn(b"250 2.0.0 queued as q1\r\n", self.say(MESSAGE))

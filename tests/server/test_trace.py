@@ -58,10 +58,18 @@ class ReceivedTests(SynchronousTestCase):
             (bare, "SMTP"),
             (CLIENT, "ESMTP"),
             (attrs.evolve(CLIENT, tls="x"), "ESMTPS"),
+            (attrs.evolve(bare, protocol="lmtp"), "LMTP"),
+            (attrs.evolve(CLIENT, protocol="lmtp", tls="x", login="a@b.c"), "LMTPSA"),
             (attrs.evolve(CLIENT, login="a@b.c"), "ESMTPA"),
             (attrs.evolve(bare, tls="x", login="a@b.c"), "ESMTPSA"),
         ):
             self.assertEqual(protocol(client), keyword)
+        for client, keyword in (
+            (CLIENT, "UTF8SMTP"),
+            (attrs.evolve(CLIENT, tls="x", login="a@b.c"), "UTF8SMTPSA"),
+            (attrs.evolve(CLIENT, protocol="lmtp"), "UTF8LMTP"),
+        ):
+            self.assertEqual(protocol(client, smtputf8=True), keyword)
 
     @settings(deadline=None, max_examples=100)
     @given(

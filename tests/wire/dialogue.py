@@ -11,12 +11,15 @@ from mailframe.wire.smtp_events import (
     Authenticate,
     Content,
     Data,
+    EndOfChunk,
     EndOfData,
     Event,
     Hello,
     Mail,
     Rcpt,
+    Reset,
     StartTls,
+    Xclient,
 )
 from mailframe.wire.smtp_extensions import Offer, hello_reply
 from mailframe.wire.smtp_receiver import Receiver
@@ -28,6 +31,8 @@ ANSWERS = {
     Data: Reply(354, None, "go"),
     EndOfData: Reply(250, "2.0.0", "queued"),
     Authenticate: Reply(235, "2.7.0", "in"),
+    Reset: Reply(250, "2.0.0", "ok"),
+    Xclient: Reply(220, None, "here.example"),
 }
 REFUSED_RECIPIENT = Reply(550, "5.1.1", "nobody")
 
@@ -65,8 +70,10 @@ class Player:
             return hello_reply("here.example", event.esmtp, self.receiver.offer)
         if isinstance(event, Rcpt) and event.recipient.local_part.startswith("no"):
             return REFUSED_RECIPIENT
-        if isinstance(event, EndOfData) and event.refusal:
+        if isinstance(event, EndOfData | EndOfChunk) and event.refusal:
             return event.refusal
+        if isinstance(event, EndOfChunk):
+            return Reply(250, "2.0.0", f"{event.octets} octets received")
         return ANSWERS[type(event)]
 
     @property

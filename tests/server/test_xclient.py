@@ -1,0 +1,44 @@
+"""Who is spoken for: `mailframe.server.xclient`."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.envelope import Client
+from mailframe.server.xclient import client_of
+
+FILTER = Client(
+    server="mx", protocol="smtp", address="127.0.0.1", port=9, helo="filter", esmtp=True, login="f"
+)
+
+
+class ClientTests(SynchronousTestCase):
+    def test_said(self) -> None:
+        """The filter's address, greeting or login count for the client's."""
+        attributes = {
+            "ADDR": "192.0.2.7",
+            "PORT": "25",
+            "PROTO": "ESMTP",
+            "HELO": "x",
+            "LOGIN": "angelo@rosse.example",
+        }
+        self.assertEqual(
+            client_of(attributes, FILTER),
+            Client(
+                server="mx",
+                protocol="smtp",
+                address="192.0.2.7",
+                port=25,
+                helo="x",
+                esmtp=True,
+                login="angelo@rosse.example",
+            ),
+        )
+
+    def test_not_said(self) -> None:
+        """What nobody said is made up; a login of before stays in force."""
+        anew = attrs.evolve(FILTER, helo=None, esmtp=False, login=None)
+        self.assertEqual(client_of({}, FILTER), anew)
+        unknown = {"ADDR": None, "PORT": None, "LOGIN": None, "HELO": None}
+        self.assertEqual(client_of(unknown, FILTER), attrs.evolve(anew, port=0))
