@@ -11,7 +11,6 @@ from tests.interop.ourselves import PASSWORD
 from tests.interop.programs import maildir
 from tests.interop.relaying import RelayCase
 
-
 # mutt 2.2 with GNU SASL takes SCRAM-SHA-256-PLUS when it is offered, and can't do its binding.
 UNBOUND = 'set smtp_authenticators="scram-sha-256"'
 
