@@ -34,6 +34,8 @@ class Order:
 class Greeting:
     """What a worker is to know at its start.
 
+    :ivar worker: its number, from 1 on
+    :ivar workers: how many there are
     :ivar path: of the configuration file
     :ivar first: the configuration that the sockets were opened for
     :ivar latest: the one in force, where it was read again since then
@@ -43,6 +45,8 @@ class Greeting:
     :ivar log_level: the lowest level that is logged
     """
 
+    worker: int
+    workers: int
     path: str
     first: Order
     latest: Order | None

@@ -21,7 +21,8 @@ from mailframe.workers.messages import Lines, Order, line
 log = Logger()
 
 TO_PARENT = 3  # the descriptor to which a worker writes its messages
-FIRST_SOCKET = 4  # the first of the descriptors of listening sockets
+COUNTS = 4  # the descriptor of the memory that `mailframe.workers.balance` needs
+FIRST_SOCKET = 5  # the first of the descriptors of listening sockets
 STEADY = 10.0  # seconds; a worker that lived as long is replaced at once
 SLOWEST = 30.0  # seconds between two workers at one place that end quickly
 
@@ -29,7 +30,7 @@ SLOWEST = 30.0  # seconds between two workers at one place that end quickly
 class Spawn(Protocol):
     """Starts a process for a place."""
 
-    def __call__(self, protocol: ProcessProtocol) -> bytes:
+    def __call__(self, number: int, protocol: ProcessProtocol) -> bytes:
         """:returns: what to say to it first"""
 
 
@@ -40,6 +41,7 @@ class Place:
     :param reactor: tells and measures the time
     :param spawn: starts a process
     :param on_failed: called with a reason when a worker could not start and none ever did
+    :param on_end: called with the number when a worker has ended
     :param publisher: takes what workers log
 
     :ivar was_ready: whether a worker has ever served here
@@ -52,6 +54,7 @@ class Place:
         reactor: Any,
         spawn: Spawn,
         on_failed: Callable[[str], None],
+        on_end: Callable[[int], None] = lambda number: None,
         publisher: ILogObserver = globalLogPublisher,
     ) -> None:
         self.number = number
@@ -59,6 +62,7 @@ class Place:
         self._reactor = reactor
         self._spawn = spawn
         self._on_failed = on_failed
+        self._on_end = on_end
         self._publisher = publisher
         self._process: Any = None
         self._started = 0.0
@@ -74,7 +78,7 @@ class Place:
         self._started = self._reactor.seconds()
         protocol = WorkerProtocol(self.number, self._told, self._has_ended, self._publisher)
         try:
-            greeting = self._spawn(protocol)
+            greeting = self._spawn(self.number, protocol)
         except OSError as error:
             reason = f"{sys.executable} can't be started: {error.strerror}"
             log.error("worker {number}: {reason}", number=self.number, reason=reason)
@@ -119,6 +123,7 @@ class Place:
 
     def _has_ended(self, reason: Failure) -> None:
         process, self._process = self._process, None
+        self._on_end(self.number)
         if self._ended is not None:
             self._ended.callback(None)
             return

@@ -5,8 +5,9 @@ worker inherits the descriptors, reads the same endpoint strings, and where an e
 a socket gives it the inherited one instead. So whatever an endpoint wraps around its socket (TLS,
 the PROXY protocol) is there in every worker.
 
-All workers wait for connections at the same sockets. Each takes one connection at a time and then
-looks after those that it has, so that who has less to do takes more.
+All workers wait for connections at the same sockets. Each takes one connection at a time, then
+looks after those that it has, and lets others go first that have fewer
+(`mailframe.workers.balance`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -32,9 +33,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.listening import CannotListen, Door, Doors, open_endpoint
+from mailframe.workers.balance import Balance
 
 log = Logger()
 
+OTHERS_FIRST = 0.005  # seconds that a worker with more clients leaves the next one to the others
 AGAIN = 1.0  # seconds until a process that had no descriptor left tries again to accept
 _SYSTEMD = re.compile(r"(^|:)systemd:.*", re.DOTALL)
 
@@ -99,17 +102,19 @@ class InheritedSockets:
     """Gives each endpoint its inherited socket.
 
     :param descriptors: in the order in which the endpoints are going to be opened
+    :param balance: what this worker has beside the others
     """
 
-    def __init__(self, descriptors: Sequence[int]) -> None:
+    def __init__(self, descriptors: Sequence[int], balance: Balance) -> None:
         self._descriptors: Iterator[int] = iter(descriptors)
+        self._balance = balance
 
     def open(self, reactor: Any, listen: str, door: Door) -> Deferred[IListeningPort]:
         """Open the next endpoint; see `mailframe.listening.open_endpoint`."""
         inherited = inherit(next(self._descriptors))
         # What systemd passed is not to be had again by its own name.
         listen = _SYSTEMD.sub(r"\1tcp:0", listen)
-        return open_endpoint(_Adopting(reactor, inherited), listen, door)
+        return open_endpoint(_Adopting(reactor, inherited, self._balance), listen, door)
 
 
 def inherit(descriptor: int) -> socket.socket:
@@ -121,15 +126,16 @@ def inherit(descriptor: int) -> socket.socket:
 class _Adopting:
     """A reactor that has one socket to listen at, whatever it is asked for."""
 
-    def __init__(self, reactor: Any, inherited: socket.socket) -> None:
+    def __init__(self, reactor: Any, inherited: socket.socket, balance: Balance) -> None:
         self._reactor = reactor
         self._socket = inherited
+        self._balance = balance
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        port = SharedPort(self._reactor, self._socket, factory)
+        port = SharedPort(self._reactor, self._socket, factory, self._balance)
         port.startListening()
         return port
 
@@ -168,12 +174,16 @@ class SharedPort:
     :param reactor: waits for connections and adopts them
     :param listening: the socket, which does not block
     :param factory: whom it lets in
+    :param balance: what this worker has beside the others
     """
 
-    def __init__(self, reactor: Any, listening: socket.socket, factory: IProtocolFactory) -> None:
+    def __init__(
+        self, reactor: Any, listening: socket.socket, factory: IProtocolFactory, balance: Balance
+    ) -> None:
         self._reactor = reactor
         self._socket = listening
         self._factory = factory
+        self._balance = balance
         self._host = _address(listening)
         self._pause: Any = None
         self._open = False
@@ -202,6 +212,13 @@ class SharedPort:
         return "SharedPort"
 
     def doRead(self) -> None:
+        """Take one connection, unless that is for others to do."""
+        if self._balance.is_ahead():
+            self._wait(OTHERS_FIRST, self._take)
+        else:
+            self._take()
+
+    def _take(self) -> None:
         """Take one connection; another process may have been quicker."""
         try:
             connection, _ = self._socket.accept()
@@ -212,23 +229,30 @@ class SharedPort:
                 self._reactor.removeReader(self)
                 return
             log.error("can't accept connections at present: {reason}", reason=error.strerror)
-            self._reactor.removeReader(self)
-            self._pause = self._reactor.callLater(AGAIN, self._go_on)
+            self._wait(AGAIN)
             return
         with connection:
             connection.setblocking(False)
             try:
-                self._reactor.adoptStreamConnection(
+                taken = self._reactor.adoptStreamConnection(
                     connection.fileno(), connection.family, self._factory
                 )
             except OSError as error:  # it is gone already, or there is no descriptor left
                 log.debug("a connection was lost at once: {reason}", reason=error.strerror)
             except Exception:
                 log.failure("a connection can't be served")
+            else:
+                if taken is not None:
+                    self._balance.took(taken)
 
-    def _go_on(self) -> None:
-        self._pause = None
-        self._reactor.addReader(self)
+    def _wait(self, seconds: float, then: Callable[[], None] = lambda: None) -> None:
+        def go_on() -> None:
+            self._pause = None
+            self._reactor.addReader(self)
+            then()
+
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(seconds, go_on)
 
     def connectionLost(self, reason: Failure | None) -> None:
         """The socket is not to be used any more. May be called again."""

@@ -29,8 +29,9 @@ from mailframe.listening import CannotListen
 from mailframe.running import changeable
 from mailframe.service import START_ERRORS
 from mailframe.settings import Settings, from_text, read_text
+from mailframe.workers.balance import ABSENT, Counts
 from mailframe.workers.messages import Greeting, Order, line
-from mailframe.workers.place import FIRST_SOCKET, TO_PARENT, Place
+from mailframe.workers.place import COUNTS, FIRST_SOCKET, TO_PARENT, Place
 from mailframe.workers.sockets import SharedSockets
 
 log = Logger()
@@ -65,6 +66,7 @@ class Supervisor(MultiService):
         self._log_level = log_level
         self._reactor = reactor
         self._sockets: SharedSockets | None = None
+        self._counts: Counts | None = None
         self._places: list[Place] = []
 
     @property
@@ -117,23 +119,28 @@ class Supervisor(MultiService):
     def _start_workers(self) -> None:
         if not self.running:
             return
+        counts = self._counts = Counts(self.settings.processes)
         self._places = [
             Place(
                 number=number,
                 reactor=self.reactor,
                 spawn=self._spawn,
                 on_failed=self._worker_failed,
+                on_end=lambda number: counts.set(number, ABSENT),
             )
             for number in range(1, self.settings.processes + 1)
         ]
         for place in self._places:
             place.start()
 
-    def _spawn(self, protocol: ProcessProtocol) -> bytes:
+    def _spawn(self, number: int, protocol: ProcessProtocol) -> bytes:
         assert self._sockets is not None, "workers are started while there are sockets"
+        assert self._counts is not None, "and counts"
         descriptors = self._sockets.descriptors()
         inherited = dict(enumerate(descriptors, FIRST_SOCKET))
         greeting = Greeting(
+            worker=number,
+            workers=self.settings.processes,
             path=self.settings.path,
             first=self._first,
             latest=self._latest,
@@ -147,7 +154,14 @@ class Supervisor(MultiService):
             # -P: the current folder is no place to import from, unless it is for us already
             [sys.executable, "-P", "-m", "mailframe.workers.worker"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            childFDs={0: "w", 1: "r", 2: "r", TO_PARENT: "r", **inherited},
+            childFDs={
+                0: "w",
+                1: "r",
+                2: "r",
+                TO_PARENT: "r",
+                COUNTS: self._counts.descriptor,
+                **inherited,
+            },
         )
         return line(greeting)
 
@@ -203,6 +217,9 @@ class Supervisor(MultiService):
         if killing.active():
             killing.cancel()
         await closed
+        counts, self._counts = self._counts, None
+        if counts is not None:
+            counts.close()
 
     def _close_sockets(self) -> Deferred[Any]:
         sockets, self._sockets = self._sockets, None

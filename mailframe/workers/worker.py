@@ -27,9 +27,10 @@ from mailframe.listening import Doors
 from mailframe.running import changeable
 from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import Settings, from_text
+from mailframe.workers.balance import Balance, Counts
 from mailframe.workers.logs import Speaker, observer
 from mailframe.workers.messages import Greeting, Lines, Order, read_greeting, read_order
-from mailframe.workers.place import TO_PARENT
+from mailframe.workers.place import COUNTS, TO_PARENT
 from mailframe.workers.sockets import InheritedSockets
 
 log = Logger()
@@ -41,16 +42,17 @@ class WorkerServer(MailServer):
     """The server of a worker.
 
     :param greeting: what it was told at its start
+    :param balance: what it has beside the others
     :param reactor: what it runs under
     :raises SettingsError: the configuration can't be used
     """
 
-    def __init__(self, greeting: Greeting, reactor: Any) -> None:
+    def __init__(self, greeting: Greeting, balance: Balance, reactor: Any) -> None:
         first = from_text(greeting.first.text, greeting.path)
         self._order = greeting.latest or greeting.first
         latest, _ = changeable(first, from_text(self._order.text, greeting.path))
         super().__init__(settings=_share(latest), reactor=reactor)
-        self._inherited = InheritedSockets(greeting.sockets)
+        self._inherited = InheritedSockets(greeting.sockets, balance)
 
     def _make_doors(self) -> Doors:
         return Doors(self.reactor, self._inherited.open)
@@ -147,13 +149,13 @@ def read_first_line(descriptor: int) -> bytes:
     return octets
 
 
-def serve(greeting: Greeting, speaker: Speaker, reactor: Any) -> None:
+def serve(greeting: Greeting, balance: Balance, speaker: Speaker, reactor: Any) -> None:
     """Serve until the supervising process ends or asks to stop.
 
     :raises SystemExit: the server can't start
     """
     try:
-        server = WorkerServer(greeting, reactor)
+        server = WorkerServer(greeting, balance, reactor)
         server.startService()
     except START_ERRORS as error:
         speaker.say("failed", str(error))
@@ -166,6 +168,7 @@ def serve(greeting: Greeting, speaker: Speaker, reactor: Any) -> None:
         # A service manager may send it to all processes, when the supervising one does the same.
         signal.signal(signal.SIGTERM, lambda _signal, _frame: reactor.callFromThread(stop))
         reactor.addReader(orders)
+        balance.begin()
         speaker.say("ready")
 
     reactor.callWhenRunning(running)
@@ -194,13 +197,15 @@ def main() -> None:
         greeting = read_greeting(read_first_line(0))
     except EOFError:
         sys.exit(START_FAILED)
-    os.set_inheritable(TO_PARENT, False)
+    for descriptor in (TO_PARENT, COUNTS):
+        os.set_inheritable(descriptor, False)
     speaker = Speaker(TO_PARENT)
     globalLogBeginner.beginLoggingTo([observer(speaker, greeting.log_level)])
     importlib.import_module(greeting.reactor).install()
     from twisted.internet import reactor
 
-    serve(greeting, speaker, reactor)
+    balance = Balance(Counts(greeting.workers, COUNTS), greeting.worker)
+    serve(greeting, balance, speaker, reactor)
 
 
 if __name__ == "__main__":

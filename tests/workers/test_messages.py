@@ -34,6 +34,8 @@ class MessageTests(SynchronousTestCase):
         first = Order(text="x", pair=None)
         for latest in (None, Order(text="y", pair=PAIR)):
             greeting = Greeting(
+                worker=1,
+                workers=2,
                 path="/etc/mailframe.toml",
                 first=first,
                 latest=latest,

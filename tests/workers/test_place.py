@@ -19,18 +19,21 @@ class PlaceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = ProcessReactor()
         self.failures: list[str] = []
+        self.ended: list[int] = []
         self.events: list[Any] = []
         self.place = Place(
             number=2,
             reactor=self.reactor,
             spawn=self.spawn,
             on_failed=self.failures.append,
+            on_end=self.ended.append,
             publisher=self.events.append,
         )
         with capturedLogs():
             self.place.start()
 
-    def spawn(self, protocol: ProcessProtocol) -> bytes:
+    def spawn(self, number: int, protocol: ProcessProtocol) -> bytes:
+        self.assertIn(number, (1, 2))
         self.reactor.spawnProcess(protocol, "python", [])
         return b"hello\n"
 
@@ -66,6 +69,7 @@ class PlaceTests(SynchronousTestCase):
         self.worker.say("ready")
         self.reactor.advance(STEADY)
         self.assertEqual(self.end(None, 9), "signal 9 (SIGKILL)")
+        self.assertEqual(self.ended, [2])
         self.reactor.advance(0)
         self.assertEqual(len(self.reactor.processes), 2)
         self.assertEqual(self.failures, [])

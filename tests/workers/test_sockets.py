@@ -22,7 +22,15 @@ from mailframe import listening
 from mailframe.listening import CannotListen, Door, Doors
 from mailframe.testing.network import VirtualReactor
 from mailframe.workers import sockets
-from mailframe.workers.sockets import AGAIN, InheritedSockets, SharedPort, SharedSockets, inherit
+from mailframe.workers.balance import Balance, Counts
+from mailframe.workers.sockets import (
+    AGAIN,
+    OTHERS_FIRST,
+    InheritedSockets,
+    SharedPort,
+    SharedSockets,
+    inherit,
+)
 
 
 class SharedSocketsTests(SynchronousTestCase):
@@ -76,6 +84,12 @@ class SharedSocketsTests(SynchronousTestCase):
         self.assertIn("for it does not open at once", self.unusual(Deferred()))
 
 
+class FakeTransport:
+    """A client's connection."""
+
+    connected = 1
+
+
 class FakeReactor(Clock):
     """Notes what it is asked to watch and to adopt."""
 
@@ -84,6 +98,8 @@ class FakeReactor(Clock):
         self.readers: list[Any] = []
         self.adopted: list[tuple[int, int, Any]] = []
         self.trouble: Exception | None = None
+        self.refuses = False
+        self.connections: list[FakeTransport] = []
 
     def addReader(self, reader: Any) -> None:
         self.readers.append(reader)
@@ -92,10 +108,14 @@ class FakeReactor(Clock):
         if reader in self.readers:
             self.readers.remove(reader)
 
-    def adoptStreamConnection(self, descriptor: int, family: int, factory: Any) -> None:
+    def adoptStreamConnection(self, descriptor: int, family: int, factory: Any) -> Any:
         if self.trouble:
             raise self.trouble
         self.adopted.append((descriptor, family, factory))
+        if self.refuses:
+            return None
+        self.connections.append(FakeTransport())
+        return self.connections[-1]
 
 
 class FakeConnection:
@@ -151,7 +171,11 @@ class SharedPortTests(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.socket: Any = FakeSocket()
         self.factory = Factory.forProtocol(Protocol)
-        self.port = SharedPort(self.reactor, self.socket, self.factory)
+        self.counts = Counts(2)
+        self.addCleanup(self.counts.close)
+        self.balance = Balance(self.counts, 1)
+        self.balance.begin()
+        self.port = SharedPort(self.reactor, self.socket, self.factory, self.balance)
         self.port.startListening()
         self.log: list[str] = []
 
@@ -169,6 +193,30 @@ class SharedPortTests(SynchronousTestCase):
         self.assertEqual(self.log, ["blocking False", "closed"])
         self.port.doRead()
         self.assertEqual(len(self.reactor.adopted), 2)
+
+    def test_others_first(self) -> None:
+        """Who has more clients than another must leave it the next, but not for long."""
+        self.counts.set(2, 0)
+        self.socket.waiting = [FakeConnection(self.log) for _ in range(4)]
+        for _ in range(2):
+            self.port.doRead()
+        self.assertEqual(len(self.reactor.adopted), 2)
+        self.port.doRead()
+        self.assertEqual((len(self.reactor.adopted), self.reactor.readers), (2, []))
+        self.reactor.advance(OTHERS_FIRST)
+        self.assertEqual((len(self.reactor.adopted), self.reactor.readers), (3, [self.port]))
+        self.counts.set(2, 1)
+        self.reactor.connections[0].connected = 0
+        self.port.doRead()
+        self.assertEqual(len(self.reactor.adopted), 4)
+
+    def test_refused(self) -> None:
+        """Who was turned away is no client that somebody has."""
+        self.reactor.refuses = True
+        self.counts.set(2, 5)
+        self.socket.waiting = [FakeConnection(self.log)]
+        self.port.doRead()
+        self.assertEqual((len(self.reactor.adopted), self.counts.least()), (1, 0))
 
     def test_somebody_was_quicker(self) -> None:
         """Most of the time another worker has taken the client."""
@@ -231,7 +279,8 @@ class SharedPortTests(SynchronousTestCase):
             (socket.AF_INET6, ("::1", 25, 0, 0), IPv6Address("TCP", "::1", 25, 0, 0)),
             (socket.AF_UNIX, "/run/x", UNIXAddress(b"/run/x")),
         ):
-            port = SharedPort(self.reactor, FakeSocket(family, name), self.factory)  # type: ignore[arg-type]
+            listening: Any = FakeSocket(family, name)
+            port = SharedPort(self.reactor, listening, self.factory, self.balance)
             self.assertEqual(port.getHost(), address)
 
 
@@ -247,10 +296,13 @@ class InheritedTests(SynchronousTestCase):
             return FakeSocket()
 
         self.patch(sockets, "inherit", fake)
+        counts = Counts(1)
+        self.addCleanup(counts.close)
+        self.balance = Balance(counts, 1)
 
     def test_in_order(self) -> None:
         """Each endpoint must get its own socket, or mail would come to the wrong server."""
-        given = InheritedSockets([4, 5, 6, 7, 8])
+        given = InheritedSockets([4, 5, 6, 7, 8], self.balance)
         doors = Doors(self.reactor, given.open)
         for number, listen in enumerate(
             (
@@ -270,7 +322,8 @@ class InheritedTests(SynchronousTestCase):
     def test_ssl(self) -> None:
         """What an endpoint wraps around its socket must be there in a worker as well."""
         door = Door("mx")
-        adopting = sockets._Adopting(self.reactor, FakeSocket())  # type: ignore[arg-type]  # a fake
+        inherited: Any = FakeSocket()
+        adopting = sockets._Adopting(self.reactor, inherited, self.balance)
         port: Any = adopting.listenSSL(465, door, CertificateOptions())
         self.assertIsInstance(port._factory, TLSMemoryBIOFactory)
         self.assertIs(port._factory.wrappedFactory, door)

@@ -17,8 +17,9 @@ from mailframe.certificates import CertificateError
 from mailframe.listening import CannotListen
 from mailframe.settings import from_text
 from mailframe.workers import supervisor as module
+from mailframe.workers.balance import Counts
 from mailframe.workers.messages import read_greeting, read_order
-from mailframe.workers.place import FIRST_SOCKET
+from mailframe.workers.place import COUNTS, FIRST_SOCKET
 from mailframe.workers.supervisor import STOP_TIME, Supervisor
 from tests.workers.fakes import FakeProcess, ProcessReactor
 
@@ -116,12 +117,24 @@ class SupervisorTests(SynchronousTestCase):
         descriptors = [d for n, d in started["childFDs"].items() if n >= FIRST_SOCKET]
         self.assertEqual(len(set(descriptors)), 2)
         self.assertTrue(all(isinstance(number, int) for number in descriptors))
-        greeting = read_greeting(workers[0].written[0])
+        greeting = read_greeting(workers[2].written[0])
+        self.assertEqual((greeting.worker, greeting.workers), (3, 3))
         self.assertEqual(greeting.sockets, (FIRST_SOCKET, FIRST_SOCKET + 1))
         self.assertEqual((greeting.path, greeting.log_level), (self.path, "info"))
         self.assertEqual(greeting.first.text, self.write(processes=3))
         self.assertEqual((greeting.first.pair, greeting.latest), (None, None))
         self.assertEqual(greeting.reactor, ProcessReactor.__module__)
+
+    def test_a_worker_that_has_ended(self) -> None:
+        """Clients must not be left to a worker that is not there."""
+        workers = self.start()
+        counts = Counts(2, os.dup(self.reactor.started[0]["childFDs"][COUNTS]))
+        self.addCleanup(counts.close)
+        for worker, clients in ((1, 7), (2, 3)):
+            counts.set(worker, clients)
+        self.assertEqual(counts.least(), 3)
+        workers[1].end(None, 9)
+        self.assertEqual(counts.least(), 7)
 
     def test_workers_find_the_same_code(self) -> None:
         """A checkout that is not installed must work in workers as well."""

@@ -16,6 +16,7 @@ from mailframe.certificates import read_key_pair
 from mailframe.listening import CannotListen
 from mailframe.testing.network import VirtualReactor
 from mailframe.workers import worker as module
+from mailframe.workers.balance import Balance, Counts
 from mailframe.workers.messages import Greeting, Order, line
 from mailframe.workers.worker import FromParent, WorkerServer, main, read_first_line, serve
 
@@ -72,6 +73,8 @@ class Case(SynchronousTestCase):
 
     def greeting(self, first: Order, latest: Order | None = None, sockets: Any = ()) -> Greeting:
         return Greeting(
+            worker=2,
+            workers=2,
             path=self.path,
             first=first,
             latest=latest,
@@ -83,7 +86,14 @@ class Case(SynchronousTestCase):
     def make(self, text: str, latest: str | None = None, pair: Any = None) -> WorkerServer:
         """A worker's server."""
         order = None if latest is None else Order(text=latest, pair=pair)
-        return WorkerServer(self.greeting(Order(text=text, pair=pair), order), self.reactor)
+        greeting = self.greeting(Order(text=text, pair=pair), order)
+        return WorkerServer(greeting, self.balance(), self.reactor)
+
+    def balance(self) -> Balance:
+        """What the second of two workers has."""
+        self.counts = Counts(2)
+        self.addCleanup(self.counts.close)
+        return Balance(self.counts, 2)
 
 
 class ServerTests(Case):
@@ -162,7 +172,7 @@ class ServerTests(Case):
         self.patch(sockets, "inherit", inherit)
         server = '[[server]]\nname = "mx"\nprotocol = "smtp"\nlisten = "tcp:25"\n'
         greeting = self.greeting(Order(text=self.text(server), pair=None), sockets=[4])
-        made = WorkerServer(greeting, self.reactor)
+        made = WorkerServer(greeting, self.balance(), self.reactor)
         self.assertRaises((OSError, CannotListen), made.privilegedStartService)
         self.assertEqual(opened, [4])
 
@@ -173,7 +183,7 @@ class FakeServer:
     trouble: Exception | None = None
     last: Any = None
 
-    def __init__(self, greeting: Any, reactor: Any) -> None:
+    def __init__(self, greeting: Any, balance: Any, reactor: Any) -> None:
         self.orders: list[Any] = []
         FakeServer.last = self
 
@@ -202,7 +212,8 @@ class ServeTests(Case):
 
     def serve(self) -> Any:
         """Serve; the reader of what the supervising process says."""
-        serve(self.greeting(Order(text="", pair=None)), self, self.reactor)  # type: ignore[arg-type]  # it only says
+        speaker: Any = self
+        serve(self.greeting(Order(text="", pair=None)), self.balance(), speaker, self.reactor)
         (reader,) = self.reactor.getReaders()
         return reader
 
@@ -214,6 +225,8 @@ class ServeTests(Case):
         """It says when it serves, takes orders, and ends when nobody is there to give them."""
         reader = self.serve()
         self.assertEqual(self.said, [("ready",)])
+        self.counts.set(1, 9)
+        self.assertEqual(self.counts.least(), 0, "others may leave clients to it")
         order = Order(text="x", pair=None)
         octets = line(order)
         self.pieces = [octets[:5], octets[5:], b""]
@@ -309,8 +322,13 @@ class MainTests(Case):
         observers: list[Any] = []
         self.patch(module.globalLogBeginner, "beginLoggingTo", observers.extend)
         served: list[Any] = []
+        counts = Counts(2)
+        self.addCleanup(counts.close)
+        self.patch(module, "COUNTS", os.dup(counts.descriptor))
         self.patch(module, "serve", lambda *args: served.append(args))
         main()
         self.assertEqual(self.handlers, dict.fromkeys((1, 2), signal.SIG_IGN))
         self.assertEqual((installed, len(observers), len(served)), (["installed"], 1, 1))
         self.assertEqual(served[0][0].path, self.path)
+        served[0][1].begin()
+        self.assertEqual(counts.least(), 0)
