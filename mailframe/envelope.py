@@ -116,3 +116,8 @@ class Envelope:
     envid: str | None = None
     deliver_by: DeliverBy | None = None
     not_before: float | None = None
+
+    @property
+    def due(self) -> float:
+        """When the first attempt is to be made: on arrival, or as late as the sender wants it."""
+        return self.arrived if self.not_before is None else max(self.arrived, self.not_before)

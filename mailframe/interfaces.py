@@ -236,7 +236,7 @@ class IQueueStorage(Interface):
     """
 
     def receive(envelope: Envelope) -> IMessageSink:
-        """Begin to keep a message that is due at once, when it arrived.
+        """Begin to keep a message. Its first attempt is due when ``envelope.due`` says.
 
         The storage records ``accepted`` and, for each recipient, ``authorised`` (with the evidence)
         in the message's history.

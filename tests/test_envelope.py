@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.envelope import Client, Envelope
+from mailframe.testing.samples import make_envelope
 
 
 class ClientTests(SynchronousTestCase):
@@ -30,3 +32,9 @@ class EnvelopeTests(SynchronousTestCase):
         self.assertRaises(
             ValueError, Envelope, sender=None, recipients=(), client=None, arrived=0.0
         )
+
+    def test_due(self) -> None:
+        """A message that its sender put off goes out at once, or one from the past never."""
+        envelope = make_envelope(arrived=1000.0)
+        for not_before, due in ((None, 1000.0), (2000.0, 2000.0), (500.0, 1000.0)):
+            self.assertEqual(attrs.evolve(envelope, not_before=not_before).due, due)

@@ -31,13 +31,13 @@ class FirstClaims:
         """How many messages wait to be claimed."""
         return len(self._waiting)
 
-    def lease(self, arrived: float, now: float) -> Lease | None:
+    def lease(self, due: float, now: float) -> Lease | None:
         """The lease with which to keep a message that is about to be kept; ``None``: without one.
 
-        :param arrived: when the message is due; not much earlier than now, for older ones go first
+        :param due: when the message is due; not much earlier than now, for older ones go first
         :param now: POSIX seconds
         """
-        if self._owner is None or self._room <= 0 or not 0 <= now - arrived <= SOON:
+        if self._owner is None or self._room <= 0 or not 0 <= now - due <= SOON:
             return None
         self._room -= 1
         return Lease(owner=self._owner, until=now + self._length)
@@ -52,7 +52,7 @@ class FirstClaims:
             envelope=envelope,
             size=arrival.size,
             recipients=tuple(QueuedRecipient(address=r.address) for r in envelope.recipients),
-            next_attempt=envelope.arrived,
+            next_attempt=envelope.due,
         )
         self._waiting[arrival.key] = entry, arrival.lease, now
 

@@ -11,7 +11,7 @@ handed to another thread, which costs more than the statement itself.
 A message's life in the tables:
 
 =============  =========================================================================
-accepted       a row in ``message`` (due when it arrived), its content in ``content``
+accepted       a row in ``message`` (due as the envelope says), its content in ``content``
                (or, when large, in a file of its own that was synced before the row is)
 leased         ``owner`` is set and ``due`` is when the lease runs out; a message may be
                accepted so (`mailframe.queue.first_claims`)
@@ -165,8 +165,8 @@ class Ledger:
         rows = [
             (
                 a.key,
-                a.envelope.arrived,
-                a.lease.until if a.lease else a.envelope.arrived,
+                a.envelope.due,
+                a.lease.until if a.lease else a.envelope.due,
                 a.lease.owner if a.lease else None,
                 a.size,
                 codec.dump_envelope(a.envelope),

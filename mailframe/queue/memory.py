@@ -78,7 +78,7 @@ class MemoryStorage:
             envelope=envelope,
             size=len(content),
             recipients=tuple(QueuedRecipient(address=r.address) for r in envelope.recipients),
-            next_attempt=envelope.arrived,
+            next_attempt=envelope.due,
         )
         self._kept[id] = _Kept(entry, content, entry.next_attempt)
         bisect.insort(self._order, id)

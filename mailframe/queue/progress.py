@@ -56,9 +56,7 @@ def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule
 
 def times_of(entry: Entry, schedule: Schedule) -> Times:
     """The times of a queued message; they count from the moment it could be tried first."""
-    envelope = entry.envelope
-    since = max(envelope.arrived, envelope.not_before or envelope.arrived)
-    return schedule.times(since, envelope.deliver_by)
+    return schedule.times(entry.envelope.due, entry.envelope.deliver_by)
 
 
 class _Attempt:

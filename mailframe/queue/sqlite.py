@@ -117,7 +117,7 @@ class SqliteStorage:
 
     def keep(self, arrival: Arrival) -> Deferred[None]:
         """Commit a message, remember it for its first delivery, and tell who watches."""
-        lease = self._first.lease(arrival.envelope.arrived, self._clock.seconds())
+        lease = self._first.lease(arrival.envelope.due, self._clock.seconds())
         if lease is not None:
             arrival = attrs.evolve(arrival, lease=lease)
         return self.committer.write(Keep(arrival)).addCallback(lambda _: self._kept(arrival))

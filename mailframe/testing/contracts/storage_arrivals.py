@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
@@ -80,6 +81,17 @@ class ArrivalContract(StorageContract):
         self.assertEqual(entry.next_attempt, envelope.arrived)
         self.assertFalse(entry.held or entry.warned)
         self.assertEqual(self.claim(), [entry])
+
+    def test_held_back(self) -> None:
+        """A message that its sender put off goes out at once, or is forgotten."""
+        envelope = attrs.evolve(self.envelope(), not_before=self.now + 3600)
+        id = self.keep(envelope)
+        self.assertEqual(self.get(self.storage.next_due()), self.now + 3600)
+        self.assertEqual(self.claimed(), [])
+        entry = self.get(self.storage.find(id=id))
+        assert entry is not None
+        self.assertEqual((entry.next_attempt, entry.held), (self.now + 3600, False))
+        self.assertEqual(self.claimed(now=self.now + 3600), [id])
 
     def test_null_sender_and_no_client(self) -> None:
         """A notice gets a sender, and is answered with a notice."""
