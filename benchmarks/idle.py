@@ -65,6 +65,7 @@ def configure(folder: Path, kind: str, ports: tuple[int, int]) -> Path:
         '[queue]\nplugin = "memory"\n[delivery]\nplugin = "maildir"\n'
         'path = "mail/{domain}/{mailbox}"\n'
         '[limits]\nidle = "2h"\nconnections = 100000\nconnections_per_address = 100000\n'
+        "connections_per_network = 100000\n"
     )
     return configuration
 
