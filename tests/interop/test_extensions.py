@@ -24,6 +24,7 @@ class InternationalTests(CurlCase):
     def setUp(self) -> None:
         """An account whose name is not ASCII."""
         super().setUp()
+        self.configure()
         accounts = self.accounts()
         password = accounts.partition('password = "')[2].partition('"')[0]
         joerg = f'[[account]]\naddress = "j\u00f6rg@demo.example"\npassword = "{password}"\n'
