@@ -185,7 +185,7 @@ class DeathTests(ProcessesCase):
             self.assertEqual(client.getreply()[0], 250)
         self.assertEqual(self.server.wait(15), -signal.SIGTERM)
         self.assertEqual([pid for pid in workers if is_alive(pid)], [])
-        self.server = self.serve(self.configuration, self.smtp)
+        self.server = self.serve(self.configuration, self.smtp, self.submission)
         self.wait_for("the message", lambda: maildir(self.mailbox("jsmith")))
 
     def test_the_supervising_process_is_killed(self) -> None:
@@ -197,7 +197,7 @@ class DeathTests(ProcessesCase):
         self.server.wait(15)
         self.wait_for("the workers' end", lambda: not any(map(is_alive, workers)))
         self.wait_for_refusal()
-        self.server = self.serve(self.configuration, self.smtp)
+        self.server = self.serve(self.configuration, self.smtp, self.submission)
         self.submit(["jsmith@demo.example"])
 
     def wait_for_refusal(self) -> None:
