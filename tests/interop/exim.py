@@ -26,7 +26,6 @@ rfc1413_query_timeout = 0s
 tls_advertise_hosts = {advertise}
 tls_certificate = /chain.pem
 tls_privatekey = /key.pem
-chunking_advertise_hosts = {chunking}
 domainlist here = {domain}
 acl_smtp_rcpt = rcpt
 acl_smtp_data = data
@@ -78,9 +77,7 @@ class EximCase(RootsCase):
 
     spool = "exim/var/spool/exim/input"
 
-    def start_exim(
-        self, port: int, domain: str, *, hop: int = 1, tls: bool = False, chunking: bool = True
-    ) -> Path:
+    def start_exim(self, port: int, domain: str, *, hop: int = 1, tls: bool = False) -> Path:
         """An Exim that takes mail for a domain into one Maildir, whose path is returned.
 
         :param hop: the loopback port that gets mail for other domains
@@ -102,7 +99,6 @@ class EximCase(RootsCase):
                 domain=domain,
                 advertise="*" if tls else "",
                 require="*" if tls else "",
-                chunking="*" if chunking else "",
             )
         )
         process = self.start_in(root, _PATH, "-bdf", "-q1m")

@@ -25,12 +25,15 @@ class OpenSmtpdCase(RootsCase):
 
     spool = "opensmtpd/var/spool/smtpd/queue"
 
-    def start_opensmtpd(self, port: int, domain: str, *, hop: int = 1, tls: bool = False) -> Path:
+    def start_opensmtpd(
+        self, port: int, domain: str, *, hop: int = 1, tls: bool = False, lmtp: bool = False
+    ) -> Path:
         """An OpenSMTPD that takes mail for jsmith and kim at a domain; returns their Maildir.
 
         :param hop: the loopback port that gets mail for other domains
         :param tls: offer TLS with the certificate of the test's folder, and send over TLS alone, to
             a server whose certificate is good
+        :param lmtp: send over LMTP
         """
         programs = {path: self.unpacked(path, "opensmtpd") for path in (_PATH, _MAILDIR)} | {
             "/bin/sh": Path("/bin/sh")
@@ -50,7 +53,7 @@ class OpenSmtpdCase(RootsCase):
                 domain=domain,
                 certificates='pki own cert "/chain.pem"\npki own key "/key.pem"' if tls else "",
                 listen="tls pki own" if tls else "",
-                protocol="smtp+tls" if tls else "smtp+notls",
+                protocol="lmtp" if lmtp else "smtp+tls" if tls else "smtp+notls",
             )
         )
         process = self.start_in(root, _PATH, "-d")

@@ -18,6 +18,7 @@ _SERVICES = (
     ("error", "unix", "-", "-", "-", "-", "error"),
     ("retry", "unix", "-", "-", "-", "-", "error"),
     ("smtp", "unix", "-", "-", "-", "-", "smtp"),
+    ("lmtp", "unix", "-", "-", "-", "-", "lmtp"),
     ("virtual", "unix", "-", "n", "-", "-", "virtual"),
     ("anvil", "unix", "-", "-", "-", "1", "anvil"),
     ("proxymap", "unix", "-", "-", "-", "-", "proxymap"),

@@ -30,13 +30,20 @@ class ServersCase(InteropCase):
         return process, dump
 
     def start_postfix(
-        self, port: int, domain: str, *, hop: int | None = None, tls: bool = False
+        self,
+        port: int,
+        domain: str,
+        *,
+        hop: int | None = None,
+        tls: bool = False,
+        lmtp: bool = False,
     ) -> Path:
         """A Postfix that takes mail for a domain into one Maildir, whose path is returned.
 
         :param hop: the loopback port that gets mail for other domains
         :param tls: offer TLS with the certificate of the test's folder, and send over TLS alone, to
             a server whose certificate is good
+        :param lmtp: send over LMTP
         """
         self.need_root()
         postfix = self.program("postfix", "postfix")
@@ -50,7 +57,7 @@ class ServersCase(InteropCase):
             "}, permit_mynetworks, reject_unauth_destination",
             "smtpd_forbid_bare_newline = yes",
             "smtpd_forbid_unauth_pipelining = yes",
-            *(_relaying(hop) if hop else ()),
+            *(_relaying(hop, lmtp) if hop else ()),
             *(_over_tls(self.folder) if tls else ()),
         )
         process = self.start(postfix, "-c", root, "start-fg")
@@ -97,8 +104,13 @@ def _is_root() -> bool:
     return _uid() == 0
 
 
-def _relaying(hop: int) -> tuple[str, ...]:
-    return "mynetworks = 127.0.0.0/8", f"relayhost = [127.0.0.1]:{hop}"
+def _relaying(hop: int, lmtp: bool) -> tuple[str, ...]:
+    way = (
+        f"default_transport = lmtp:inet:127.0.0.1:{hop}"
+        if lmtp
+        else f"relayhost = [127.0.0.1]:{hop}"
+    )
+    return "mynetworks = 127.0.0.0/8", way
 
 
 def _over_tls(folder: Path) -> tuple[str, ...]:
