@@ -104,7 +104,7 @@ class QueueRunner(Service):
         self._storage_name = storage_name
         self._storage_time = storage_time
         self._clock = clock
-        self._in_flight: set[str] = set()
+        self._in_flight: dict[str, Standing] = {}
         self._turning = False
         self._turn_again = False
         self._more_due = False
@@ -227,15 +227,35 @@ class QueueRunner(Service):
     # --- one attempt -----------------------------------------------------------------------------
 
     def _begin(self, entry: Entry) -> None:
-        self._in_flight.add(entry.id)
-        attempt = Deferred.fromCoroutine(self._attempt(entry))
+        under_way = self._in_flight.get(entry.id)
+        if under_way is not None:
+            self._claimed_twice(under_way, entry)
+            return
+        standing = self._in_flight[entry.id] = Standing(
+            entry, advance=self._advance, write=self._with_notices, settle=self._settle
+        )
+        attempt = Deferred.fromCoroutine(self._attempt(standing))
         attempt.addErrback(
             lambda failure: log.failure("attempt at {id} failed", failure=failure, id=entry.id)
         )
         attempt.addBoth(lambda _: self._ended(entry))
 
+    def _claimed_twice(self, under_way: Standing, entry: Entry) -> None:
+        """Its lease ran out, as when the clock is set forward, and we have it once more.
+
+        The attempt goes on under this lease. But if others had the message meanwhile it may record
+        nothing, and the message is tried again when nobody holds it.
+        """
+        if entry.recipients != under_way.entry.recipients:
+            under_way.lost = True
+        log.warn(
+            "the lease of {id} ran out during an attempt{what}",
+            id=entry.id,
+            what=", and others have tried it meanwhile" if under_way.lost else "",
+        )
+
     def _ended(self, entry: Entry) -> None:
-        self._in_flight.discard(entry.id)
+        del self._in_flight[entry.id]
         self._check_stopped()
         if not (self._more_due and self.running):
             return
@@ -245,10 +265,8 @@ class QueueRunner(Service):
         elif self._alarm is None:
             self._sleep_until(self._clock.seconds())
 
-    async def _attempt(self, entry: Entry) -> None:
-        standing = Standing(
-            entry, advance=self._advance, write=self._with_notices, settle=self._settle
-        )
+    async def _attempt(self, standing: Standing) -> None:
+        entry = standing.entry
         try:
             tried = await self.dispatch.attempt(
                 entry,
@@ -259,9 +277,10 @@ class QueueRunner(Service):
         except Exception:
             log.failure("attempt at {id} failed; it is postponed", id=entry.id)
             tried = _all_postponed(standing.entry)
+        standing.over = True
         entry = standing.entry
         step, notices = await self._with_notices(entry, self._advance(entry, tried))
-        await self._record(entry, step, notices)
+        await self._record(standing, step, notices)
 
     def _advance(self, entry: Entry, tried: Sequence[Tried]) -> Progress:
         return advance(entry, tried, self._clock.seconds(), self.schedule)
@@ -289,9 +308,12 @@ class QueueRunner(Service):
             except Exception:
                 log.failure("an observer of the queue failed")
 
-    async def _record(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
+    async def _record(self, standing: Standing, step: Step, notices: Sequence[Notice]) -> None:
+        entry = standing.entry
         while True:
             try:
+                if standing.lost:
+                    raise LeaseLost(entry.id)
                 await self._settle(entry, step, notices)
                 return
             except LeaseLost:

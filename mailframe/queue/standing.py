@@ -6,6 +6,10 @@ because the server was cut off while it waited for another, slower one.
 
 Everything is applied to ``entry`` at once and taken back if it can't be recorded, so that what is
 recorded for one destination never undoes what is being recorded for another.
+
+Once the attempt is over, or the message was found to have changed under it, nothing more can be
+recorded: what an agent does that was given up on, or what a lease has run out for, must not
+overwrite what others have recorded since.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import attrs
 
 from mailframe.entry import Entry, Notice, QueuedRecipient, Ready, Step
+from mailframe.interfaces import LeaseLost
 from mailframe.outcome import Tried
 from mailframe.queue.progress import Progress
 
@@ -23,6 +28,8 @@ class Standing:
     """One attempt at one message.
 
     :ivar entry: the message, with its recipients as they are recorded or about to be
+    :ivar over: the agents have answered; what they still do records nothing
+    :ivar lost: others have had the message since; nothing can be recorded any more
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class Standing:
         :param settle: records a step; raises when it can't be
         """
         self.entry = entry
+        self.over = self.lost = False
         self._advance = advance
         self._write = write
         self._settle = settle
@@ -47,6 +55,7 @@ class Standing:
         """Record which copies lie ready; see `mailframe.interfaces.Job.record_ready`.
 
         :param ready: by places in the entry's recipients
+        :raises LeaseLost: the attempt is over, or others have the message
         """
         recipients = self.entry.recipients
         changed = {i: attrs.evolve(recipients[i], ready=record) for i, record in ready.items()}
@@ -66,6 +75,8 @@ class Standing:
     async def _record(
         self, changed: Mapping[int, QueuedRecipient], step: Step, notices: Sequence[Notice]
     ) -> None:
+        if self.over or self.lost:
+            raise LeaseLost(self.entry.id)
         before = {index: self.entry.recipients[index] for index in changed}
         self._change(changed)
         try:

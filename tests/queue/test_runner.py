@@ -17,6 +17,7 @@ from mailframe.interfaces import IContent, LeaseLost, StorageFault
 from mailframe.outcome import Delivered, Outcome, Postponed, Refused, Tried
 from mailframe.queue.memory import MemoryStorage
 from mailframe.queue.notices import NoticeWriter
+from mailframe.queue.progress import advance
 from mailframe.queue.runner import LEASE, LOOK_AFTER, RECORD_AGAIN, QueueRunner
 from mailframe.queue.schedule import Schedule
 from tests.queue.samples import ANGELO, JSMITH, LATER, NEVER, OK, RELAY, envelope, write
@@ -340,6 +341,57 @@ class BoundTests(RunnerCase):
         self.assertEqual(list(claimed), [])
         gate.callback(None)
         self.assertEqual(self.dispatch.attempts, [id])
+
+
+class LeaseTests(RunnerCase):
+    """The clock is set forward, or the machine sleeps, and leases run out during an attempt."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gate: Deferred[None] = Deferred()
+        self.dispatch.wait_for = self.gate
+        self.message = self.accept(JSMITH, ANGELO)
+
+    def test_one_attempt_at_a_time(self) -> None:
+        """A message is tried twice at once, and comes twice."""
+        self.clock.advance(10 * LEASE)
+        self.assertEqual(self.dispatch.attempts, [self.message])
+        self.dispatch.wait_for = None
+        self.gate.callback(None)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.dispatch.attempts, [self.message])
+
+    def test_others_have_had_it(self) -> None:
+        """What others have delivered meanwhile is forgotten, and delivered once more."""
+        claim, renew = self.storage.claim, self.storage.renew
+        self.storage.claim = self.idle  # type: ignore[method-assign]  # asleep
+        self.storage.renew = self.idle  # type: ignore[method-assign]  # likewise
+        self.clock.advance(10 * LEASE)
+        now = self.clock.seconds()
+        (entry,) = self.successResultOf(
+            as_deferred(claim(owner="other", now=now, limit=9, until=now + LEASE))
+        )
+        tried = Tried(index=0, route=RELAY, outcome=Delivered(where="mx", reply=OK))
+        later = Tried(index=1, route=RELAY, outcome=Postponed(where="mx", reply=LATER))
+        step = advance(entry, [tried, later], now, Schedule()).step
+        self.successResultOf(
+            as_deferred(self.storage.settle(id=self.message, owner="other", step=step, notices=()))
+        )
+        self.storage.claim = claim  # type: ignore[method-assign]  # awake
+        self.storage.renew = renew  # type: ignore[method-assign]  # likewise
+        self.pass_time(1000)
+        self.assertEqual(self.dispatch.attempts, [self.message])
+        self.gate.callback(None)
+        (entry,) = self.queued()
+        self.assertEqual([r.state for r in entry.recipients], ["relayed", "pending"])
+        self.dispatch.wait_for = None
+        self.pass_time(2 * LEASE)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.dispatch.attempts, [self.message] * 2)
+        self.assertEqual(self.dispatch.entries[1].pending, (1,))
+
+    async def idle(self, **arguments: object) -> Sequence[Entry]:
+        return ()
 
 
 class StorageFaultTests(RunnerCase):

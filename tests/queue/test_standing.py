@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.entry import Entry, Notice, Ready, Step
 from mailframe.guard import as_deferred
-from mailframe.interfaces import StorageFault
+from mailframe.interfaces import LeaseLost, StorageFault
 from mailframe.outcome import Delivered, Tried
 from mailframe.queue.progress import Progress, advance
 from mailframe.queue.schedule import Schedule
@@ -78,4 +78,12 @@ class StandingTests(SynchronousTestCase):
         withdrawn = as_deferred(self.standing.record_ready({0: None}))
         self.settling.pop()[1].callback(None)
         self.successResultOf(withdrawn)
+        self.assertEqual([r.ready for r in self.standing.entry.recipients], [None] * 3)
+
+    def test_too_late(self) -> None:
+        """An agent that was given up on overwrites what others have recorded since."""
+        self.standing.over = True
+        self.failureResultOf(self.ready(0), LeaseLost)
+        self.failureResultOf(self.arrived(1), LeaseLost)
+        self.assertEqual(self.settling, [])
         self.assertEqual([r.ready for r in self.standing.entry.recipients], [None] * 3)
