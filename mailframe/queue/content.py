@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent
+from mailframe.queue.spool import SpoolFile
 
 PIECE = 65_536  # octets; the most that one read gives
 
@@ -37,7 +38,7 @@ class BytesContent:
 class FileContent:
     """Content in a file, read in a thread, a piece at a time."""
 
-    def __init__(self, file: BinaryIO, in_thread: Callable[..., Deferred[Any]]) -> None:
+    def __init__(self, file: SpoolFile, in_thread: Callable[..., Deferred[Any]]) -> None:
         self._file = file
         self._in_thread = in_thread
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -14,7 +14,7 @@ from mailframe.envelope import Envelope
 from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
 from mailframe.queue.ids import id_text
 from mailframe.queue.ledger import Arrival
-from mailframe.queue.spool import Spool
+from mailframe.queue.spool import Spool, SpoolFile
 
 log = Logger()
 
@@ -52,7 +52,7 @@ class Sink:
         self._size = 0
         self._pieces: list[bytes] = []
         self._gathered = 0
-        self._file: BinaryIO | None = None
+        self._file: SpoolFile | None = None
         self._writing: Deferred[None] | None = None
         self._fault: Exception | None = None
         self._ended = False

@@ -13,25 +13,82 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
 
+from mailframe.files import DIRECTORY, Files, sync_folder
 from mailframe.queue.ids import id_key, id_text
 from mailframe.queue.turns import WriteTurn
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class SpoolFile:
+    """An open content, to be written or read from its start to its end.
+
+    :ivar closed: it is not open any more
+    """
+
+    def __init__(self, files: Files, descriptor: int) -> None:
+        self._files = files
+        self._descriptor = descriptor
+        self.closed = False
+
+    def write(self, octets: bytes | memoryview) -> int:
+        """Write as much as can be written at once; returns how many octets that was."""
+        return self._files.write(self._descriptor, (octets,))
+
+    def read(self, size: int) -> bytes:
+        """The next octets, at most so many; none at the end."""
+        return self._files.read(self._descriptor, size)
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut; not to be tried again when it fails."""
+        self._files.fsync(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Let go of it."""
+        if not self.closed:
+            self.closed = True
+            self._files.close(self._descriptor)
 
 
 class Spool:
     """The folders below one root, created when missing.
 
     :param root: an absolute path; the folder is readable by its owner alone
+    :param files: the file system
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, files: Files | None = None) -> None:
         self.root = root
+        self._files = files or Files()
         self._incoming = os.path.join(root, "incoming")
         self._large = os.path.join(root, "large")
         self._owners = os.path.join(root, "owners")
         for folder in (root, self._incoming, self._large, self._owners):
             os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def sync(self) -> None:
+        """Make the folders themselves survive a power cut, and the names of the files in the root.
+
+        Whoever made one of those above may have been cut off before that. Those that can't even be
+        opened were not made by us.
+
+        :raises OSError: they may not survive
+        """
+        sync_folder(self._files, self.root)
+        folder = os.path.dirname(self.root)
+        while True:
+            with contextlib.suppress(PermissionError):
+                sync_folder(self._files, folder)
+            above = os.path.dirname(folder)
+            if above == folder:
+                return
+            folder = above
 
     def turn(self) -> WriteTurn:
         """The lock by which the processes that share the queue take turns in writing."""
@@ -39,39 +96,49 @@ class Spool:
 
     # --- large contents --------------------------------------------------------------------------
 
-    def create(self, key: int) -> BinaryIO:
+    def create(self, key: int) -> SpoolFile:
         """A file to write a content to. It has no meaning before `publish`."""
         path = os.path.join(self._incoming, id_text(key))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+        return SpoolFile(self._files, self._files.open(path, _CREATE, 0o600))
 
-    def publish(self, key: int, file: BinaryIO) -> None:
+    def publish(self, key: int, file: SpoolFile) -> None:
         """Make the written file survive a power cut under its final name, and close it.
 
         :raises OSError: it could not be kept; the file is gone and must be written anew, for a
             failed sync can't be repaired by another one
         """
-        name = id_text(key)
         try:
-            with file:
-                os.fsync(file.fileno())
-            os.rename(os.path.join(self._incoming, name), os.path.join(self._large, name))
-            sync_folder(self._large)
-            sync_folder(self._incoming)
+            with contextlib.closing(file):
+                file.sync()
+            self._move(id_text(key))
         except OSError:
             self.discard(key)
             raise
+
+    def _move(self, name: str) -> None:
+        files = self._files
+        with contextlib.ExitStack() as stack:
+
+            def opened(path: str) -> int:
+                descriptor = files.open(path, DIRECTORY)
+                stack.callback(files.close, descriptor)
+                return descriptor
+
+            incoming, large = opened(self._incoming), opened(self._large)
+            files.rename(name, incoming, name, large)
+            files.fsync(large)
+            files.fsync(incoming)
 
     def discard(self, key: int) -> None:
         """Delete a content, wherever it has got to. Deleting what isn't there is fine."""
         for folder in (self._incoming, self._large):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, id_text(key)))
+                self._files.unlink(os.path.join(folder, id_text(key)))
 
-    def open(self, key: int) -> BinaryIO:
+    def open(self, key: int) -> SpoolFile:
         """Open a published content. :raises OSError: it isn't there"""
         path = os.path.join(self._large, id_text(key))
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0)
+        return SpoolFile(self._files, self._files.open(path, _READ))
 
     def orphans(self, older_than: float) -> Iterator[int]:
         """The keys of files that were last written before a time; the caller knows which have rows.
@@ -94,7 +161,9 @@ class Spool:
         with self._register() as register:
             descriptor = os.open(path, flags, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.fsync(register)  # after a power cut its leases must be found as those of the dead
+            self._files.fsync(
+                register
+            )  # after a power cut its leases must be found as those of the dead
         return descriptor
 
     def dead_owners(self) -> list[str]:
@@ -132,12 +201,3 @@ class Spool:
         """Forget an owner whose leases have been ended."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._owners, owner))
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

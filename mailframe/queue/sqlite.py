@@ -42,7 +42,7 @@ from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.sink import Sink
-from mailframe.queue.spool import Spool, sync_folder
+from mailframe.queue.spool import Spool
 from mailframe.units import FilePath, Octets, Seconds
 
 log = Logger()
@@ -102,7 +102,7 @@ class SqliteStorage:
         self._next_housekeeping = 0.0
         database = os.path.join(spool.root, "queue.db")
         self.committer = committer(lambda: Ledger(database), self._notify)
-        sync_folder(spool.root)
+        spool.sync()
 
     # --- arrivals --------------------------------------------------------------------------------
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import closing
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.queue import spool as module
+from mailframe.files import Files
 from mailframe.queue.spool import Spool
 
 
@@ -28,8 +29,8 @@ class SpoolTests(SynchronousTestCase):
         file.write(b"hello\r\n")
         self.spool.publish(7, file)
         self.assertTrue(file.closed)
-        with self.spool.open(7) as content:
-            self.assertEqual(content.read(), b"hello\r\n")
+        with closing(self.spool.open(7)) as content:
+            self.assertEqual(content.read(100), b"hello\r\n")
         self.spool.discard(7)
         self.spool.discard(7)
         self.assertEqual(self.files(), [])
@@ -37,19 +38,18 @@ class SpoolTests(SynchronousTestCase):
     def test_the_order_of_syncs(self) -> None:
         """Data, then the name, then both folders: any other order loses mail in a power cut."""
         calls: list[str] = []
-        fsync, rename = os.fsync, os.rename
 
-        def noted_fsync(descriptor: int) -> None:
-            path = os.readlink(f"/proc/self/fd/{descriptor}")
-            calls.append(f"sync {os.path.relpath(path, self.root)}")
-            fsync(descriptor)
+        class Noting(Files):
+            def fsync(self, descriptor: int) -> None:
+                path = os.readlink(f"/proc/self/fd/{descriptor}")
+                calls.append(f"sync {path.rpartition('/queue/')[2]}")
+                super().fsync(descriptor)
 
-        def noted_rename(old: str, new: str) -> None:
-            calls.append("rename")
-            rename(old, new)
+            def rename(self, old: str, old_folder: int, new: str, new_folder: int) -> None:
+                calls.append("rename")
+                super().rename(old, old_folder, new, new_folder)
 
-        self.patch(module.os, "fsync", noted_fsync)
-        self.patch(module.os, "rename", noted_rename)
+        self.spool = Spool(f"{self.root}/queue", Noting())
         file = self.spool.create(7)
         self.spool.publish(7, file)
         self.assertEqual(
@@ -59,14 +59,28 @@ class SpoolTests(SynchronousTestCase):
     def test_a_failed_sync_leaves_nothing(self) -> None:
         """A file whose sync failed must be written anew, never synced again."""
 
-        def broken(descriptor: int) -> None:
-            raise OSError(5, "made for the test")
+        class Broken(Files):
+            def fsync(self, descriptor: int) -> None:
+                raise OSError(5, "made for the test")
 
-        self.patch(module.os, "fsync", broken)
+        self.spool = Spool(self.root, Broken())
         file = self.spool.create(7)
         self.assertRaises(OSError, self.spool.publish, 7, file)
         self.assertTrue(file.closed)
         self.assertEqual(self.files(), [])
+
+    def test_the_folders_themselves(self) -> None:
+        """A queue that was just made would vanish as a whole, with what was acknowledged."""
+        synced: list[str] = []
+
+        class Noting(Files):
+            def fsync(self, descriptor: int) -> None:
+                synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+        root = f"{self.root}/state/queue"
+        Spool(root, Noting()).sync()
+        self.assertEqual(synced[:3], [root, os.path.dirname(root), self.root])
+        self.assertEqual(synced[-1], "/")
 
     def test_private(self) -> None:
         """Other users of the machine must not read mail."""

@@ -1,0 +1,73 @@
+"""The operations on files that everything durable is made of: the one seam to the file system.
+
+Queue and mailboxes do whatever they do to files through a `Files`. So tests can have each single
+call fail, cut a process off before or after it, or learn what was not synced in time
+(`mailframe.testing.watched_files`, `mailframe.testing.forgetful_disk`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Files:
+    """The file system, as it is."""
+
+    def open(self, name: str | bytes, flags: int, mode: int = 0, dir_fd: int | None = None) -> int:
+        """See `os.open`."""
+        return os.open(name, flags, mode, dir_fd=dir_fd)
+
+    def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
+        """See `os.writev`; may write less than all."""
+        return os.writev(descriptor, pieces)
+
+    def read(self, descriptor: int, size: int) -> bytes:
+        """See `os.read`."""
+        return os.read(descriptor, size)
+
+    def fsync(self, descriptor: int) -> None:
+        """See `os.fsync`. After a failure the descriptor must not be synced again."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """See `os.close`."""
+        os.close(descriptor)
+
+    def rename(self, old: str, old_folder: int, new: str, new_folder: int) -> None:
+        """See `os.rename`."""
+        os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
+
+    def unlink(self, name: str | bytes, dir_fd: int | None = None) -> None:
+        """See `os.unlink`."""
+        os.unlink(name, dir_fd=dir_fd)
+
+    def mkdir(self, name: str, dir_fd: int | None = None) -> None:
+        """Make a folder that is ours alone."""
+        os.mkdir(name, 0o700, dir_fd=dir_fd)
+
+    def names(self, descriptor: int) -> list[str]:
+        """What a folder holds, as `os.fsdecode` gives it."""
+        return os.listdir(descriptor)
+
+    def stat(self, name: str | bytes, dir_fd: int | None = None) -> os.stat_result:
+        """See `os.lstat`."""
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+
+    def fstat(self, descriptor: int) -> os.stat_result:
+        """See `os.fstat`."""
+        return os.fstat(descriptor)
+
+
+def sync_folder(files: Files, path: str) -> None:
+    """Make the names in a folder survive a power cut.
+
+    The folder is opened for it: a descriptor whose sync has failed once proves nothing any more.
+    """
+    descriptor = files.open(path, DIRECTORY)
+    try:
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
