@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.fuzz import file_targets, wire_targets
+from tests.fuzz import file_targets, message_targets, wire_targets
 from tests.fuzz.target import Target
 
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = {target.name: target for target in wire_targets.TARGETS + file_targets.TARGETS}
+ALL = wire_targets.TARGETS + message_targets.TARGETS + file_targets.TARGETS
+TARGETS = {target.name: target for target in ALL}
 
 
 def corpus(target: Target) -> Iterator[tuple[str, bytes]]:
