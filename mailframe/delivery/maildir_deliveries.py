@@ -64,14 +64,18 @@ class _Prepared:
     path: MailboxPath
     tmp: str
     name: str
+    folder: int | None = None
 
     def record(self, since: float) -> Ready:
         """What is recorded of it before it is placed."""
-        return Ready(mailbox=self.target.mailbox, since=since, where=f"{self.tmp}/{self.name}")
+        where = f"{self.tmp}/{self.name}/{self.folder}"
+        return Ready(mailbox=self.target.mailbox, since=since, where=where)
 
     def placement(self, *, repeat: bool) -> Placement:
         """What the writer is to do."""
-        return Placement(path=self.path, tmp=self.tmp, name=self.name, repeat=repeat)
+        return Placement(
+            path=self.path, tmp=self.tmp, name=self.name, repeat=repeat, folder=self.folder
+        )
 
 
 class Deliveries:
@@ -131,23 +135,22 @@ class Deliveries:
         outcomes: dict[str, Outcome] = {}
         unix = Unix()
         body = unix.convert(content) + unix.finish()
-        copies: list[Copy] = []
-        written: list[_Prepared] = []
+        written: list[tuple[Copy, _Prepared]] = []
         for target in targets:
             if was_delivered_to(content, target.recipient):
                 outcomes[target.stem] = _loop(target)
                 continue
             head = headers(job.sender, target.recipient)
             prepared = self._prepared(target, self._writer.tmp_name(target.stem), head, unix)
-            copies.append(Copy(path=prepared.path, tmp=prepared.tmp, pieces=(head, body)))
-            written.append(prepared)
-        if not copies:
+            copy = Copy(path=prepared.path, tmp=prepared.tmp, pieces=(head, body))
+            written.append((copy, prepared))
+        if not written:
             return outcomes
         ready: list[_Prepared] = []
-        errors = await self._preparing.submit(copies)
-        for prepared, error in zip(written, errors, strict=True):
+        errors = await self._preparing.submit([copy for copy, _ in written])
+        for (copy, prepared), error in zip(written, errors, strict=True):
             if error is None:
-                ready.append(prepared)
+                ready.append(attrs.evolve(prepared, folder=copy.folder))
             else:
                 outcomes[prepared.target.stem] = self._outcome(job, prepared.target, error)
         outcomes.update(await self._put_in_place(job, ready))
@@ -178,7 +181,8 @@ class Deliveries:
             path = self._layout.path(target.mailbox)
             tmp = self._writer.tmp_name(target.stem)
             begun = self._in_thread(self._writer.begin, path, tmp)
-            draft = await shielded(begun, self._abandon)
+            whole: Draft = await shielded(begun, self._abandon)
+            draft = whole
             head = headers(job.sender, target.recipient)
             unix = Unix()
             gathered = [head]
@@ -193,8 +197,9 @@ class Deliveries:
             gathered.append(unix.finish())
             await self._in_thread(self._writer.write, draft, b"".join(gathered))
             await self._in_thread(self._writer.finish, draft)
+            folder = whole.held.folder
             draft = None
-            return self._prepared(target, tmp, head, unix)
+            return attrs.evolve(self._prepared(target, tmp, head, unix), folder=folder)
         finally:
             content.close()
             self._abandon(draft)
@@ -267,8 +272,9 @@ class Deliveries:
         return _Prepared(target, self._layout.path(target.mailbox), tmp, name)
 
     def _recorded(self, target: Target, record: Ready) -> _Prepared:
-        tmp, _, name = record.where.partition("/")
-        return _Prepared(target, self._layout.path(record.mailbox), tmp, name)
+        tmp, name, *folder = record.where.split("/")
+        known = int(folder[0]) if folder and folder[0].isdecimal() else None
+        return _Prepared(target, self._layout.path(record.mailbox), tmp, name, known)
 
     def _abandon(self, draft: Draft | None) -> None:
         if draft is not None:

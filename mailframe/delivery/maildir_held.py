@@ -47,6 +47,11 @@ class Held:
     ended: dict[int, int] = attrs.field(factory=dict)
     failed: bool = False
 
+    @property
+    def folder(self) -> int:
+        """The inode number of new, by which the Maildir is known again after a restart."""
+        return self.identity[1]
+
 
 class HeldMaildirs:
     """Opens Maildirs, and keeps those last used. Threads may share it.

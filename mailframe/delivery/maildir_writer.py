@@ -8,7 +8,9 @@ write one file. `place` renames it to ``new/Y`` and syncs both folders. So after
 told what had happened: as long as nothing is recorded the message was not delivered, whatever lies
 in ``tmp``; and from then on it was delivered if, and only if, ``tmp/X`` is gone, even when a reader
 has moved or deleted it since. This rests on a rename being atomic, which it is not on every network
-file system: there, a message may come twice.
+file system: there, a message may come twice. And it rests on looking into the same folder: where
+another Maildir lies at the path by now, since one was moved away or its file system is not mounted,
+``tmp/X`` is missing too. So the folder's inode number is recorded as well.
 
 A batch goes through each step together: all is written before the first sync, and all renamed
 before a folder is synced. So the file system's journal is committed a few times for all of them.
@@ -34,18 +36,20 @@ from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_names import base_name
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False)
 class Copy:
     """A message for one mailbox.
 
     :ivar path: the mailbox
     :ivar tmp: its name in tmp, from `Writer.tmp_name`
     :ivar pieces: the file's octets
+    :ivar folder: set by `Writer.prepare`, see `Placement`
     """
 
     path: MailboxPath
     tmp: str
     pieces: Sequence[bytes]
+    folder: int | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -56,16 +60,19 @@ class Placement:
     :ivar tmp: its name there
     :ivar name: its name in new
     :ivar repeat: an earlier attempt prepared it, and may have placed it
+    :ivar folder: the inode number of new in the Maildir that it was prepared in; ``None`` when that
+        is not known
     """
 
     path: MailboxPath
     tmp: str
     name: str
     repeat: bool
+    folder: int | None = None
 
 
 class Vanished(Exception):
-    """The copy is not in tmp any more, and was not placed: somebody removed it."""
+    """The copy is not in tmp, and was not placed: somebody removed it, or moved the Maildir."""
 
 
 @attrs.define(eq=False)
@@ -152,6 +159,7 @@ class Writer:
     def _write(self, item: _Item[Copy], held: Held) -> None:
         item.descriptor = create_file(self._files, item.of.tmp, held.tmp)
         item.created = True
+        item.of.folder = held.folder
         write_all(self._files, item.descriptor, item.of.pieces)
         self._files.start_writing(item.descriptor)
 
@@ -245,6 +253,12 @@ class Writer:
         except FileNotFoundError:
             if not item.of.repeat:
                 raise Vanished(f"{held.path}: somebody removed tmp/{item.of.tmp}") from None
+            if item.of.folder in (None, held.folder) or self._holds(held, item.of.name):
+                return
+            raise Vanished(
+                f"{held.path} is not the Maildir in which tmp/{item.of.tmp} lay; the message may "
+                "come twice"
+            ) from None
 
     def _sync_places(self, held: Held, items: Sequence[_Item[Placement]]) -> None:
         if all(item.error is not None for item in items):
@@ -266,16 +280,19 @@ class Writer:
         """
         held = self._maildirs.take(placement.path)
         try:
-            # New comes first: one that a reader moves meanwhile is then seen in either folder.
-            found = self._files.names(held.new)
-            cur = self._maildirs.open_cur(held)
-            try:
-                found += self._files.names(cur)
-            finally:
-                close_all(self._files, (cur,))
+            return self._holds(held, placement.name)
         finally:
             self._maildirs.give_back(held)
-        return any(base_name(name) == placement.name for name in found)
+
+    def _holds(self, held: Held, message: str) -> bool:
+        # New comes first: one that a reader moves meanwhile is then seen in either folder.
+        found = self._files.names(held.new)
+        cur = self._maildirs.open_cur(held)
+        try:
+            found += self._files.names(cur)
+        finally:
+            close_all(self._files, (cur,))
+        return any(base_name(name) == message for name in found)
 
     # --- both --------------------------------------------------------------------------------
 

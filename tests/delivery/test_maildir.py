@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
@@ -316,6 +318,47 @@ class RepeatTests(AgentCase):
         os.unlink(f"{self.root}/here.example/mary/{name}")
         self.assertIsInstance(self.deliver_one(self.job(MARY, arrived=1_700_000_000.0)), Delivered)
         self.assertEqual(list(messages(self.root, MARY)), [name])
+
+    def test_another_folder_lies_there(self) -> None:
+        """Mail is lost when its disk is not mounted after a crash, or the path was changed."""
+        for content in (CONTENT, LARGE):
+            id = f"q{len(content)}"
+            path = f"{self.root}/here.example/mary"
+            self.files.fail("rename", errno.EIO)
+            self.assertIsInstance(
+                self.deliver_one(self.job(MARY, content=content, id=id)), Postponed
+            )
+            os.rename(path, f"{path}-{id}")
+            self.restart()
+            repeated = self.job(MARY, content=content, id=id)
+            self.assertIsInstance(self.deliver_one(repeated), Postponed)
+            self.assertIsNone(self.recorded[id, 0])
+            self.assertIsInstance(
+                self.deliver_one(self.job(MARY, content=content, id=id)), Delivered
+            )
+            self.assertEqual(len(messages(self.root, MARY)), 1)
+            os.rename(path, f"{path}-{id}-also")
+
+    def test_folder_was_copied(self) -> None:
+        """A mailbox that was moved to another disk gets twice what it has."""
+        self.deliver(self.job(MARY))
+        path = f"{self.root}/here.example/mary"
+        shutil.copytree(path, f"{path}-copy")
+        os.rename(path, f"{path}-before")
+        os.rename(f"{path}-copy", path)
+        self.restart()
+        self.assertIsInstance(self.deliver_one(self.job(MARY)), Delivered)
+        self.assertEqual(len(messages(self.root, MARY)), 1)
+
+    def test_older_record(self) -> None:
+        """What an earlier version of the server had begun is delivered a second time."""
+        self.deliver(self.job(MARY))
+        ready = self.recorded["q1", 0]
+        assert ready is not None
+        self.recorded["q1", 0] = attrs.evolve(ready, where=ready.where.rpartition("/")[0])
+        self.restart()
+        self.assertIsInstance(self.deliver_one(self.job(MARY)), Delivered)
+        self.assertEqual(len(messages(self.root, MARY)), 1)
 
     def test_never_looks_through_the_mailbox(self) -> None:
         """Each delivery costs a listing of a mailbox with a hundred thousand messages."""
