@@ -28,12 +28,14 @@ from mailframe.outcome import Permit
 from mailframe.queue import codec, dsn
 from mailframe.queue.memory import MemoryStorage
 from mailframe.reply import Reply
+from mailframe.server.forged_results import without_forged_results
 from mailframe.server.header_scan import HeaderScan
 from mailframe.server.limits import Limits
 from mailframe.server.login_delays import LoginDelays
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.smtp_session import MAX_UNPARSED
 from mailframe.wire import grammar
+from mailframe.wire.conversion import Survey, Unconvertible
 from mailframe.wire.data import DataDecoder, DataEncoder
 from mailframe.wire.pop3_top import Top
 from mailframe.wire.reply_parser import ReplyParser
@@ -139,6 +141,34 @@ def _decoder(octets: bytes, piece: int, limit: int = 0) -> Callable[[], None]:
 def _scan(octets: bytes, piece: int) -> Callable[[], None]:
     return feed(HeaderScan(max_size=10**9, max_hops=10**9).scan, octets, piece)
 
+
+def _chunks(size: int) -> Callable[[], None]:
+    """The smallest chunks, as many as fit into each segment."""
+    return _smtp(b"BDAT 1\r\nx" * size, opening=b"EHLO x\r\n" + ENVELOPE)
+
+
+def _forged(field: bytes) -> Callable[[int], Callable[[], object]]:
+    def prepare(size: int) -> Callable[[], object]:
+        octets = field * size + b"\r\nbody\r\n"
+        return lambda: without_forged_results(octets, b"mx.here.example")
+
+    return prepare
+
+
+def _survey(octets: bytes) -> Callable[[], None]:
+    """The look into a message that a server without 8BITMIME makes necessary."""
+    survey = Survey(eight_bit=False, binary=False)
+    run = feed(survey.feed, octets, 1460)
+
+    def whole() -> None:
+        with contextlib.suppress(Unconvertible):
+            run()
+            survey.finish()
+
+    return whole
+
+
+MULTIPART = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
 
 # --- the client ------------------------------------------------------------------------------
 
@@ -330,6 +360,7 @@ ATTACKS = (
         1000,
     ),
     Attack("SMTP: many recipients", _recipients, 1000),
+    Attack("SMTP: many small chunks at once", _chunks, 2000),
     Attack("SMTP: commands behind an answer, octet by octet", _waiting, 3),
     Attack("SMTP: content octet by octet", lambda n: _smtp(b"a" * n, 1, IN_DATA), 20_000),
     Attack("SMTP: line ends octet by octet", lambda n: _smtp(b"\r\n" * n, 1, IN_DATA), 10_000),
@@ -346,6 +377,18 @@ ATTACKS = (
     Attack(
         "header: fields", lambda n: _scan(times(n, [b"Received: x\r\n y\r\n"]), 1460), 2_000_000
     ),
+    Attack(
+        "header: results of others",
+        _forged(b"Authentication-Results: x; y\r\n"),
+        4000,
+    ),
+    Attack("header: results without end", _forged(b"Authentication-Results: (\r\n "), 4000),
+    Attack("header: results in quotes", _forged(b'Authentication-Results: "\\"\r\n'), 4000),
+    Attack("MIME: parts", lambda n: _survey(MULTIPART + b"--b\r\n\r\nx\r\n" * n), 4000),
+    Attack("MIME: almost delimiters", lambda n: _survey(MULTIPART + b"\r\n--" * n), 20_000),
+    Attack("MIME: one line", lambda n: _survey(b"\r\n" + b"\xff" * n), 2_000_000),
+    Attack("MIME: a field without end", lambda n: _survey(b"X: " + b"\xff" * n), 2_000_000),
+    Attack("MIME: parts in parts", lambda n: _survey(MULTIPART * n), 1000),
     Attack(
         "grammar: a long source route",
         lambda n: often(lambda: grammar.parse_path("<" + "@a," * n + "@a:b@x.example>")),

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.fuzz.campaign import CORPUS, TARGETS, corpus, run
 from tests.fuzz.target import Target
 
-EXAMPLES = 250
+EXAMPLES = 120
 
 
 class FuzzTests(SynchronousTestCase):
