@@ -197,6 +197,14 @@ class Model:
             return self.answered(554 if self.state == "mail" else 503)
         return 354
 
+    def chunk(self) -> int | None:
+        """A first BDAT: 250 when its octets are content, and passed over otherwise."""
+        if self.closed:
+            return None
+        if self.state != "rcpt":
+            return self.answered(554 if self.state == "mail" else 503)
+        return 250
+
     def message(self, code: int, content: bytes = b"") -> Message:
         """The content behind 354, and its answer, which closes when it is smuggling."""
         message = Message(self.sender, tuple(self.recipients), content)

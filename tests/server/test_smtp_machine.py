@@ -222,6 +222,31 @@ class SmtpMachine(RuleBasedStateMachine):
             line.say(octets + b".\r\n", line.model.answered(554))
             line.model.closed = True
 
+    @rule(kind=st.sampled_from(sorted(smtp_model.CONTENT)), cut=st.integers(0, 30))
+    def good_chunks(self, kind: str, cut: int) -> None:
+        """Send a message in chunks, or have them passed over."""
+        content = smtp_model.CONTENT[kind]
+        line = self.line
+        first, last = content[:cut], content[cut:]
+        code = line.model.chunk()
+        line.say(b"BDAT %d\r\n%b" % (len(first), first), code)
+        if code == 250:
+            message = line.model.message(250, content)
+            line.say(b"bdat %d last\r\n%b" % (len(last), last), 250)
+            line.messages[len(line.expected) - 1] = message, line.said
+
+    @rule(octets=st.sampled_from(smtp_model.SMUGGLING))
+    def chunk_given_up(self, octets: bytes) -> None:
+        """Send a chunk that holds commands, and think better of it."""
+        line = self.line
+        code = line.model.chunk()
+        if code == 250:
+            good = b"\r\n.\r\nQUIT\r\n"
+            line.say(b"BDAT %d\r\n%b" % (len(good), good), code)
+            self.command(b"RSET")
+        else:
+            line.say(b"BDAT %d LAST\r\n%b" % (len(octets), octets), code)
+
     def send(self, content: bytes, code: int) -> None:
         """DATA, and what follows 354."""
         line = self.line
