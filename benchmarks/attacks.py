@@ -24,9 +24,12 @@ from mailframe.address import Address
 from mailframe.cli.headers import recipients, split_header
 from mailframe.delivery.lookup import Lookup
 from mailframe.envelope import Client, Envelope, Recipient
-from mailframe.outcome import Permit
+from mailframe.outcome import Permit, Redirect, Refused, Tried
 from mailframe.queue import codec, dsn
 from mailframe.queue.memory import MemoryStorage
+from mailframe.queue.notices import NoticeWriter
+from mailframe.queue.progress import advance
+from mailframe.queue.schedule import Schedule
 from mailframe.reply import Reply
 from mailframe.server.forged_results import without_forged_results
 from mailframe.server.header_scan import HeaderScan
@@ -42,6 +45,8 @@ from mailframe.wire.reply_parser import ReplyParser
 from mailframe.wire.sender_events import Transaction
 from mailframe.wire.smtp_extensions import Offer
 from mailframe.wire.smtp_sender import Sender
+from tests.queue.samples import RELAY
+from tests.queue.samples import entry as queued_entry
 from tests.wire.dialogue import player
 from tests.wire.test_pop3 import LOGIN, Desk
 
@@ -252,6 +257,28 @@ def _entry(size: int) -> Callable[[], object]:
     return lambda: codec.load_envelope(text)
 
 
+def _redirects(size: int) -> Callable[[], object]:
+    message = queued_entry(*(Address(f"b{number}", "x.example") for number in range(size)))
+    tried = [
+        Tried(
+            index=index,
+            route=Redirect(addresses=(Address(f"b{index}", "y.example"),), reason="x"),
+            outcome=None,
+        )
+        for index in range(size)
+    ]
+    return lambda: advance(message, tried, 0.0, Schedule())
+
+
+def _notice(size: int) -> Callable[[], object]:
+    message = queued_entry(*(Address(f"b{number}", "x.example") for number in range(size)))
+    refused = Refused(where="mx.x.example [192.0.2.1]:25", reply=Reply(550, "5.1.1", "nobody"))
+    tried = [Tried(index=index, route=RELAY, outcome=refused) for index in range(size)]
+    progress = advance(message, tried, 0.0, Schedule())
+    writer = NoticeWriter(hostname="mx.example", random=Random(1), schedule=Schedule())
+    return lambda: writer.write(message, progress, b"Subject: x\r\n", 0.0)
+
+
 class _Answer:
     def __init__(self, records: list[Any]) -> None:
         self.records = records
@@ -448,6 +475,8 @@ ATTACKS = (
     Attack("DNS: many aliases", lambda n: _many_aliases(min(n, DNS_LIMIT)), 700),
     Attack("queue: an entry with many recipients", _entry, 500),
     Attack("queue: many messages", _keep, 1000),
+    Attack("queue: many redirects", _redirects, 500),
+    Attack("queue: a notice of many recipients", _notice, 500),
     Attack("logins: many that failed", _failed_logins, 2000),
     Attack("logins: many in a short time", _logins, 10_000),
     Attack(

@@ -15,6 +15,7 @@ A failure is told to the sender, or its history says why not: nothing fails in s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -69,6 +70,7 @@ class _Attempt:
         self.events: list[Event] = []
         self.notices: dict[Action, list[int]] = {}
         self._redirecting = redirecting
+        self._present: Counter[Address] | None = None  # once a redirect asks for it
         self._added = False
         self._postponed: list[tuple[int, Route, int]] = []  # with the place of its event
 
@@ -100,6 +102,8 @@ class _Attempt:
             where=outcome.where,
             ready=before.ready if isinstance(outcome, Postponed) else None,
         )
+        if state == "failed" and self._present is not None and index not in self._redirecting:
+            self._present[before.address] -= 1
         self._tell(kind, before, route, outcome)
         if isinstance(outcome, Delivered):
             self._arrived(index, isinstance(route, Local), outcome)
@@ -199,23 +203,33 @@ class _Attempt:
             parent = recipients[parent].parent
         if any(address in ancestors for address in route.addresses):
             return LOOP
-        # Somebody who already has, or will have, the message needs no second copy. A recipient that
-        # is itself redirected doesn't count: two aliases of each other would make it vanish.
-        present: set[Address] = {
-            recipient.address
-            for i, recipient in enumerate(recipients)
-            if recipient.state in ("pending", "delivered", "relayed") and i not in self._redirecting
-        }
-        wanted = [a for a in dict.fromkeys(route.addresses) if a not in present]
+        present = self._have_it()
+        wanted = [address for address in dict.fromkeys(route.addresses) if not present[address]]
         if len(recipients) + len(wanted) > MAX_EXPANSION:
             return TOO_MANY
         recipients[index] = attrs.evolve(before, state="redirected", attempts=before.attempts + 1)
         recipients.extend(QueuedRecipient(address=address, parent=index) for address in wanted)
+        present.update(wanted)
         self._tell("redirected", before, route)
         self._added = True
         if len(wanted) != 1:  # else what becomes of that one is told (RFC 3461 §5.2.7.2)
             self._ask("expanded", index)
         return None
+
+    def _have_it(self) -> Counter[Address]:
+        """Who already has, or will have, the message, and needs no second copy.
+
+        A recipient that is itself redirected doesn't count: two aliases of each other would make it
+        vanish. Counted once for all redirects of an attempt, of which there may be thousands.
+        """
+        if self._present is None:
+            self._present = Counter(
+                recipient.address
+                for i, recipient in enumerate(self.recipients)
+                if recipient.state in ("pending", "delivered", "relayed")
+                and i not in self._redirecting
+            )
+        return self._present
 
     def _tell(
         self,
