@@ -65,6 +65,7 @@ class Place:
         self._on_end = on_end
         self._publisher = publisher
         self._process: Any = None
+        self._pid = 0
         self._started = 0.0
         self._delay = 0.0
         self._reason = ""
@@ -85,6 +86,7 @@ class Place:
             self._not_there(reason)
             return
         self._process = protocol.transport
+        self._pid = self._process.pid
         self._process.write(greeting)
 
     def order(self, order: Order) -> None:
@@ -122,14 +124,18 @@ class Place:
             (self._reason,) = words
 
     def _has_ended(self, reason: Failure) -> None:
-        process, self._process = self._process, None
+        self._process = None
         self._on_end(self.number)
         if self._ended is not None:
             self._ended.callback(None)
             return
         how = self._reason or _how(reason.value)
-        pid = process.pid if process is not None else None
-        log.error("worker {number} ({pid}) ended: {how}", number=self.number, pid=pid, how=how)
+        log.error(
+            "worker {number} (process {pid}) ended: {how}",
+            number=self.number,
+            pid=self._pid,
+            how=how,
+        )
         self._not_there(how)
 
     def _not_there(self, reason: str) -> None:

@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger, globalLogBeginner
@@ -161,7 +163,7 @@ def serve(greeting: Greeting, balance: Balance, speaker: Speaker, reactor: Any) 
         speaker.say("failed", str(error))
         raise SystemExit(START_FAILED) from None
     reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-    stop = _Once(reactor.stop)
+    stop = _Stop(reactor)
     orders = FromParent(reactor, 0, lambda octets: server.use(read_order(octets)), stop)
 
     def running() -> None:
@@ -175,17 +177,18 @@ def serve(greeting: Greeting, balance: Balance, speaker: Speaker, reactor: Any) 
     reactor.run()
 
 
-class _Once:
-    """Something that is done at the first call only."""
+class _Stop:
+    """Stops the reactor, however often and by whomever that is asked for."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
-        self._act = act
-        self._done = False
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._asked = False
 
     def __call__(self) -> None:
-        if not self._done:
-            self._done = True
-            self._act()
+        if not self._asked:
+            self._asked = True
+            with suppress(ReactorNotRunning):  # it is stopping already
+                self._reactor.stop()
 
 
 def main() -> None:

@@ -46,6 +46,8 @@ class PlaceTests(SynchronousTestCase):
         """End the worker; what is logged."""
         with capturedLogs() as events:
             self.worker.end(*how)
+        for event in events:
+            self.assertEqual(event["pid"], self.worker.pid)
         return "\n".join(event["how"] for event in events)
 
     def test_start(self) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import trustme
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -249,6 +250,16 @@ class ServeTests(Case):
         self.pieces = [b""]
         reader.doRead()
         self.assertEqual(self.reactor.stopped, 1)
+
+    def test_stopping_already(self) -> None:
+        """When the reactor was stopped otherwise, the end of the pipe is no error."""
+        reader = self.serve()
+
+        def stop() -> None:
+            raise ReactorNotRunning
+
+        self.patch(self.reactor, "stop", stop)
+        reader.connectionLost(None)
 
     def test_cannot_start(self) -> None:
         """The reason must come to the supervising process, and no traceback."""
