@@ -25,7 +25,8 @@ from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.mechanisms import Mechanisms
-from mailframe.server.smtp_session import SHUTTING_DOWN, SmtpSession
+from mailframe.server.smtp_connection import SHUTTING_DOWN, SmtpConnection
+from mailframe.server.smtp_session import SmtpSession
 
 log = Logger()
 
@@ -96,7 +97,7 @@ class SmtpServerFactory(Factory):
         self.show_login = show_login
         kind = "LMTP" if protocol == "lmtp" else "ESMTP"
         self.greeting = Reply(220, None, f"{hostname} {kind} mailframe")
-        self.connections: Connections[SmtpSession] = Connections(
+        self.connections: Connections[SmtpConnection] = Connections(
             server=name, limits=limits, clock=clock
         )
 
@@ -121,7 +122,7 @@ class SmtpServerFactory(Factory):
         """Whether the server stops."""
         return self.connections.draining
 
-    def arrived(self, session: SmtpSession, address: str) -> Reply | None:
+    def arrived(self, session: SmtpConnection, address: str) -> Reply | None:
         """A connection was made.
 
         :returns: why it is to be sent away, or ``None``
@@ -139,7 +140,7 @@ class SmtpServerFactory(Factory):
         beyond = self.connections.moved(before, address)
         return TOO_MANY_CONNECTIONS if beyond is not None else None
 
-    def left(self, session: SmtpSession, address: str) -> None:
+    def left(self, session: SmtpConnection, address: str) -> None:
         """A connection is over."""
         self.connections.left(session, address)
 

@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 from mailframe.authorisation.networks import Networks
 from mailframe.server.proxied import HEADER_TIME, ProxiedProtocol, ProxyFactory
-from tests.server.test_smtp_session import SessionCase, certificate
+from tests.server.test_smtp_session import PLAIN, SessionCase, certificate
 
 HEADER = b"PROXY TCP4 198.51.100.7 192.0.2.1 40000 25\r\n"
 PROXY = IPv4Address("TCP", "192.0.2.9", 1)
@@ -90,6 +90,18 @@ class ProxiedTests(ProxyCase):
             protocol, transport = self.arrive()
             protocol.dataReceived(HEADER.replace(b".7 ", b".0 "))
             self.assertEqual(self.codes(transport), [code])
+
+    def test_login(self) -> None:
+        """Behind a proxy on this machine everyone may log in in the clear."""
+        self.trusted = Networks(["127.0.0.1"])
+        protocol = self.proxies().buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        assert isinstance(protocol, ProxiedProtocol)
+        transport = StringTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 1))
+        protocol.makeConnection(transport)
+        protocol.dataReceived(HEADER)
+        protocol.dataReceived(b"EHLO x\r\n" + PLAIN)
+        self.assertNotIn(b"AUTH", transport.value())
+        self.assertEqual(self.codes(transport)[-1], b"538")
 
     def test_own_connections(self) -> None:
         """A proxy that looks whether we live finds us dead."""

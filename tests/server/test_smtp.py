@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -36,24 +35,6 @@ class ConnectionTests(SessionCase):
         self.lose(first)
         _, transport = self.connect(factory, "192.0.2.1")
         self.assertEqual(self.codes(transport), [b"220"])
-
-    def test_behind_a_proxy(self) -> None:
-        """Behind a proxy one client takes all the room, or all clients have that of one."""
-        factory = self.factory(connections_per_address=2)
-        clients = []
-        for number in range(7):
-            session, transport = self.connect(factory, "127.0.0.1")
-            self.assertEqual(self.codes(transport), [b"220"])
-            transport.peerAddr = IPv4Address("TCP", f"192.0.2.{number // 3}", 999)
-            session.dataReceived(b"EHLO x\r\n")
-            clients.append((session, self.codes(transport)[-1:], transport.disconnecting))
-        self.assertEqual(
-            [(code, gone) for _, (code,), gone in clients],
-            [(b"421", True) if number in (2, 5) else (b"250", False) for number in range(7)],
-        )
-        for session, _, _ in clients:
-            self.lose(session)
-        self.assertEqual(len(factory.connections._of_address), 0)
 
     def test_counts_are_forgotten(self) -> None:
         """A server that has seen many addresses remembers none of them."""
