@@ -55,14 +55,14 @@ class Extension:
     :ivar shown: the EHLO line, or ``None`` when it is not offered now
     :ivar mail: the parameters it adds to MAIL
     :ivar rcpt: the parameters it adds to RCPT
-    :ivar refusal: what the parameters are answered with when it is not offered; ``None``: they are
-        read all the same
+    :ivar refusal: what the parameters are answered with when it is not offered; ``None``: it always
+        is, or they are read all the same
     """
 
     shown: Callable[[Offer], str | None]
     mail: Mapping[str, ParameterParser] = attrs.field(factory=dict)
     rcpt: Mapping[str, ParameterParser] = attrs.field(factory=dict)
-    refusal: Reply | None = replies.UNKNOWN_PARAMETER
+    refusal: Reply | None = None
 
 
 def _hold(offer: Offer) -> str | None:
@@ -80,7 +80,6 @@ EXTENSIONS = (
     Extension(  # RFC 4954
         shown=lambda offer: "AUTH " + " ".join(offer.mechanisms) if offer.login else None,
         mail={"AUTH": read.auth},
-        refusal=None,
     ),
     Extension(  # RFC 3461
         shown=lambda offer: "DSN",
@@ -99,6 +98,7 @@ EXTENSIONS = (
     Extension(  # RFC 4865
         shown=_hold,
         mail={"HOLDFOR": read.hold_for, "HOLDUNTIL": read.hold_until},
+        refusal=replies.UNKNOWN_PARAMETER,
     ),
     Extension(  # RFC 9422
         shown=lambda offer: f"LIMITS RCPTMAX={offer.recipients}" if offer.recipients else None

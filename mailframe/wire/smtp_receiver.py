@@ -29,9 +29,10 @@ from mailframe.wire import sasl
 from mailframe.wire import smtp_replies as replies
 from mailframe.wire.chunks import ChunkDecoder
 from mailframe.wire.data import DataDecoder
-from mailframe.wire.lines import BareLineEnd, LineBuffer, LineTooLong
+from mailframe.wire.lines import BareLineEnd, LineTooLong
 from mailframe.wire.smtp_command import Command, State
 from mailframe.wire.smtp_commands import COMMANDS
+from mailframe.wire.smtp_dialogue import Dialogue
 from mailframe.wire.smtp_events import (
     Authenticate,
     Content,
@@ -64,10 +65,9 @@ _NO_CHUNK_IN: dict[State, Reply] = {
 
 
 _JOINERS = str.maketrans("", "", "\u200c\u200d")  # not printable by themselves
-_NO_MAIL = Mail(sender=None)
 
 
-class Receiver:
+class Receiver(Dialogue):
     """One connection's dialogue.
 
     :ivar offer: which extensions may be used now; the caller changes it with TLS and login
@@ -75,7 +75,6 @@ class Receiver:
     :ivar commands: those that are understood
     :ivar mail: the MAIL that was read last; it is in force in a transaction
     :ivar authenticated: a login was accepted
-    :ivar closing: nothing more is parsed; send the output, then close
     :ivar injected: the octets that came behind STARTTLS; when there are any, drop the connection
     """
 
@@ -99,22 +98,18 @@ class Receiver:
             each counts as an error
         :param commands: those that are understood, by their verbs
         """
+        super().__init__(line_limit=command_line + sasl.MAX_LINE, errors=errors)
         self.default_domain = default_domain
         self.offer = offer
         self.commands = commands
         self.state: State = "start"
-        self.mail = _NO_MAIL
+        self.mail = Mail(sender=None)
         self.authenticated = False
-        self.closing = False
         self.injected = b""
         self._command_line = command_line
         self._data_line = data_line
-        self._max_errors = errors
         self._max_junk = junk_commands
-        self._errors = 0
         self._junk = 0
-        self._lines = LineBuffer(command_line + sasl.MAX_LINE)
-        self._output: list[bytes] = []
         self._waiting: Event | None = None  # the event whose reply is awaited
         self._exchange: sasl.ServerMechanism | None = None  # AUTH is under way
         self._claimed_in: sasl.ServerMechanism | None = None  # an exchange that may go on
@@ -139,8 +134,6 @@ class Receiver:
         """Whether what arrives now is content."""
         return self._decoder is not None
 
-    # --- octets in and out --------------------------------------------------------------------
-
     def receive(self, octets: bytes) -> None:
         """Take what arrived."""
         if self.closing:
@@ -149,28 +142,6 @@ class Receiver:
             self._content += octets
         else:
             self._lines.feed(octets)
-
-    def take_output(self) -> bytes:
-        """What is to be sent now, maybe empty."""
-        output = self._output
-        if not output:
-            return b""
-        octets = output[0] if len(output) == 1 else b"".join(output)
-        output.clear()
-        return octets
-
-    def greet(self, greeting: Reply) -> None:
-        """Give the greeting, or refuse a client that has talked before it (RFC 5321 §4.3.1)."""
-        if len(self._lines) and greeting.is_positive:
-            greeting = replies.TALKED_TOO_EARLY
-        self._output.append(greeting.encode())
-        self.closing = not greeting.is_positive
-
-    def hang_up(self, reply: Reply) -> None:
-        """End the dialogue with a reply that answers no command: 421 (RFC 5321 §3.8)."""
-        if not self.closing:
-            self._output.append(reply.encode())
-            self.closing = True
 
     # --- events out, replies in ---------------------------------------------------------------
 
@@ -242,20 +213,8 @@ class Receiver:
                 return
         self._answer(reply)
 
-    def _answer(self, reply: Reply) -> None:
-        """Put a reply into the output, or 421 when it is one error too many."""
-        code = reply.code
-        if code >= 500:
-            self._errors += 1
-        elif code == 421:
-            self.closing = True
-        if self._errors >= self._max_errors:
-            reply = replies.TOO_MANY_ERRORS
-            self.closing = True
-        self._output.append(reply.encode())
-
     # What tells the client what became of a message; LMTP says it for each recipient.
-    _answer_message = _answer
+    _answer_message = Dialogue._answer
 
     # --- commands -----------------------------------------------------------------------------
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from mailframe.reply import Reply
 from mailframe.wire import smtp_replies as replies
 from mailframe.wire.grammar import GrammarError, parse_forward_path, parse_reverse_path
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
 
 # chunk-size = 1*DIGIT (RFC 3030 §2), the digits bounded as those of SIZE are (RFC 1870 §4).
 _BDAT = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE | re.ASCII)
-_WISHES = frozenset(field.name for field in attrs.fields(Wishes))
+_USUAL = frozenset({"size", "body"})  # what nearly every client says in MAIL
+_DATA = Data()
 
 
 def read_mail(receiver: Receiver, argument: str) -> Event | Reply:
@@ -40,15 +39,16 @@ def read_mail(receiver: Receiver, argument: str) -> Event | Reply:
 
 def _mail_fields(receiver: Receiver, text: str) -> dict[str, Any]:
     fields = read_parameters(text, MAIL_PARAMETERS, receiver.offer)
-    wishes = {name: fields.pop(name) for name in _WISHES & fields.keys()}
-    if wishes:
-        fields["wishes"] = Wishes(**wishes)
-        if wishes.get("hold_for") is not None and wishes.get("hold_until") is not None:
-            raise Refusal(syntax("5.5.4", "HOLDFOR and HOLDUNTIL exclude each other"))
-        offer = receiver.offer
-        if wishes.get("hold_for", 0) > offer.hold or wishes.get("hold_until", 0) > offer.hold_until:
-            raise Refusal(replies.HELD_TOO_LONG)
-    return fields
+    if fields.keys() <= _USUAL:
+        return fields
+    wishes = {name: value for name, value in fields.items() if name not in _USUAL}
+    if "hold_for" in wishes and "hold_until" in wishes:
+        raise Refusal(syntax("5.5.4", "HOLDFOR and HOLDUNTIL exclude each other"))
+    offer = receiver.offer
+    if wishes.get("hold_for", 0) > offer.hold or wishes.get("hold_until", 0) > offer.hold_until:
+        raise Refusal(replies.HELD_TOO_LONG)
+    usual = {name: value for name, value in fields.items() if name in _USUAL}
+    return {**usual, "wishes": Wishes(**wishes)}
 
 
 def read_rcpt(receiver: Receiver, argument: str) -> Event | Reply:
@@ -71,7 +71,7 @@ def read_data(receiver: Receiver, argument: str) -> Event | Reply:
     no_argument(argument)
     if receiver.mail.body == "BINARYMIME":
         return replies.BINARY_NEEDS_BDAT
-    return Data()
+    return _DATA
 
 
 def read_bdat(receiver: Receiver, argument: str) -> Event | Reply | None:
