@@ -36,7 +36,7 @@ from mailframe.server.header_scan import HeaderScan
 from mailframe.server.limits import Limits
 from mailframe.server.login_delays import LoginDelays
 from mailframe.server.login_failures import LoginFailures
-from mailframe.server.smtp_session import MAX_UNPARSED
+from mailframe.server.smtp_connection import MAX_UNPARSED
 from mailframe.wire import grammar
 from mailframe.wire.conversion import Survey, Unconvertible
 from mailframe.wire.data import DataDecoder, DataEncoder

@@ -1,4 +1,4 @@
-"""Extensions of the SMTP server, LMTP, proxies and missing descriptors, with real clients."""
+"""Extensions of the SMTP server, LMTP and proxies, with real clients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import smtplib
 import socket
 import ssl
-import sys
 from base64 import b64encode
 from email.message import EmailMessage
 
@@ -227,42 +226,3 @@ class ProxyTests(SwaksCase):
         self.swaks(*elsewhere, *login, port=port)
         untrusted = self.swaks(*client, port=self.smtp, check=False)
         self.assertNotEqual(untrusted.returncode, 0)
-
-
-class DescriptorTests(SwaksCase):
-    """When there are no file descriptors left."""
-
-    def test_survived(self) -> None:
-        """A server that ran out of descriptors serves again once there are some."""
-        self.configure()
-        script = 'ulimit -n 64; exec "$0" "$@"'
-        self.server = self.start(
-            *("sh", "-c", script, sys.executable, "-m", "twisted", "--log-level=info"),
-            *("mailframe", "-c", self.configuration),
-            cwd=self.folder,
-        )
-        self.wait_for_port(self.smtp, self.server)
-        greeted = 0
-        with contextlib.ExitStack() as stack:
-            for _ in range(100):
-                client = stack.enter_context(
-                    socket.create_connection(("127.0.0.1", self.smtp), timeout=10)
-                )
-                try:
-                    greeted += client.recv(100).startswith(b"220")
-                except OSError:
-                    break
-            self.assertLess(greeted, 64)
-            self.assertGreater(greeted, 20)
-        self.wait_for("the server to serve again", self.serves)
-        self.submit(["jsmith@demo.example"])
-        self.arrived()
-
-    def serves(self) -> bool:
-        """Whether a client is greeted."""
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", self.smtp), timeout=10) as client,
-        ):
-            return client.recv(100).startswith(b"220")
-        return False
