@@ -81,6 +81,7 @@ def assemble(parts: Parts, context: CertificateOptions | None, owner: str) -> Ru
         clock=clock,
         owner=owner,
         storage_time=settings.limits.plugin_time,
+        in_thread=parts.site.in_thread,
     )
     settlements = Settlements(parts.queue.part, clock)
     runner.observe(settlements.stepped)

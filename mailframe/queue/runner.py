@@ -16,16 +16,16 @@ storage, not in memory.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import Cooperator, LoopingCall, deferLater
 from twisted.logger import Logger
 
-from mailframe.entry import Entry, Notice, Ready, Step
+from mailframe.entry import Entry, Event, Notice, Ready, Step
 from mailframe.guard import PluginFault, as_deferred, ask
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
 from mailframe.outcome import Postponed, Tried, Unroutable
@@ -40,6 +40,7 @@ log = Logger()
 LEASE = 300.0  # seconds
 LOOK_AFTER = 60.0  # seconds; how long to sleep at the most, or after the storage failed
 RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried again
+SOME = 100  # recipients or events; of more the reactor is not kept waiting
 MAX_HEADERS = 65_536  # octets of a message's beginning that a notice may quote from
 
 
@@ -80,6 +81,8 @@ class QueueRunner(Service):
     :param owner: names this runner's leases, unique among all that share the queue
     :param concurrency: how many messages may be tried at a time
     :param storage_time: how long one call into the storage may take, in seconds
+    :param in_thread: see `mailframe.interfaces.Site`; notices of many recipients are written with
+        it
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class QueueRunner(Service):
         owner: str,
         concurrency: int = 200,
         storage_time: float = 30.0,
+        in_thread: Callable[..., Deferred[Any]] = maybeDeferred,
     ) -> None:
         self.storage = storage
         self.dispatch = dispatch
@@ -104,6 +108,8 @@ class QueueRunner(Service):
         self._storage_name = storage_name
         self._storage_time = storage_time
         self._clock = clock
+        self._in_thread = in_thread
+        self._later = Cooperator(scheduler=lambda step: clock.callLater(0, step))
         self._in_flight: dict[str, Standing] = {}
         self._turning = False
         self._turn_again = False
@@ -290,18 +296,11 @@ class QueueRunner(Service):
             lambda: self.storage.settle(id=entry.id, owner=self.owner, step=step, notices=notices),
             type(None),
         )
-        for event in step.events:
-            log.info(
-                "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
-                id=entry.id,
-                kind=event.kind,
-                recipient=str(event.recipient or ""),
-                where=event.where,
-                reply=str(event.reply or ""),
-                reason=event.reason,
-                rule=event.rule,
-                plugin=event.plugin,
-            )
+        if len(step.events) <= SOME:
+            for _ in _tell(entry, step.events):
+                pass
+        else:
+            self._later.coiterate(_tell(entry, step.events))
         for observer in self._observers:
             try:
                 observer(entry, step)
@@ -338,7 +337,13 @@ class QueueRunner(Service):
             # A notice without the headers is better than none.
             log.failure("{id} can't be read for a notice", id=entry.id)
             content = b""
-        return self.notices.write(entry, progress, content, self._clock.seconds())
+        now = self._clock.seconds()
+        if sum(map(len, progress.notices.values())) <= SOME:
+            return self.notices.write(entry, progress, content, now)
+        written: tuple[Step, Sequence[Notice]] = await self._in_thread(
+            self.notices.write, entry, progress, content, now
+        )
+        return written
 
     async def _quoted(self, entry: Entry, whole: bool) -> bytes:
         """The message, or as much of its beginning as its header section may take up."""
@@ -354,6 +359,23 @@ class QueueRunner(Service):
         return await ask(
             self._storage_name, expected, self._clock, self._storage_time, call, (LeaseLost,)
         )
+
+
+def _tell(entry: Entry, events: Sequence[Event]) -> Iterator[None]:
+    """Log events, one after the other."""
+    for event in events:
+        log.info(
+            "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
+            id=entry.id,
+            kind=event.kind,
+            recipient=str(event.recipient or ""),
+            where=event.where,
+            reply=str(event.reply or ""),
+            reason=event.reason,
+            rule=event.rule,
+            plugin=event.plugin,
+        )
+        yield
 
 
 def _all_postponed(entry: Entry) -> Sequence[Tried]:

@@ -6,13 +6,16 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, globalLogPublisher
 
+from mailframe.address import Address
 from mailframe.entry import Entry
 from mailframe.envelope import DeliverBy
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent, StorageFault
 from mailframe.outcome import Delivered, Postponed, Refused
 from mailframe.queue.content import BytesContent
+from mailframe.queue.runner import SOME
 from tests.queue.samples import JSMITH, LATER, MARY, NEVER, OK, envelope, write
 from tests.queue.test_runner import HOUR, RunnerCase
 
@@ -128,3 +131,29 @@ class NoticeTests(RunnerCase):
         self.assertEqual(len(self.notices(id)), 1)
         self.assertEqual(self.kinds(id).count("bounced"), 1)
         self.flushLoggedErrors(StorageFault)
+
+    def test_many_recipients(self) -> None:
+        """All others wait while thousands are named in a notice, and in the log."""
+        written: list[Deferred[Any]] = []
+
+        def in_thread(function: Any, *args: Any) -> Deferred[Any]:
+            def write(_: None) -> Any:
+                return function(*args)
+
+            written.append(Deferred())
+            return written[-1].addCallback(write)
+
+        self.runner._in_thread = in_thread
+        told: list[LogEvent] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        many = [Address(f"u{number}", "mindspring.com") for number in range(SOME + 1)]
+        id = self.accept(*many)
+        self.assertEqual([entry.id for entry in self.queued()], [id])
+        written.pop().callback(None)
+        (notice,) = self.queued()
+        self.assertIn(b"u100@mindspring.com", self.content(notice))
+        self.clock.pump([0.0] * 1000)
+        self.assertEqual(self.kinds(id).count("bounced"), SOME + 1)
+        of_this = [event for event in told if event.get("id") == id and "kind" in event]
+        self.assertEqual(len(of_this), 3 * (SOME + 1))
