@@ -4,6 +4,10 @@ The mechanisms are in `mailframe.wire.sasl`. Each step of an exchange that needs
 the dialogue does comes here as a claim: a password or token to verify, a login whose salt is asked
 for, a proof. The answer is the account's address, the reply that ends the exchange, or the octets
 of the next challenge.
+
+Every attempt that does not prove a login counts as failed, also one that the client breaks off: an
+exchange that it leaves after it was told a salt, or a connection that it closes while its password
+is being hashed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any, cast
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -29,7 +34,15 @@ from mailframe.reply import Reply
 from mailframe.scram import ScramKeys
 from mailframe.server.limits import Limits
 from mailframe.server.login_failures import LoginFailures
-from mailframe.wire.sasl import Acknowledged, Claim, Login, ScramLookup, ScramProof, TokenClaim
+from mailframe.wire.sasl import (
+    Acknowledged,
+    Claim,
+    Login,
+    Refuted,
+    ScramLookup,
+    ScramProof,
+    TokenClaim,
+)
 
 log = Logger()
 
@@ -67,6 +80,9 @@ class Authentication:
         self._failures = 0
         self._logout: Any = None  # what the portal gave to call at the end
         self._result: Address | Reply | None = None  # to be told when the client has acknowledged
+        self._begun: tuple[str, bytes] | None = (
+            None  # whose salt was asked for, without a proof yet
+        )
 
     async def prove(self, claim: Claim, client: Client) -> Address | bytes | Reply:
         """Take the next step of an exchange.
@@ -77,6 +93,8 @@ class Authentication:
         if isinstance(claim, Acknowledged):
             result, self._result = self._result, None
             return REFUSED if result is None else result
+        if isinstance(claim, ScramProof | Refuted):
+            self._begun = None
         self.log_out()
         counted = _counted_as(claim)
         rule = self._recent.beyond(client.address, counted)
@@ -91,12 +109,27 @@ class Authentication:
             return await self._refuse(LOCKED)
         try:
             if isinstance(claim, ScramLookup):
+                self._begun = client.address, counted
                 return await self._challenge(claim)
+            if isinstance(claim, Refuted):
+                log.warn(
+                    "login {user!r} from {address} on {server} is not what it seems: {reason}",
+                    user=claim.user,
+                    address=client.address,
+                    server=client.server,
+                    reason=claim.reason,
+                )
+                raise UnauthorizedLogin(claim.reason)
             address, signature = await self._proved(claim)
         except UnauthorizedLogin:
             address, signature = None, b""
         except guard.PluginFault:
+            self._begun = None
             return UNAVAILABLE
+        except CancelledError:
+            if not isinstance(claim, ScramLookup):
+                self._recent.failed(client.address, counted)
+            raise
         log.info(
             "login {user!r} {verdict} from {address} on {server}",
             user=claim.user or (address and str(address)),
@@ -169,6 +202,9 @@ class Authentication:
     def log_out(self) -> None:
         """The connection, or the login, is over."""
         self._result = None
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            self._recent.failed(*begun)
         logout, self._logout = self._logout, None
         if logout is not None:
             logout()

@@ -53,6 +53,16 @@ class Acknowledged(Claim):
     user: bytes = b""
 
 
+@attrs.frozen(kw_only=True)
+class Refuted(Claim):
+    """A claim that the exchange itself shows to be false: the login fails, as with a wrong password.
+
+    :ivar reason: for the log, in printable ASCII
+    """
+
+    reason: str
+
+
 def encode(octets: bytes) -> bytes:
     """A challenge or response as it stands on the wire."""
     return base64.b64encode(octets)

@@ -3,7 +3,9 @@
 The keys of a login are somebody else's to find, and so is the channel binding. So the exchange
 stops twice: with a `ScramLookup`, which its `ScramLookup.challenge` goes on from, and with a
 `ScramProof`, to be verified with the keys. When the proof was good its signature is the last
-challenge, and the client's empty response to that comes out as `Acknowledged`.
+challenge, and the client's empty response to that comes out as `Acknowledged`. What somebody in
+between has changed, or passed on from another connection, comes out as `Refuted`: to the client it
+is a failed login, and it counts as one (RFC 5802 §7, ``server-error-value``).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable
 import attrs
 
 from mailframe.scram import BINDINGS, MECHANISM, ScramKeys
-from mailframe.wire.sasl_exchange import Acknowledged, Claim, SaslError
+from mailframe.wire.sasl_exchange import Acknowledged, Claim, Refuted, SaslError
 from mailframe.wire.sasl_scram import (
     ClientFirst,
     make_nonce,
@@ -95,7 +97,7 @@ class ScramServer:
             raise SaslError("an empty response is due at the end of SCRAM")
         return Acknowledged()
 
-    def _read_first(self, response: bytes) -> ScramLookup:
+    def _read_first(self, response: bytes) -> Claim:
         first = read_client_first(response)
         if self._plus and first.header.flag != "p":
             raise SaslError(f"{PLUS} is used without a channel binding")
@@ -103,7 +105,7 @@ class ScramServer:
             raise SaslError(f"a channel binding is used without {PLUS}")
         if first.header.flag == "y" and self._plus_offered:
             # RFC 5802 §6: somebody in between has taken it out of what was offered.
-            raise SaslError(f"{PLUS} was offered, but did not reach the client")
+            return _refuted(first, f"{PLUS} was offered, but did not reach the client")
         if first.header.flag == "p" and first.header.binding not in BINDINGS:
             raise SaslError(f"the known channel bindings are {' and '.join(BINDINGS)}")
         self._first = first
@@ -121,12 +123,12 @@ class ScramServer:
         self._server_first = b"r=%b,s=%b,i=%d" % (self._nonce, salt, keys.iterations)
         return self._server_first
 
-    def _read_final(self, first: ClientFirst, response: bytes) -> ScramProof:
+    def _read_final(self, first: ClientFirst, response: bytes) -> Claim:
         final = read_client_final(response)
         if not hmac.compare_digest(final.nonce, self._nonce):
-            raise SaslError("the nonce is not that of this exchange")
+            return _refuted(first, "the nonce is not that of this exchange")
         if not hmac.compare_digest(final.binding, first.header.octets + self._binding):
-            raise SaslError("the channel binding is not that of this connection")
+            return _refuted(first, "the channel binding is not that of this connection")
         self._proved = True
         return ScramProof(
             authzid=first.header.authzid,
@@ -134,3 +136,7 @@ class ScramServer:
             proof=final.proof,
             message=b",".join((first.bare, self._server_first, final.signed)),
         )
+
+
+def _refuted(first: ClientFirst, reason: str) -> Refuted:
+    return Refuted(authzid=first.header.authzid, user=first.user, reason=reason)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -136,6 +136,27 @@ class AuthenticationTests(SynchronousTestCase):
         self.clock.advance(900)
         connect()
         self.assertIsInstance(self.successResultOf(self.prove(ANGELO)), Address)
+
+    def test_broken_off(self) -> None:
+        """Who closes the connection before the answer has us hash passwords without end."""
+        failures = LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock)
+
+        class HangingPortal:
+            def login(self, *args: object) -> Deferred[None]:
+                return Deferred()
+
+        for _ in range(2):
+            self.authentication = Authentication(
+                portal=HangingPortal(),  # type: ignore[arg-type]  # stands in for one
+                limits=Limits(),
+                clock=self.clock,
+                failures=failures,
+            )
+            proving = self.prove(ANGELO)
+            self.assertNoResult(proving)
+            proving.cancel()
+            self.failureResultOf(proving, CancelledError)
+        self.assertEqual(self.successResultOf(self.prove(ANGELO)), LOCKED)
 
     def test_success_is_counted(self) -> None:
         """A user who mistypes now and then is not locked out."""
@@ -301,6 +322,32 @@ class ScramTests(MechanismCase):
             self.assertEqual(self.exchange(ScramClient(user, b"secret-")), REFUSED)
             self.authentication = self.make(Limits(), failures)
             self.assertEqual(self.exchange(ScramClient(user, b"secret")), LOCKED)
+
+    def test_refuted(self) -> None:
+        """What somebody in between has changed is a failed login, and counts as one."""
+        failures = LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock)
+        self.authentication = self.make(Limits(), failures)
+        for _ in range(2):
+            client = ScramClient(b"angelo@here.example", b"secret", binding=("tls-exporter", b"x"))
+            server = server_mechanism(client.name, ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"))
+            self.assertEqual(self.prove(server.respond(client.initial())), REFUSED)
+        self.authentication = self.make(Limits(), failures)
+        self.assertEqual(self.exchange(ScramClient(b"angelo@here.example", b"secret")), LOCKED)
+
+    def test_broken_off(self) -> None:
+        """Salts are asked for, each at the cost of a hash for us, and nothing ends it."""
+        for ended_by in ("another exchange", "the end of the connection"):
+            failures = LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock)
+            for _ in range(2):
+                self.authentication = self.make(Limits(), failures)
+                server = server_mechanism("SCRAM-SHA-256", ())
+                self.assertIsInstance(self.prove(server.respond(b"n,,n=joe,r=abc")), bytes)
+                if ended_by == "another exchange":
+                    self.prove(TokenClaim(authzid=b"", user=b"x", token=b"t0ken", refusal=b"{}"))
+                self.authentication.log_out()
+            self.authentication = self.make(Limits(), failures)
+            server = server_mechanism("SCRAM-SHA-256", ())
+            self.assertEqual(self.prove(server.respond(b"n,,n=joe,r=abc")), LOCKED)
 
     def test_unknown_login(self) -> None:
         """The salt doesn't tell who has an account: it is always there and always the same."""

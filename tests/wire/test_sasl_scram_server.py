@@ -9,7 +9,7 @@ import scramp
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.scram import ScramKeys
-from mailframe.wire.sasl_exchange import Acknowledged, SaslError
+from mailframe.wire.sasl_exchange import Acknowledged, Refuted, SaslError
 from mailframe.wire.sasl_scram_server import ScramLookup, ScramProof, ScramServer
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
@@ -83,6 +83,11 @@ class RefusalTests(SynchronousTestCase):
         with self.assertRaisesRegex(SaslError, reason):
             call()
 
+    def refuted(self, reason: str, claim: object) -> None:
+        assert isinstance(claim, Refuted)
+        self.assertEqual((claim.user, claim.authzid), (b"user", b""))
+        self.assertIn(reason, claim.reason)
+
     def test_tampered_proof(self) -> None:
         """A proof with one bit changed fits nothing, nor does one of another length."""
         exchange = server()
@@ -110,20 +115,16 @@ class RefusalTests(SynchronousTestCase):
         """An overheard exchange is of no use: each has a nonce of its own."""
         exchange = ScramServer(plus=False, plus_offered=False)
         self.assertNotEqual(looked_up(exchange, CLIENT_FIRST), SERVER_FIRST)
-        self.refused(
-            "the nonce is not that of this exchange", lambda: exchange.respond(CLIENT_FINAL)
-        )
+        self.refuted("the nonce is not that of this exchange", exchange.respond(CLIENT_FINAL))
         exchange = server()
         looked_up(exchange, CLIENT_FIRST)
         shortened = CLIENT_FINAL.replace(b"%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0", b"")
-        self.refused("the nonce", lambda: exchange.respond(shortened))
+        self.refuted("the nonce", exchange.respond(shortened))
 
     def test_downgrade(self) -> None:
         """Somebody in between who takes PLUS out of the offer is found out (RFC 5802 §6)."""
         first = b"y" + CLIENT_FIRST[1:]
-        self.refused(
-            "was offered, but did not reach", lambda: server(plus_offered=True).respond(first)
-        )
+        self.refuted("was offered, but did not reach", server(plus_offered=True).respond(first))
         # Where PLUS was not offered the client says the truth.
         self.assertIsInstance(server().respond(first), ScramLookup)
 
@@ -148,12 +149,12 @@ class RefusalTests(SynchronousTestCase):
         challenge = looked_up(exchange, client.get_client_first().encode(), b"another hash")
         client.set_server_first(challenge.decode())
         final = client.get_client_final().encode()
-        self.refused("the channel binding is not that", lambda: exchange.respond(final))
+        self.refuted("the channel binding is not that", exchange.respond(final))
         # Nor is the header to be changed on the way.
         exchange = server()
         looked_up(exchange, CLIENT_FIRST)
         changed = CLIENT_FINAL.replace(b"c=biws", b"c=" + base64.b64encode(b"y,,"))
-        self.refused("the channel binding is not that", lambda: exchange.respond(changed))
+        self.refuted("the channel binding is not that", exchange.respond(changed))
 
     def test_end(self) -> None:
         """After the proof nothing is to be said."""
