@@ -80,9 +80,7 @@ class Authentication:
         self._failures = 0
         self._logout: Any = None  # what the portal gave to call at the end
         self._result: Address | Reply | None = None  # to be told when the client has acknowledged
-        self._begun: tuple[str, bytes] | None = (
-            None  # whose salt was asked for, without a proof yet
-        )
+        self._begun: tuple[str, bytes] | None = None  # asked for a salt, proved nothing yet
 
     async def prove(self, claim: Claim, client: Client) -> Address | bytes | Reply:
         """Take the next step of an exchange.

@@ -55,7 +55,7 @@ class Acknowledged(Claim):
 
 @attrs.frozen(kw_only=True)
 class Refuted(Claim):
-    """A claim that the exchange itself shows to be false: the login fails, as with a wrong password.
+    """A claim that its exchange shows to be false: the login fails, as with a wrong password.
 
     :ivar reason: for the log, in printable ASCII
     """
