@@ -13,10 +13,11 @@ import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailframe.accounts.passwords import Passwords
+from mailframe.accounts.turns import Turns
 from mailframe.address import Address, AddressError
 
 AT_ONCE = 4  # one verification takes 64 MiB of memory and a thread that others wait for
@@ -57,8 +58,7 @@ class Argon2Checker:
     ) -> None:
         self._find = find
         self._passwords = passwords
-        self._in_thread = in_thread
-        self._turns = DeferredSemaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, in_thread)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Verify a user name and password.
@@ -73,7 +73,7 @@ class Argon2Checker:
         login = await self._find(_address(credentials.username))
         password = credentials.password
         octets = password.encode() if isinstance(password, str) else password
-        fits = await self._turns.run(self._in_thread, self._passwords.verify, login.hash, octets)
+        fits = await self._turns.run(self._passwords.verify, login.hash, octets)
         if not fits or login.address is None:
             raise UnauthorizedLogin("wrong user name or password")
         return str(login.address).encode()

@@ -14,11 +14,12 @@ from typing import Any
 import attrs
 from twisted.cred.credentials import IUsernameHashedPassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from mailframe.accounts.login_elsewhere import LoginElsewhere, RenamedProof, Surroundings
 from mailframe.accounts.scram_logins import stable_salt
+from mailframe.accounts.turns import Turns
 from mailframe.credentials import IScramChecker, IScramCredentials
 from mailframe.guard import as_deferred
 from mailframe.scram import ITERATIONS, ScramKeys
@@ -59,7 +60,7 @@ class ScramFromPasswords(LoginElsewhere):
 
     def __init__(self, checker: Any, around: Surroundings) -> None:
         super().__init__(checker, IScramCredentials, around)
-        self._turns = DeferredSemaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, around.in_thread)
 
     @property
     def scram_iterations(self) -> int | None:
@@ -80,9 +81,7 @@ class ScramFromPasswords(LoginElsewhere):
 
     async def _derive(self, password: bytes, username: bytes) -> ScramKeys:
         salt = stable_salt(self._around.secret(), username)
-        keys: ScramKeys = await self._turns.run(
-            self._around.in_thread, partial(ScramKeys.derive, password, salt=salt)
-        )
+        keys: ScramKeys = await self._turns.run(partial(ScramKeys.derive, password, salt=salt))
         return keys
 
     async def _verify(self, credentials: Any) -> bytes | tuple[()]:
