@@ -25,6 +25,7 @@ from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
 from mailframe.address import Address
+from mailframe.delivery.conversion import Unconvertible, plan_conversion
 from mailframe.delivery.mailbox import Mailboxes
 from mailframe.delivery.maildir_deliveries import Deliveries, Target
 from mailframe.delivery.maildir_files import Files
@@ -41,7 +42,7 @@ from mailframe.interfaces import (
     Site,
     StorageFault,
 )
-from mailframe.outcome import Local, Outcome, Postponed
+from mailframe.outcome import Local, Outcome, Postponed, Refused
 from mailframe.reply import Reply
 from mailframe.units import FilePath
 
@@ -161,8 +162,22 @@ class MaildirAgent(Service):
                 outcomes[target.stem] = Postponed(where=str(target.mailbox), reply=_NO_PLACE)
         waiting = {t.stem: t for t in targets if t.stem not in outcomes}
         if waiting:
-            outcomes.update(await self._deliveries.deliver(job, list(waiting.values())))
+            try:
+                job = await self._as_lines(job)
+            except Unconvertible as error:
+                reply = Reply(554, error.status, f"the mailbox can't hold it: {error}")
+                for stem, target in waiting.items():
+                    outcomes[stem] = Refused(where=str(target.mailbox), reply=reply)
+            else:
+                outcomes.update(await self._deliveries.deliver(job, list(waiting.values())))
         return [outcomes[target.stem] for target in targets]
+
+    async def _as_lines(self, job: Job) -> Job:
+        """Encode binary content: a file whose lines end in LF can't tell its line ends apart."""
+        if job.envelope.body != "BINARYMIME":
+            return job
+        conversion = await plan_conversion(job.open, self._in_thread, eight_bit=True, binary=True)
+        return attrs.evolve(job, open=conversion.open)
 
     def _has_place(self, mailbox: Address) -> bool:
         """Whether a mailbox's folder is not also that of one in another domain."""

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from email import message_from_bytes
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -203,6 +204,32 @@ class DeliverTests(AgentCase):
             self.assertEqual(str(mary.reply)[:10], "554 5.4.6 ")
             self.assertIsInstance(bob, Delivered)
         self.assertEqual(messages(self.root, MARY), {})
+
+    def test_binary(self) -> None:
+        """An attachment that was sent as it is has other octets when it is fetched (RFC 3030)."""
+        header = b"MIME-Version: 1.0\r\nContent-Type: image/x-raw\r\n"
+        header += b"Content-Transfer-Encoding: binary\r\n\r\n"
+        for octets in (b"\0\r\r\n\n\xff", b"\n" * (SMALL + 1)):
+            job = self.job(MARY, content=header + octets, id=f"q{len(octets)}")
+            job = attrs.evolve(job, envelope=attrs.evolve(job.envelope, body="BINARYMIME"))
+            self.assertIsInstance(self.deliver_one(job), Delivered)
+            (kept,) = messages(self.root, MARY).values()
+            parsed = message_from_bytes(kept)
+            self.assertEqual(parsed.get_payload(decode=True), octets)
+            shutil.rmtree(self.root)
+            self.restart()
+
+    def test_binary_that_is_signed(self) -> None:
+        """A signature is broken, or an attachment damaged, and nobody is told."""
+        content = (
+            b'MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary="b"\r\n\r\n'
+            b"--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\n\0\r\n--b--\r\n"
+        )
+        job = self.job(MARY, content=content)
+        job = attrs.evolve(job, envelope=attrs.evolve(job.envelope, body="BINARYMIME"))
+        outcome = self.deliver_one(job)
+        assert isinstance(outcome, Refused)
+        self.assertEqual((outcome.reply.code, outcome.reply.status), (554, "5.6.2"))
 
     def test_hostile_account(self) -> None:
         """An account's name puts mail outside the folder of mailboxes."""

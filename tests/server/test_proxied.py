@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
@@ -69,10 +69,18 @@ class ProxiedTests(ProxyCase):
         )
         self.assertEqual(self.codes(transport)[-1], b"250")
         self.assertIn(b"from x ([198.51.100.7])", self.storage.sinks[0].content)
-        self.assertEqual(str(protocol.getHost()), str(IPv4Address("TCP", "192.0.2.1", 25)))
+        self.assertEqual(protocol.getHost(), IPv4Address("TCP", "192.0.2.1", 25))
         protocol.dataReceived(b"QUIT\r\n")
         self.assertTrue(transport.disconnecting)
         self.end(protocol)
+
+    def test_ipv6(self) -> None:
+        """A client with an IPv6 address is nobody."""
+        protocol, _ = self.arrive()
+        self.assertEqual(protocol.getPeer(), PROXY)
+        protocol.dataReceived(b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 25\r\n")
+        self.assertEqual(protocol.getPeer(), IPv6Address("TCP", "2001:db8::7", 40000))
+        self.assertRaises(AttributeError, getattr, protocol, "_nothing")
 
     def test_early_talker(self) -> None:
         """What stands behind the header is lost."""
