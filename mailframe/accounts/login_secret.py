@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 
 from twisted.logger import Logger
 
@@ -30,7 +31,7 @@ def load_secret(folder: str) -> bytes:
         if secret is None:
             _make(path)
             secret = _read(path)
-        if secret is not None:
+        if secret is not None and len(secret) == SIZE:
             return secret
         reason = f"it does not hold {SIZE} octets"
     except OSError as error:
@@ -49,13 +50,13 @@ def _read(path: str) -> bytes | None:
             secret = file.read(SIZE + 1)
     except FileNotFoundError:
         return None
-    return secret if len(secret) == SIZE else None
+    return secret or None
 
 
 def _make(path: str) -> None:
     """Put a whole file there, unless another process has done so; it is the folder's owner's."""
-    beside = f"{path}.{os.getpid()}"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    # A name that nobody has used before: in a container the server's process id is always the same.
+    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{NAME}-")
     try:
         with open(descriptor, "wb") as file:
             file.write(os.urandom(SIZE))
@@ -63,6 +64,10 @@ def _make(path: str) -> None:
                 # A command run by root must not lock out the user that the server runs as.
                 owner = os.stat(os.path.dirname(path))
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_size == 0:
+                # A power cut left it so: nothing is synced here, in the reactor thread.
+                os.unlink(path)
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)
     finally:

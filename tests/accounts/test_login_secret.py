@@ -68,6 +68,15 @@ class SecretTests(SynchronousTestCase):
             load_secret(self.folder)
         self.assertEqual(self.said, [])
 
+    def test_cut_off(self) -> None:
+        """After a crash at the wrong moment the answers would be others with each start."""
+        for name in (NAME, f"{NAME}.{os.getpid()}"):
+            with open(os.path.join(self.folder, name), "wb"):
+                pass
+        secret = load_secret(self.folder)
+        self.assertEqual(load_secret(self.folder), secret)
+        self.assertEqual(self.said, [])
+
     def test_unusable(self) -> None:
         """Nobody could log in because of a file that hardly matters."""
         with open(self.path, "wb") as file:
