@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from mailframe.address import Address, AddressError
 from mailframe.server.limits import Limits
 
 log = Logger()
@@ -130,4 +131,10 @@ def _network(address: str) -> str:
 
 
 def _name(user: bytes) -> bytes:
+    """A login in one form, however it is quoted or its domain is written."""
+    if len(user) <= MAX_KEY:
+        try:
+            return str(Address.parse(user.decode())).lower().encode()
+        except (UnicodeDecodeError, AddressError):
+            pass  # then it is no address, and has one form only
     return user[:MAX_KEY].lower()

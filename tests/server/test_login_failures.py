@@ -39,6 +39,14 @@ class LoginFailuresTests(SynchronousTestCase):
         self.assertEqual(self.failures.beyond("192.0.2.9", ANGELO), "login_failures_per_login")
         self.assertIsNone(self.failures.beyond("192.0.2.9", b"mary@here.example"))
 
+    def test_of_a_login_in_disguise(self) -> None:
+        """Each way to quote an address is worth as many more guesses."""
+        for number, spelling in enumerate(
+            (b'"angelo"@here.example', b'"\\a\\ngelo"@HERE.example.', b"Angelo@here.example.")
+        ):
+            self.failures.failed(f"192.0.2.{number}", spelling)
+        self.assertEqual(self.failures.beyond("192.0.2.9", ANGELO), "login_failures_per_login")
+
     def test_ipv6(self) -> None:
         """A client that has a whole network is one client."""
         for number in range(3):
