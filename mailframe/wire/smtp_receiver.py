@@ -162,7 +162,10 @@ class Receiver(Dialogue):
             except Refusal as refusal:
                 answer = refusal.reply
             except LineTooLong:
-                answer = self._unreadable(replies.LINE_TOO_LONG)
+                in_exchange = self._exchange is not None
+                answer = self._unreadable(
+                    replies.EXCHANGE_LINE_TOO_LONG if in_exchange else replies.LINE_TOO_LONG
+                )
             except BareLineEnd:
                 answer = self._unreadable(replies.BARE_LINE_END)
             if not isinstance(answer, Reply):
@@ -300,7 +303,7 @@ class Receiver(Dialogue):
         if line == b"*":
             return replies.AUTH_CANCELLED
         if len(line) + 2 > sasl.MAX_LINE:
-            return replies.LINE_TOO_LONG
+            return replies.EXCHANGE_LINE_TOO_LONG
         try:
             response = sasl.decode(line)
         except sasl.SaslError as error:

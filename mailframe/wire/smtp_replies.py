@@ -61,6 +61,7 @@ TOO_BIG = Reply(552, "5.3.4", "the message is too big")
 TLS_ACTIVE = Reply(503, "5.5.1", "TLS is already active")
 ENCRYPTION_NEEDED = Reply(538, "5.7.11", "encryption required: use STARTTLS first")
 AUTHENTICATED_ALREADY = Reply(503, "5.5.1", "already authenticated")
+EXCHANGE_LINE_TOO_LONG = Reply(500, "5.5.6", "a line of an AUTH exchange is too long")
 UNKNOWN_MECHANISM = Reply(504, "5.5.4", "authentication mechanism not recognised")
 AUTH_CANCELLED = syntax("5.7.0", "authentication cancelled")
 

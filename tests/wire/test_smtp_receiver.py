@@ -596,6 +596,8 @@ class AuthTests(DialogueCase):
                 played.feed(b"HELO x\r\n" + lines + b"\r\nNOOP\r\n")
                 last, noop, _ = played.output.split(b"\r\n")[-3:]
                 self.assertEqual(last[:3], code)
+                if code == b"500" and lines.startswith(b"AUTH PLAIN\r\n"):
+                    self.assertEqual(last[4:9], b"5.5.6")  # RFC 4954 §6
                 self.assertEqual(noop, b"250 2.0.0 ok")
 
     def test_refused(self) -> None:
