@@ -52,10 +52,16 @@ class LoginDialogue:
         return user
 
     def user(self, name: bytes, offer: Offer) -> None:
-        """USER. The answer is always the same, whether the user is known or not (RFC 1939 §13)."""
-        if self._allowed(offer):
-            self._user = name
-            self._responses.ok("send PASS")
+        """USER. The answer is always the same, whether the user is known or not (RFC 1939 §13).
+
+        :raises CommandError: nobody can log in with a password
+        """
+        if not self._allowed(offer):
+            return
+        if "PLAIN" not in offer.mechanisms:
+            raise CommandError("no password is taken here; CAPA lists how to log in")
+        self._user = name
+        self._responses.ok("send PASS")
 
     def password(self, user: bytes | None, password: bytes) -> Authenticate:
         """PASS.

@@ -185,6 +185,14 @@ class AuthorizationTests(SynchronousTestCase):
         self.assertEqual(desk.events, [])
         self.assertNotIn(b"use STLS", Desk(offer=Offer()).say(b"USER angelo\r\n"))
 
+    def test_no_password(self) -> None:
+        """Where only tokens are taken a password is sent for nothing, and counts as a fault."""
+        desk = Desk(offer=Offer(login=True, mechanisms=("XOAUTH2",)))
+        said = desk.say(LOGIN)
+        self.assertTrue(said.startswith(b"-ERR no password is taken here; CAPA lists"), said)
+        self.assertEqual(said.count(b"-ERR "), 2)
+        self.assertEqual(desk.events, [])
+
     def test_capabilities(self) -> None:
         """Clients find out what they may use, and only that (RFC 2449)."""
         always = (
