@@ -88,6 +88,24 @@ class Files:
         """See `os.readv`; 0 at the end."""
         return os.readv(descriptor, [buffer])
 
+    def read_small(self, name: str, dir_fd: int, most: int) -> tuple[bytes, int | None]:
+        """Read a file if it is small, with as few calls as can be.
+
+        :param most: octets from which on it is large
+        :returns: its octets; or, where it is large, empty or something else than a file, nothing
+            and its open descriptor
+        """
+        descriptor = os.open(name, _READ, dir_fd=dir_fd)
+        try:
+            octets = os.read(descriptor, most)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if 0 < len(octets) < most:
+            os.close(descriptor)
+            return octets, None
+        return b"", descriptor
+
     def start_writing(self, descriptor: int) -> None:
         """Have the kernel begin to write to the disk what an fsync will wait for."""
         # The advice makes Linux start on dirty pages at once; what is not written yet stays cached.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import stat
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +27,6 @@ from mailframe.delivery.maildir_files import (
     OpenMaildir,
     close_all,
     open_maildir,
-    open_regular,
     remove_stale,
 )
 from mailframe.delivery.maildir_index import UNSETTLED, Index, Stamps
@@ -194,30 +194,38 @@ class Session:
                     if size != self.listing.sizes[index]:
                         self._correct(index, size)
                     found.append(wire)
-                elif found:
+                    continue
+                if found:
                     file.close()  # its name told another size
-                    break
                 else:
                     found.append(file)
-                    break
+                break
         return found
 
     def _read(self, index: int) -> tuple[bytes, BinaryIO | None]:
         """A small message's octets, or an open file."""
-        descriptor, size = self._find(
-            index, lambda name, folder: open_regular(self._files, name, folder)
-        )
+        files, listing, maildir = self._files, self.listing, self._maildir
+        folder = maildir.cur if listing.in_cur[index] else maildir.new
         try:
-            if size >= AT_ONCE:
+            octets, descriptor = files.read_small(listing.names[index], folder, AT_ONCE)
+        except FileNotFoundError:
+            octets, descriptor = self._find(
+                index, lambda name, there: files.read_small(name, there, AT_ONCE)
+            )
+        if descriptor is None:
+            return octets, None
+        try:
+            found = files.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise ForeignMaildir(f"{listing.names[index]!r} is not a regular file")
+            if found.st_size:
+                os.lseek(descriptor, 0, os.SEEK_SET)
                 return b"", os.fdopen(descriptor, "rb", buffering=0)
-            octets = self._files.read(descriptor, size + 1)
-            while len(octets) < size and (more := self._files.read(descriptor, size)):
-                octets += more
         except BaseException:
-            self._files.close(descriptor)
+            files.close(descriptor)
             raise
-        self._files.close(descriptor)
-        return octets, None
+        files.close(descriptor)
+        return b"", None
 
     def _correct(self, index: int, size: int) -> None:
         if index not in self.corrections:

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from mailframe.delivery.maildir_session import AT_ONCE, Message, Session
 from mailframe.delivery.shielded import shielded
 
-RUN = 32  # messages of one run at the most
-RUN_SIZE = 2 * AT_ONCE  # octets of one run at the most, beyond its first message
+RUN = 48  # messages of one run at the most
+RUN_SIZE = 3 * AT_ONCE  # octets of one run at the most, beyond its first message
 
 
 class ReadAhead:

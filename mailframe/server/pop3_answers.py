@@ -17,6 +17,7 @@ from mailframe.server.authentication import TOO_MANY_FAILURES, Authentication
 from mailframe.server.mailbox_access import NoAccess, OpenMailbox
 from mailframe.wire.pop3 import Pop3Session
 from mailframe.wire.pop3_events import Authenticate, Event, Identify, Retrieve, StartTls, Update
+from mailframe.wire.pop3_message import wire_form
 
 if TYPE_CHECKING:
     from mailframe.server.pop3 import Pop3ServerFactory
@@ -155,6 +156,8 @@ class Answers:
         except PluginFault:
             session.refuse("the message can't be read", "SYS/TEMP")
         else:
+            if isinstance(found, io.BytesIO) and found.getbuffer().nbytes <= PIECE:
+                found = wire_form(found.read())[0]
             if isinstance(found, bytes):
                 session.message(found)
             else:

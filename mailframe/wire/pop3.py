@@ -188,15 +188,12 @@ class Pop3Session:
         """The message as a whole, in its wire form (`mailframe.wire.pop3_message.wire_form`)."""
         retrieve, self._waiting = self._waiting, None
         assert isinstance(retrieve, Retrieve)
-        size = self._maildrop.size(retrieve.index)
         shown = shown_form(wire, retrieve.lines, self._utf8)
-        if retrieve.lines is not None:
-            self._responses.ok("the beginning follows")
-        elif shown is wire:
-            self._responses.put(b"+OK %d octets\r\n" % size)
+        if retrieve.lines is None:
+            size = self._maildrop.size(retrieve.index) + len(shown) - len(wire)
+            self._responses.put(b"+OK %d octets\r\n%b" % (size, shown))
         else:
-            self._responses.put(b"+OK %d octets\r\n" % (size + len(shown) - len(wire)))
-        self._responses.put(shown)
+            self._responses.put(b"+OK the beginning follows\r\n" + shown)
 
     def message_follows(self) -> None:
         """The message is there and will be given in pieces."""
@@ -226,6 +223,8 @@ class Pop3Session:
     # --- commands ----------------------------------------------------------------------------
 
     def _read(self, line: bytes) -> Event | None:
+        if line.startswith(b"RETR ") and self._state == "transaction" and line[5:].isdigit():
+            return self._retr(int(line[5:]))  # what is asked most, and takes nothing else
         if self._login.in_exchange:
             return self._login.respond(line)
         user = self._login.take_user()

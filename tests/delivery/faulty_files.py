@@ -116,6 +116,15 @@ class FaultyFiles(Files):
         self._note("read", self._path(descriptor), None)
         return super().read_into(descriptor, buffer)
 
+    def read_small(self, name: str, dir_fd: int, most: int) -> tuple[bytes, int | None]:
+        self._note("open", name, dir_fd)
+        self._note("read", name, dir_fd)
+        octets, descriptor = super().read_small(name, dir_fd, most)
+        if descriptor is not None:
+            found = os.fstat(descriptor)
+            self._opened[descriptor] = (found.st_dev, found.st_ino)
+        return octets, descriptor
+
     def stat(self, name: str | bytes, dir_fd: int | None = None) -> os.stat_result:
         self._note("stat", name, dir_fd)
         return super().stat(name, dir_fd)

@@ -232,12 +232,21 @@ class FetchTests(SessionCase):
         with file:
             self.assertEqual(len(file.read()), 2 * AT_ONCE)
 
-    def test_short_reads(self) -> None:
-        """A file system that gives little at a time cuts messages off."""
-        self.put("1.a.host", b"0123456789\n")
+    def test_not_a_file(self) -> None:
+        """What was put in a message's place is served, or a pipe keeps a thread waiting."""
+        self.put("1.a.host,W=3")
+        self.put("2.b.host,W=3")
+        self.put("3.c.host,W=3")
         session = self.open()
-        self.files.most = 3
-        self.assertEqual(session.fetch((0,)), [b"0123456789\r\n.\r\n"])
+        new = f"{self.root}/mary/new"
+        for name in self.names():
+            os.unlink(f"{new}/{name}")
+        os.mkfifo(f"{new}/1.a.host,W=3")
+        os.mkdir(f"{new}/2.b.host,W=3")
+        os.symlink("/etc/passwd", f"{new}/3.c.host,W=3")
+        self.assertRaises(ForeignMaildir, session.fetch, (0,))
+        for index in (1, 2):
+            self.assertRaises(OSError, session.fetch, (index,))
 
     def test_a_name_that_lies(self) -> None:
         """A size that is wrong stays wrong for ever."""

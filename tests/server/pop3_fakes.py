@@ -36,6 +36,7 @@ class FakeMailbox:
 
     :ivar files: what `getMessage` gives for a message instead of its octets
     :ivar synced: how often the deletions were made
+    :ivar opened: how often it was opened
     :ivar closed: how often it was closed
     """
 
@@ -44,6 +45,7 @@ class FakeMailbox:
         self.files: dict[int, Any] = {}
         self.marked: set[int] = set()
         self.synced = 0
+        self.opened = 0
         self.closed = 0
         self.list_trouble: Any = None
         self.get_trouble: Any = None
@@ -90,6 +92,7 @@ class FakeMailboxes:
         self.open_trouble: Any = None
 
     def open_mailbox(self, mailbox: Address) -> Any:
+        self.mailbox.opened += 1
         return answer(self.open_trouble, lambda: self.mailbox)
 
 

@@ -412,7 +412,7 @@ class FaultTests(Pop3Case):
 
     def test_bug_in_an_answer(self) -> None:
         """Likewise when it is in what has to be waited for."""
-        for call in ("identified", "content"):
+        for call in ("identified", "message"):
             client = self.logged_in()
             (connection,) = self.factory.connections
             setattr(connection._session, call, None)
