@@ -72,3 +72,14 @@ def normal_address(address: str) -> str:
     :raises ValueError: it is none
     """
     return str(ipaddress.ip_address(address))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody outside of this machine can listen in on a connection to an IP address.
+
+    :param address: or anything else, which is none
+    """
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -7,7 +7,6 @@ sent by `mailframe.delivery.content_stream`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -22,16 +21,17 @@ from twisted.internet.interfaces import (
     ITLSTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.channel_binding import client_binding
+from mailframe.delivery.addresses import is_loopback
 from mailframe.delivery.content_stream import ContentStream, OpenContent
 from mailframe.delivery.deadlines import CLOSING, Deadline, allowed
+from mailframe.delivery.outlet import Outlet
 from mailframe.delivery.relay_settings import RelaySettings
-from mailframe.envelope import Body
+from mailframe.delivery.tls_policy import handshake_error
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.wire.sasl import Derivation, Login
@@ -45,7 +45,7 @@ from mailframe.wire.sender_events import (
     StartTls,
     Transaction,
 )
-from mailframe.wire.sender_parameters import Limits, takes_binary
+from mailframe.wire.sender_parameters import Limits
 from mailframe.wire.smtp_sender import Sender
 
 __all__ = ["CLOSING", "OpenContent", "RelayConnection", "Result"]
@@ -111,12 +111,10 @@ class RelayConnection(Protocol):
         self._settings = settings
         self._clock = clock
         self._in_thread = in_thread
-        self._connected = False
         self._open: OpenContent | None = None
         self._stream: ContentStream | None = None  # the content that is under way
         self._waiting: Deferred[Result] | None = None
-        self._direct = False  # the transport is a bare socket
-        self._send: Callable[[bytes], Any] | None = None  # to the socket, while nothing waits
+        self._outlet: Outlet | None = None  # while the connection stands
         self._allowed = allowed(settings.timeouts)
         self._deadline = Deadline(clock, self._expired)
         self._last_deadline = 0.0  # for all that is done about one message
@@ -128,7 +126,10 @@ class RelayConnection(Protocol):
         """Whether another transaction may be begun."""
         sender = self.sender
         return (
-            sender is not None and self._connected and sender.stage == "idle" and not sender.used_up
+            sender is not None
+            and self._outlet is not None
+            and sender.stage == "idle"
+            and not sender.used_up
         )
 
     @property
@@ -143,12 +144,6 @@ class RelayConnection(Protocol):
     def parameters(self, extension: str) -> str:
         """What the server says of an extension, or ``""``."""
         return self.sender.extensions.get(extension, "") if self.sender is not None else ""
-
-    def offers_body(self, body: Body) -> bool:
-        """Whether content that was declared so can go to the server as it is."""
-        if body == "BINARYMIME":
-            return self.sender is not None and takes_binary(self.sender.extensions)
-        return body == "7BIT" or self.offers(body)
 
     @property
     def is_encrypted(self) -> bool:
@@ -170,12 +165,12 @@ class RelayConnection(Protocol):
         """
         assert self.usable
         assert self.sender
+        assert self._outlet
         self.messages += 1
         self._open = open_content
         waiting = self._waiting = Deferred(self._given_up)
         self._last_deadline = self._clock.seconds() + self._settings.timeouts.total
-        if self._direct:  # the server has answered to all that was written
-            self._send = self.transport.writeSomeData
+        self._outlet.all_taken()
         self.sender.begin(transaction)
         self._watch()
         self._pump()
@@ -191,11 +186,11 @@ class RelayConnection(Protocol):
         :returns: fires with ``None`` when the connection is gone, within a few seconds
         """
         sender = self.sender
-        if sender is not None and self._connected and sender.stage == "idle":
+        if sender is not None and self._outlet is not None and sender.stage == "idle":
             sender.quit()
             self._watch()
             self._pump()
-        elif self._connected and not (sender is not None and sender.stage == "quit"):
+        elif self._outlet is not None and not (sender is not None and sender.stage == "quit"):
             self.abort()
         gone: Deferred[None] = Deferred()
         self.closed.addBoth(_tell(gone))
@@ -212,18 +207,16 @@ class RelayConnection(Protocol):
 
     def connectionMade(self) -> None:
         """The connection stands; the server has the first word."""
-        self._connected = True
         self._last_deadline = self._clock.seconds() + self._settings.timeouts.total
         encrypted = ISSLTransport.providedBy(self.transport)
-        # Not by a look for the method: wrappers lend that of what they wrap.
-        self._direct = isinstance(self.transport, Connection) and not encrypted
+        self._outlet = Outlet(self.transport, encrypted=encrypted)
         self.sender = Sender(
             hostname=self._hostname,
             protocol=self._hop.protocol,
             tls=self._hop.tls if self._creator else "none",
             login=self._login,
             encrypted=encrypted,
-            loopback=self.local or _is_loopback(self.transport.getPeer()),
+            loopback=self.local or is_loopback(getattr(self.transport.getPeer(), "host", "")),
             chunking=self._settings.chunking,
         )
         self._watch()
@@ -250,13 +243,13 @@ class RelayConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self._connected = False
+        self._outlet = None
         sender = self.sender
         assert sender
         if sender.stage in ("tls", "greeting") and isinstance(
             reason.value, SSL.Error | VerificationError
         ):
-            text = f"the TLS handshake failed: {_tls_error(reason.value)}"
+            text = f"the TLS handshake failed: {handshake_error(reason.value)}"
             sender.fail(Reply(454, "4.7.5", text))
         else:
             sender.connection_lost()
@@ -272,25 +265,10 @@ class RelayConnection(Protocol):
         sender = self.sender
         assert sender
         output = sender.take_output()
-        if output and self._connected:
-            self._write(output)
+        if output and self._outlet is not None:
+            self._outlet.write(output)
         for event in sender.take_events():
             self._act(event)
-
-    def _write(self, octets: bytes) -> None:
-        """Write, past the transport's buffer where nothing waits in it.
-
-        Twisted's `write` asks the reactor to be told when the socket takes octets: for the few of a
-        command or a small message, which a socket takes at once, that is most of the cost.
-        """
-        if self._send is not None:
-            sent = self._send(octets)
-            if sent == len(octets):
-                return
-            self._send = None  # the socket is full or dead: the rest is the transport's work
-            if isinstance(sent, int) and sent > 0:
-                octets = octets[sent:]
-        self.transport.write(octets)
 
     def _act(self, event: Event) -> None:
         if isinstance(event, Settled):
@@ -322,7 +300,8 @@ class RelayConnection(Protocol):
         assert self.sender
         assert self._creator
         if ITLSTransport.providedBy(self.transport):
-            self._direct, self._send = False, None
+            if self._outlet is not None:
+                self._outlet.use_buffer(for_good=True)
             self.transport.startTLS(self._creator)
         else:
             self.sender.fail(Reply(454, "4.7.5", "this kind of connection has no TLS"))
@@ -344,7 +323,8 @@ class RelayConnection(Protocol):
         sender, open_content = self.sender, self._open
         assert sender
         assert open_content
-        self._send = None
+        if self._outlet is not None:
+            self._outlet.use_buffer()
         stream = self._stream = ContentStream(sender, self.transport, self._watch)
         try:
             complete = await stream.send(open_content)
@@ -378,7 +358,7 @@ class RelayConnection(Protocol):
 
     def _watch(self) -> None:
         """There was progress: set the deadline of the present stage."""
-        if not self._connected:
+        if self._outlet is None:
             return
         assert self.sender
         now = self._clock.seconds()
@@ -402,12 +382,12 @@ class RelayConnection(Protocol):
 
     def _close(self) -> None:
         """Close after what was written went out; break when that takes too long."""
-        if self._connected:
+        if self._outlet is not None:
             self._watch()
             self.transport.loseConnection()
 
     def _break(self) -> None:
-        if self._connected:
+        if self._outlet is not None:
             close = getattr(self.transport, "abortConnection", self.transport.loseConnection)
             close()
 
@@ -417,18 +397,3 @@ def _tell(gone: Deferred[None]) -> Callable[[None], None]:
         gone.callback(None)
 
     return tell
-
-
-def _is_loopback(peer: Any) -> bool:
-    """Whether it has a loopback IP address."""
-    try:
-        return ipaddress.ip_address(getattr(peer, "host", "")).is_loopback
-    except ValueError:
-        return False
-
-
-def _tls_error(error: BaseException) -> str:
-    """What OpenSSL or service-identity has to say, in a few words."""
-    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
-        return "; ".join(str(problem[-1]) for problem in error.args[0])[:200] or "no reason given"
-    return type(error).__name__

@@ -34,7 +34,7 @@ from mailframe.delivery.conversion import Conversion, Unconvertible
 from mailframe.envelope import Body, Envelope
 from mailframe.reply import Reply
 from mailframe.wire.sender_events import Transaction
-from mailframe.wire.sender_parameters import Limits
+from mailframe.wire.sender_parameters import Limits, takes_binary
 
 log = Logger()
 
@@ -117,7 +117,7 @@ async def _fit(
     size: int | None = job.size
     open_content: OpenContent = job.open
     content: bytes | None = None
-    if body == "7BIT" or connection.offers_body(body):
+    if _goes_as_it_is(body, connection):
         content = await attempt.content.in_hand()
     else:
         conversion = await _conversion(attempt, connection, convert)
@@ -146,6 +146,12 @@ async def _fit(
         ),
         open=open_content,
     )
+
+
+def _goes_as_it_is(body: Body, connection: RelayConnection) -> bool:
+    if body == "BINARYMIME":
+        return connection.sender is not None and takes_binary(connection.sender.extensions)
+    return body == "7BIT" or connection.offers(body)
 
 
 def _deadline(attempt: Attempt, connection: RelayConnection, now: float) -> str | Reply | None:

@@ -81,3 +81,10 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def handshake_error(error: BaseException) -> str:
+    """What OpenSSL or service-identity has to say, in a few words."""
+    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
+        return "; ".join(str(problem[-1]) for problem in error.args[0])[:200] or "no reason given"
+    return type(error).__name__

@@ -99,6 +99,8 @@ class Sender:
     @property
     def used_up(self) -> bool:
         """Whether the server takes no more transactions in this session (RFC 9422 §4.1)."""
+        if "LIMITS" not in self._opening.extensions:
+            return False
         most = self.limits.transactions
         return most is not None and self._transactions >= most
 

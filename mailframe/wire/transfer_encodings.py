@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import binascii
+import re
 from typing import Protocol
 
-_LINE = 57  # octets that make a line of 76 characters
+_WIDTH = 76  # characters of a line, RFC 2045 §6.7 (5) and §6.8
+_LINE = 57  # octets that make a line of base64
+_TO_QUOTE = re.compile(rb"[^\t\x20-\x3c\x3e-\x7e]|[\t ]\Z")
 _LONGEST = 8_192  # octets of a line of text that are kept; longer ones get a soft line break there
 
 
@@ -43,7 +46,20 @@ class QuotedPrintable:
 
 
 def _quoted(line: bytes) -> bytes:
-    return binascii.b2a_qp(line, istext=False).replace(b"\n", b"\r\n")
+    """A line without its CRLF, in as many as it takes. (`binascii.b2a_qp` may write 77 octets.)"""
+    quoted = _TO_QUOTE.sub(lambda match: b"=%02X" % match[0][0], line)
+    if len(quoted) <= _WIDTH:
+        return quoted
+    lines = []
+    start = 0
+    while len(quoted) - start > _WIDTH:
+        end = start + _WIDTH - 1
+        sign = quoted.find(b"=", end - 2, end)
+        if sign >= 0:  # what it begins is not to be torn
+            end = sign
+        lines.append(quoted[start:end] + b"=\r\n")
+        start = end
+    return b"".join(lines) + quoted[start:]
 
 
 class Base64:

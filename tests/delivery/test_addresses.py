@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.addresses import is_prohibited, normal_address
+from mailframe.delivery.addresses import is_loopback, is_prohibited, normal_address
 
 
 class ProhibitedTests(SynchronousTestCase):
@@ -65,3 +65,14 @@ class ProhibitedTests(SynchronousTestCase):
         self.assertEqual(normal_address("2001:DB8:0:0::1"), "2001:db8::1")
         with self.assertRaises(ValueError):
             normal_address("mx.example")
+
+    def test_loopback(self) -> None:
+        """A password could be sent in clear to a server that only looks local."""
+        for host, expected in (
+            ("127.0.0.9", True),
+            ("::1", True),
+            ("192.0.2.1", False),
+            ("localhost", False),
+            ("", False),
+        ):
+            self.assertIs(is_loopback(host), expected)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
-from mailframe.delivery.connection import CLOSING, RelayConnection, _is_loopback
+from mailframe.delivery.connection import CLOSING, RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.interfaces import StorageFault
 from mailframe.outcome import NextHop
@@ -170,12 +169,6 @@ class SessionTests(ConnectionCase):
             self.successResultOf(self.transact(connection))
             self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
         connection.quit()
-
-    def test_loopback(self) -> None:
-        """A password could be sent in clear to a server that only looks local."""
-        for host, expected in (("127.0.0.9", True), ("::1", True), (HOST, False), ("what", False)):
-            self.assertIs(_is_loopback(IPv4Address("TCP", host, 25)), expected)
-        self.assertFalse(_is_loopback(None))
 
 
 class DeadlineTests(ConnectionCase):

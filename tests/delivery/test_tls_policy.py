@@ -7,6 +7,7 @@ from typing import Any
 
 import trustme
 from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import (
     Certificate,
@@ -20,7 +21,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.tls_policy import TlsPolicies
+from mailframe.delivery.tls_policy import TlsPolicies, handshake_error
 
 
 @lru_cache(maxsize=1)
@@ -101,3 +102,14 @@ class PoliciesTests(SynchronousTestCase):
         self.assertEqual(
             protocol.getHandle().get_context().get_verify_mode() & SSL.VERIFY_PEER, SSL.VERIFY_PEER
         )
+
+    def test_reasons(self) -> None:
+        """Nobody could tell why TLS fails; or a reason of any length would get into a bounce."""
+        for error, words in (
+            (SSL.Error([("SSL routines", "", "wrong version number")]), "wrong version number"),
+            (SSL.Error([("a", "b", "x" * 500)]), "x" * 200),
+            (SSL.Error([]), "no reason given"),
+            (SSL.Error(), "Error"),
+            (VerificationError([]), "VerificationError"),
+        ):
+            self.assertEqual(handshake_error(error), words)

@@ -55,6 +55,14 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(base64.b64decode(encoded), b"".join(pieces))
         self.assertEqual(encoded.split(), base64.encodebytes(b"".join(pieces)).split())
 
+    def test_width(self) -> None:
+        """Lines would be longer than 76 characters, at which some servers break them."""
+        for size in range(70, 80):
+            for end in (b"", b" ", b"=", b"\xff", b" \t", b"\xff x", b"=\xff=", b"x" * 76):
+                encoded = encode(QuotedPrintable(), [b"x" * size + end])
+                self.assert_lines(encoded)
+                self.assertEqual(quopri.decodestring(encoded), b"x" * size + end)
+
     def test_line_ends(self) -> None:
         """Text would gain or lose a line."""
         self.assertEqual(encode(QuotedPrintable(), [b"a\r", b"\nb"]), b"a\r\nb")
