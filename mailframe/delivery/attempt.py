@@ -85,6 +85,11 @@ class Attempt:
         else:
             self._temporary = _outcome(where, reply)
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether anybody is settled."""
+        return len(self.unsettled) < len(self._outcomes)
+
     def outcomes(self) -> tuple[Outcome, ...]:
         """One for each recipient."""
         rest = self._temporary or self._permanent

@@ -19,7 +19,8 @@ Connections are kept for the next message to the same hop (`mailframe.delivery.d
 that its server closed in the meantime is replaced without further ado. What all hops have under way
 together is bounded: before anything is looked up or connected to, a delivery waits for its turn.
 
-Cancelling a delivery breaks its connection.
+Cancelling a delivery breaks its connection. If some of the recipients are settled by then, the
+delivery ends with what it has come to, else with the cancelling.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from mailframe.delivery.addresses import is_prohibited, normal_address
@@ -50,6 +51,7 @@ __all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
 
 STOPPING = 4.0  # seconds that deliveries under way get when the agent is stopped
 SLOW = 5.0  # seconds; a next hop that takes longer to let nobody in is left alone for a while
+_GIVEN_UP = Reply(451, "4.4.7", "the attempt took too long")
 _SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
 
 
@@ -105,6 +107,11 @@ class RelayAgent(Service):
                 await self._over(hop_for(hop, job.envelope), attempt)
                 if not attempt.unsettled:
                     break
+        except CancelledError:
+            # What was settled until now is told, lest those who have the message get it again.
+            if not attempt.has_outcomes:
+                raise
+            attempt.passed_over("", _GIVEN_UP)
         finally:
             self._under_way -= 1
             if not self._under_way and self._all_done is not None:

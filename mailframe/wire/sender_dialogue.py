@@ -126,8 +126,12 @@ class Dialogue:
 
     def give_up(self, reply: Reply, stage: Stage | None = None) -> None:
         """End the session for a reason of ours; no recipient is to be tried elsewhere for it."""
-        if self.under_way is not None:
-            _fill(self.under_way.replies, reply)
+        under_way = self.under_way
+        if under_way is not None:
+            if under_way.may_be_taken(lost=False):
+                text = f"{' '.join(reply.text)} {AFTER_THE_END}"
+                reply = Reply(reply.code, reply.status, text)
+            _fill(under_way.replies, reply)
         self._fail(reply, stage)
 
     def close(self) -> None:

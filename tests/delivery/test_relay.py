@@ -305,6 +305,20 @@ class FallbackTests(RelayCase):
         self.assertEqual(server.connections, [])
         self.reactor.advance(60)
 
+    def test_cancelled_in_the_middle(self) -> None:
+        """Those who have the message would get it again because others take too long."""
+        server = ScriptedServer(
+            EHLO=b"250-mx\r\n250 LIMITS RCPTMAX=1\r\n", DOT=[b"250 2.0.0 taken\r\n", SILENCE]
+        )
+        self.listen(server)
+        result = self.start(self.agent(), self.job(recipients=[BOB, CAROL]))
+        self.assertEqual(len(server.messages), 2)
+        result.cancel()
+        first, second = self.successResultOf(result)
+        self.assertIsInstance(first, Delivered)
+        self.assertEqual(second, Postponed(where="", reply=second.reply))
+        self.assertEqual(second.reply.status, "4.4.7")
+
 
 class ReuseTests(RelayCase):
     """Connections that serve more than one message."""

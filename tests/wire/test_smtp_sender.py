@@ -146,6 +146,11 @@ class BrokenTransactionTests(SynchronousTestCase):
         dialogue.take()
         self.assertEqual(dialogue.last.replies, (fault, Reply(550, "5.1.1", "nobody")))
         self.assertEqual(dialogue.last.stage, "content")
+        dialogue = self.at("final")
+        dialogue.sender.fail(fault)
+        dialogue.take()
+        self.assertIn("our disk is broken after the final dot", str(dialogue.last.replies[0]))
+        self.assertIn("may arrive twice", str(dialogue.last.replies[0]))
 
 
 class AnyServerTests(SynchronousTestCase):
