@@ -332,9 +332,13 @@ class Receiver(Dialogue):
                 # What follows may have been meant as content: no octet of it is ever a command.
                 self.closing = True
                 return self._waiting
-        self._content = b""
-        self._lines.feed(decoder.rest)
+        self._back_to_lines(decoder.rest)
         return self._waiting
+
+    def _back_to_lines(self, rest: bytes) -> None:
+        # More may have come while the last of the content was being taken.
+        octets, self._content = rest + self._content, b""
+        self._lines.feed(octets)
 
     def begin_chunk(self, size: int, *, last: bool) -> Event | Reply | None:
         """BDAT: content in a chunk, or a chunk that is passed over (RFC 3030 §2).
@@ -376,8 +380,7 @@ class Receiver(Dialogue):
             self._content = self._lines.take_all()
 
     def _end_of_chunk(self, chunks: ChunkDecoder) -> Event:
-        self._content = b""
-        self._lines.feed(chunks.rest)
+        self._back_to_lines(chunks.rest)
         if self._last:
             chunks.finish()
         fault = chunks.fault

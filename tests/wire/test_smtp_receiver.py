@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.reply import Reply
-from mailframe.wire.smtp_events import Authenticate, Data, EndOfData, Event, Mail, Rcpt, StartTls
+from mailframe.wire.smtp_events import (
+    Authenticate,
+    Content,
+    Data,
+    EndOfData,
+    Event,
+    Mail,
+    Rcpt,
+    StartTls,
+)
 from mailframe.wire.smtp_extensions import Offer
 from tests.wire.dialogue import Player, player, sides
 
@@ -440,6 +449,20 @@ class DataTests(DialogueCase):
         played.feed(b"")
         self.assertEqual(played.content, b"a\r\n")
         self.assertEqual(played.output, b"250 2.0.0 queued\r\n250 2.0.0 ok\r\n")
+
+    def test_octets_while_the_end_waits(self) -> None:
+        """A command that comes while the last content is being written is lost: nobody answers."""
+        for opening, last in (
+            (b"DATA\r\n", b"a\r\n.\r\nNO"),
+            (b"BDAT 3 LAST\r\n", b"a\r\nNO"),
+        ):
+            played = player()
+            played.feed(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@here.example>\r\n" + opening)
+            played.output = b""
+            played.receiver.receive(last)
+            self.assertEqual(played.receiver.next_event(), Content(octets=b"a\r\n"))
+            played.feed(b"OP\r\n")
+            self.assertEqual(played.output, b"250 2.0.0 queued\r\n250 2.0.0 ok\r\n")
 
 
 class TlsTests(SynchronousTestCase):
