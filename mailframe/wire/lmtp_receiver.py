@@ -50,5 +50,4 @@ class LmtpReceiver(Receiver):
 
     def _answer_message(self, reply: Reply) -> None:
         self._answer(reply)
-        if not self.closing:
-            self._output.extend([reply.encode()] * (self._accepted - 1))
+        self._output.extend(self._output[-1:] * (self._accepted - 1))

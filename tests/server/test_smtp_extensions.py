@@ -281,6 +281,16 @@ class LmtpTests(ExtensionCase):
         )
         self.assertEqual(self.codes(transport)[-3:], [b"552", b"552", b"250"])
 
+    def test_refused_for_good(self) -> None:
+        """A recipient without an answer is tried again for days, and refused each time."""
+        _, transport = self.start(
+            b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@here.example>\r\nRCPT TO:<c@here.example>\r\n"
+            b"DATA\r\na\nb\r\n.\r\nNOOP\r\n",
+            protocol="lmtp",
+        )
+        self.assertEqual(self.codes(transport)[-3:], [b"354", b"554", b"554"])
+        self.assertTrue(transport.disconnecting)
+
 
 class TraceTests(ExtensionCase):
     """What stands before the content, and what is taken out of it."""
