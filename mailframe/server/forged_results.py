@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from mailframe.address import AddressError, normal_domain
 from mailframe.server.header_scan import end_of_header
 
 # A whole field, with the lines that continue it.
@@ -15,7 +16,9 @@ _FIELD = re.compile(
     rb"(?:\A|(?<=\n))authentication-results[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE
 )
 _TOKEN = re.compile(rb'\\.|[()";]|[^\\()";]+|\\', re.DOTALL)
-_SPACE = re.compile(rb"[ \t\r\n]+")
+_SPACE = re.compile(rb"(?:[\x00-\x20]|\xc2[\x80-\xa0])+")  # what any reader takes for space
+# What can stand in a host name, behind what can't.
+_ID = re.compile(rb"[^a-z0-9_.\x80-\xff-]*([a-z0-9_.\x80-\xff-]+)")
 
 
 def without_forged_results(octets: bytes, name: bytes) -> bytes:
@@ -30,7 +33,7 @@ def without_forged_results(octets: bytes, name: bytes) -> bytes:
 
 
 def _claims(field: bytes, name: bytes) -> bool:
-    """Whether the field's authserv-id (RFC 8601 §2.2) is this name."""
+    """Whether the field's authserv-id (RFC 8601 §2.2) is this name, or may be read as it."""
     depth = 0  # of comments
     quoted = False
     said = bytearray()
@@ -39,10 +42,12 @@ def _claims(field: bytes, name: bytes) -> bool:
         if quoted:
             if token == b'"':
                 quoted = False
+                said += b" "
             else:
                 said += token[1:] if token[:1] == b"\\" else token
         elif token == b"(":
             depth += 1
+            said += b" "  # a comment parts two words as a space does
         elif depth:
             depth -= token == b")"
         elif token == b'"':
@@ -54,5 +59,18 @@ def _claims(field: bytes, name: bytes) -> bool:
     if depth or quoted:
         # Nobody can say where the first word ends, so that each reader may find another.
         return name in field.lower()
-    words = _SPACE.split(bytes(said).lower().strip(b" \t\r\n"))
-    return words[0].rstrip(b".") == name
+    if b"=?" in said:
+        return True  # an encoded word (RFC 2047), which has no place there and is read by some
+    words = _SPACE.sub(b" ", bytes(said).lower()).replace(b" .", b".").replace(b". ", b".")
+    first = _ID.match(words)
+    return first is not None and _normal(first[1].rstrip(b".")) == name
+
+
+def _normal(id: bytes) -> bytes:
+    """A name in the form of ours: one beyond ASCII (RFC 8616 §5) as its A-labels."""
+    if id.isascii():
+        return id
+    try:
+        return normal_domain(id.decode()).encode("ascii")
+    except (AddressError, UnicodeDecodeError):
+        return id

@@ -25,11 +25,22 @@ FORGED = (
     b"Authentication-Results: (\\)) mx.here.example; spf=pass\r\n",
     b"Authentication-Results: (open mx.here.example; spf=pass\r\n",
     b'Authentication-Results: "mx.here.example; spf=pass\r\n',
+    b"Authentication-Results: mx.here.example(version)1; spf=pass\r\n",
+    b'Authentication-Results: "mx.here.example"1; spf=pass\r\n',
+    b"Authentication-Results: mx(our).here (name). example 1; spf=pass\r\n",
+    b"Authentication-Results: mx.here.example/1; spf=pass\r\n",
+    b"Authentication-Results: mx.here.example\x0b1; spf=pass\r\n",
+    b"Authentication-Results: mx.here.example\xc2\xa01; spf=pass\r\n",
+    b"Authentication-Results: =?utf-8?q?mx.here.example=3B_spf=3Dpass?=\r\n",
 )
 OTHERS = (
     b"Authentication-Results: mx.there.example; spf=pass smtp.helo=mx.here.example\r\n",
     b"Authentication-Results: mx.here.example.there.example; spf=pass\r\n",
     b"Authentication-Results: not-mx.here.example; spf=pass\r\n",
+    b"Authentication-Results: mx.here.example1; spf=pass\r\n",
+    b"Authentication-Results: mx.here.example-1; spf=pass\r\n",
+    b"Authentication-Results: m\xc3\xbc.mx.here.example; spf=pass\r\n",
+    b"Authentication-Results: \xff; spf=pass\r\n",
     b"Authentication-Results: (mx.here.example) mx.there.example; spf=pass\r\n",
     b"X-Authentication-Results: mx.here.example; spf=pass\r\n",
     b"ARC-Authentication-Results: i=1; mx.here.example; spf=pass\r\n",
@@ -51,6 +62,19 @@ class ForgedTests(SynchronousTestCase):
             self.assertEqual(without_forged_results(field, US), b"", field)
             self.assertEqual(without_forged_results(field * 3 + b"\r\nx", US), b"\r\nx", field)
             self.assertEqual(without_forged_results(field.removesuffix(b"\r\n"), US), b"", field)
+
+    def test_our_name_in_unicode(self) -> None:
+        """Who writes our name as people do (RFC 8616) is believed by who compares it so."""
+        for name, kept in (
+            ("mx.dév.example", b""),
+            ("MX.DÉV.example.", b""),
+            ("mx.dèv.example", None),
+        ):
+            field = f"Authentication-Results: {name}; spf=pass\r\n".encode()
+            self.assertEqual(
+                without_forged_results(field, b"mx.xn--dv-bja.example"),
+                field if kept is None else kept,
+            )
 
     def test_others_stay(self) -> None:
         """What another server found out is lost, or a message is changed."""
