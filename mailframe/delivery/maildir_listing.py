@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import TypeAlias
 
 import attrs
@@ -82,7 +83,7 @@ class Lister:
         self._buffer = bytearray(BLOCK)
         self.complete = True
 
-    def list(self, before: Listing) -> Listing:
+    def listing(self, before: Listing) -> Listing:
         """List it.
 
         :param before: an earlier listing, or an empty one
@@ -90,7 +91,50 @@ class Lister:
         """
         # New comes first: a message that somebody moves meanwhile is then seen in either folder.
         new = self._names(self._maildir.new, before)
-        places = by_base(new, self._names(self._maildir.cur, before))
+        cur = self._names(self._maildir.cur, before)
+        return self._continued(before, new, cur) or self._afresh(before, new, cur)
+
+    def _continued(self, before: Listing, new: list[str], cur: list[str]) -> Listing | None:
+        """The earlier listing without what went and with what came after all of it.
+
+        :returns: ``None`` when more has happened than that
+        """
+        if not len(before):
+            return None
+        there = (set(new), set(cur))
+        stayed = [
+            name in there[place] for name, place in zip(before.names, before.in_cur, strict=True)
+        ]
+        if all(stayed):
+            kept = Listing(list(before.names), before.in_cur[:], before.sizes[:])
+        else:
+            kept = Listing(
+                list(compress(before.names, stayed)),
+                bytearray(compress(before.in_cur, stayed)),
+                array("Q", compress(before.sizes, stayed)),
+            )
+        known = set(kept.names)
+        added = by_base(
+            [name for name in new if name not in known], [name for name in cur if name not in known]
+        )
+        if not added:
+            return kept
+        last = arrival(kept.names[-1]) if kept.names else 0
+        if last is None or not all(_plain(base) and int(base[:_DIGITS]) > last for base in added):
+            return None
+        sizes: dict[str, int] = {}
+        if self._measure(added, sizes):
+            return None
+        for base in sorted(sizes):
+            name, in_cur = added[base]
+            kept.names.append(name)
+            kept.in_cur.append(in_cur)
+            kept.sizes.append(sizes[base])
+        return kept
+
+    def _afresh(self, before: Listing, new: list[str], cur: list[str]) -> Listing:
+        """A listing for which all names are looked at."""
+        places = by_base(new, cur)
         sizes: dict[str, int] = dict(zip(map(base_name, before.names), before.sizes, strict=True))
         arrivals = self._arrivals(places)
         missing = self._measure(places, sizes)
@@ -138,7 +182,7 @@ class Lister:
     def _arrivals(self, places: dict[str, Place]) -> Mapping[str, int]:
         """When those came whose names don't begin with an ordinary time."""
         found: dict[str, int] = {}
-        for base in [b for b in places if b[_DIGITS : _DIGITS + 1] != "." or not _plain(b)]:
+        for base in [base for base in places if not _plain(base)]:
             name, in_cur = places[base]
             time = arrival(base)
             try:
@@ -208,8 +252,14 @@ class Lister:
 
 
 def _plain(base: str) -> bool:
+    """Whether a name begins with an ordinary time."""
     digits = base[:_DIGITS]
-    return digits.isdecimal() and digits.isascii() and digits[0] != "0"
+    return (
+        base[_DIGITS : _DIGITS + 1] == "."
+        and digits.isdecimal()
+        and digits.isascii()
+        and digits[0] != "0"
+    )
 
 
 def _in_order(bases: Sequence[str], arrivals: Mapping[str, int]) -> Iterable[str]:

@@ -138,7 +138,7 @@ class Session:
             return
         lister = Lister(files, maildir, self._path)
         before = nothing() if index is None else index.listing
-        self.listing = listing = lister.list(before)
+        self.listing = listing = lister.listing(before)
         sure = lister.complete and maildir_index.settled(stamps, self._now)
         if len(listing) >= MANY or not told_by_names(listing):
             if sure or index is None or listing.names != before.names:

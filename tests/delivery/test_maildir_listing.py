@@ -15,6 +15,7 @@ from mailframe.delivery import maildir_listing
 from mailframe.delivery.maildir_files import close_all, open_maildir
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_listing import BLOCK, Lister, Listing, nothing, told_by_names
+from mailframe.delivery.maildir_names import base_name
 from mailframe.wire.data import DataEncoder
 from tests.delivery.faulty_files import FaultyFiles
 
@@ -48,7 +49,7 @@ class ListingCase(SynchronousTestCase):
         return Lister(self.files, self.maildir, MailboxPath(self.root, ("mary",)))
 
     def list(self, before: Listing | None = None) -> Listing:
-        return self.lister().list(before or nothing())
+        return self.lister().listing(before or nothing())
 
 
 class ListTests(ListingCase):
@@ -90,7 +91,7 @@ class ListTests(ListingCase):
         self.put("2.b.host,W=3")
         self.files.fail("open", errno.EACCES)
         lister = self.lister()
-        self.assertEqual(lister.list(nothing()).names, ["2.b.host,W=3"])
+        self.assertEqual(lister.listing(nothing()).names, ["2.b.host,W=3"])
         self.assertFalse(lister.complete)
         self.put("undated")
         self.files.fail("stat", errno.EACCES)
@@ -111,7 +112,7 @@ class ListTests(ListingCase):
 
         self.files.before = take
         lister = self.lister()
-        listing = lister.list(nothing())
+        listing = lister.listing(nothing())
         self.assertEqual(listing.names, ["1.a.host:2,S", "2.b.host:2,"])
         self.assertEqual(list(listing.in_cur), [1, 1])
         self.assertFalse(lister.complete)
@@ -132,6 +133,68 @@ class ListTests(ListingCase):
             (after.names, after.in_cur, after.sizes), (fresh.names, fresh.in_cur, fresh.sizes)
         )
         self.assertEqual(len(after), 10)
+
+
+class ContinuedTests(ListingCase):
+    """A listing from an earlier one."""
+
+    def name(self, number: int, more: str = "") -> str:
+        return f"{1_700_000_000 + number}.x.host{more}"
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in range(10):
+            self.put(self.name(number), b"x\n" * number)
+        os.rename(
+            *(f"{self.root}/mary/{x}" for x in (f"new/{self.name(4)}", f"cur/{self.name(4)}"))
+        )
+        self.before = self.list()
+
+    def same(self) -> Listing:
+        """The listing, which is the one that is found without an earlier one."""
+        after, fresh = self.list(self.before), self.list()
+        self.assertEqual(after.names, fresh.names)
+        self.assertEqual(after.in_cur, fresh.in_cur)
+        self.assertEqual(after.sizes, fresh.sizes)
+        return after
+
+    def test_changes(self) -> None:
+        """What came, went or moved is missing, listed twice, or in the wrong place."""
+        new, cur = f"{self.root}/mary/new", f"{self.root}/mary/cur"
+        for change in (
+            lambda: None,
+            lambda: os.unlink(f"{new}/{self.name(0)}"),
+            lambda: self.put(self.name(20), b"12345\n"),
+            lambda: self.put(self.name(20, ",S=1,W=2:2,S"), folder="cur"),
+            lambda: self.put("1700000005.a.host"),  # between others
+            lambda: self.put("undated"),
+            lambda: os.rename(f"{new}/{self.name(9)}", f"{cur}/{self.name(9)}"),
+            lambda: os.rename(f"{new}/{self.name(8)}", f"{cur}/{self.name(8)}:2,S"),
+            lambda: os.link(f"{new}/{self.name(7)}", f"{cur}/{self.name(7)}:2,S"),
+            lambda: [os.unlink(f"{sub}/{name}") for sub in (new, cur) for name in os.listdir(sub)],
+            lambda: self.put(self.name(1)),
+        ):
+            change()
+            self.before = self.same()
+            self.assertEqual(len(set(map(base_name, self.before.names))), len(self.before))
+
+    def test_reads_only_what_came(self) -> None:
+        """All messages are looked at again for one that came."""
+        self.put(self.name(20), b"12345\n")
+        opened, stats = self.files.count("open"), self.files.count("stat")
+        self.list(self.before)
+        self.assertEqual(self.files.count("open") - opened, 1)
+        self.assertEqual(self.files.count("stat") - stats, 1)
+
+    def test_gone_meanwhile(self) -> None:
+        """A message that came and went again is listed."""
+        path = self.put(self.name(20))
+        self.files.before = lambda operation: (
+            os.unlink(path) if operation == "open" and os.path.exists(path) else None
+        )
+        lister = self.lister()
+        self.assertEqual(lister.listing(self.before).names, self.before.names)
+        self.assertFalse(lister.complete)
 
 
 class SizeTests(ListingCase):
