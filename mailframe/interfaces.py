@@ -344,8 +344,8 @@ class IPop3Mailbox(Interface):
         """Read a message.
 
         :returns: where it is small, its octets in wire form: CRLF line ends, dots stuffed and the
-            terminating line (RFC 1939 §3), at once when they are there already; else an open file of
-            the message as it is stored, which the caller closes
+            terminating line (RFC 1939 §3), at once when they are there already; else an open file
+            of the message as it is stored, which the caller closes
         :raises FileNotFoundError: it is not there any more
         """
 
