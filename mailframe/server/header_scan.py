@@ -13,10 +13,13 @@ from mailframe.reply import Reply
 LOOP = Reply(554, "5.4.6", "mail loop: the message has passed too many servers")
 TOO_LARGE = Reply(554, "5.6.0", "the message's header section is too large")
 
-# The start of a line that neither is a field (RFC 5322 §3.6.8, names of up to 76 octets) nor
+# What stands before a message's first line: no line can have it before its end, so that a first
+# line which would continue the field before the message is told from others.
+_BEFORE = b"\0\n"
+# The start of a line that neither is a field (RFC 5322 §3.6.8, names of up to 200 octets) nor
 # continues one.
-_BODY = re.compile(rb"\n(?![!-9;-~]{1,76}[ \t]*:|[ \t])")
-_ENOUGH = 128  # octets of an unfinished line that tell what kind of line it is
+_BODY = re.compile(rb"\n(?![!-9;-~]{1,200}[ \t]{0,20}:|[ \t](?<!\0\n[ \t]))")
+_ENOUGH = 256  # octets of an unfinished line that tell what kind of line it is
 _RECEIVED = b"\nreceived:"
 _RESULTS = b"\nauthentication-results"
 
@@ -26,18 +29,43 @@ def end_of_header(octets: bytes) -> int:
 
     :param octets: the whole section, and maybe more
     """
-    match = _BODY.search(b"\n" + octets, 0, octets.rfind(b"\n") + 1)
-    return match.start() if match else len(octets)
+    match = _BODY.search(_BEFORE + octets)
+    return match.end() - len(_BEFORE) if match else len(octets)
+
+
+def with_blank_line(octets: bytes) -> bytes:
+    """A message's beginning with a blank line behind its header section.
+
+    Where a line that is no field stands in its place, some programs take what follows for the body,
+    others pass over the line and believe the fields below it. And a first line that begins with a
+    space would continue our own trace header.
+
+    :param octets: the whole section, and maybe more
+    """
+    end = end_of_header(octets)
+    if end == len(octets) or octets.startswith(b"\r\n", end):
+        return octets
+    return octets[:end] + b"\r\n" + octets[end:]
 
 
 class HeaderScan:
     """The header section of one message.
 
     :ivar ended: the section is over; there is no need to call `scan` again
+    :ivar separated: a blank line ends it
     :ivar has_results: its whole lines hold ``Authentication-Results`` (RFC 8601)
     """
 
-    __slots__ = ("_hops", "_max_hops", "_max_size", "_size", "_tail", "ended", "has_results")
+    __slots__ = (
+        "_hops",
+        "_max_hops",
+        "_max_size",
+        "_size",
+        "_tail",
+        "ended",
+        "has_results",
+        "separated",
+    )
 
     def __init__(self, *, max_size: int, max_hops: int) -> None:
         """
@@ -45,12 +73,14 @@ class HeaderScan:
         :param max_hops: ``Received`` fields from which on the message counts as looping
         """
         self.ended = False
+        self.separated = False
         self.has_results = False
         self._max_size = max_size
         self._max_hops = max_hops
         self._size = 0
         self._hops = 0
-        self._tail = b"\n"  # a line end and the line behind it, of which more may come
+        # the last octets of a line, and the line behind it, of which more may come
+        self._tail = _BEFORE
 
     def scan(self, octets: bytes) -> Reply | None:
         """Look at the next octets of the message.
@@ -63,6 +93,7 @@ class HeaderScan:
         if body:
             self.ended = True
             last = body.start()
+            self.separated = window.startswith(b"\r\n", last + 1)
             self._size += last - len(self._tail)
         else:
             self._size += len(octets)
@@ -70,7 +101,7 @@ class HeaderScan:
         self._hops += section.count(_RECEIVED)
         if _RESULTS in section:
             self.has_results = True
-        self._tail = window[last : last + _ENOUGH]
+        self._tail = window[last - 1 : last + _ENOUGH]
         if self._hops >= self._max_hops:
             return LOOP
         if self._size > self._max_size:

@@ -28,7 +28,7 @@ from mailframe.interfaces import (
 )
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.forged_results import without_forged_results
-from mailframe.server.header_scan import HeaderScan
+from mailframe.server.header_scan import HeaderScan, with_blank_line
 from mailframe.server.limits import Limits
 from mailframe.server.trace import received
 
@@ -111,14 +111,14 @@ class Incoming:
                 # Where a field ends shows only with the next; the section's size is limited.
                 self._header.append(octets)
                 return None
-            if self._header or self._scan.has_results:
+            if self._header or self._scan.has_results or not self._scan.separated:
                 octets = self._whole_header(octets)
             self._scan = None
         return self._pass_on(octets)
 
     def _whole_header(self, octets: bytes) -> bytes:
         """The header section, and what came with its end, as it is to be kept."""
-        octets = b"".join((*self._header, octets))
+        octets = with_blank_line(b"".join((*self._header, octets)))
         self._header.clear()
         # Who speaks LMTP to us stands inside, and may have judged in our name.
         if self._client.protocol == "lmtp":

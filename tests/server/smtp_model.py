@@ -25,6 +25,9 @@ CONTENT = {
 }
 """Content that is taken."""
 
+NO_HEADER = frozenset(CONTENT[kind] for kind in ("dots", "no header", "longest line"))
+"""Content that is kept behind a blank line, so that none of it is taken for a header."""
+
 REFUSED_CONTENT = {
     "too big": (b"x" * 78 + b"\r\n") * 26,
     "too long": b"x" * (MAX_LINE - 1) + b"\r\n",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.reply import Reply
-from mailframe.server.header_scan import LOOP, TOO_LARGE, HeaderScan
+from mailframe.server.header_scan import LOOP, TOO_LARGE, HeaderScan, with_blank_line
 
 
 def scan(*chunks: bytes, size: int = 1000, hops: int = 3) -> tuple[Reply | None, bool]:
@@ -74,7 +74,31 @@ class HeaderScanTests(SynchronousTestCase):
         header.scan(b"X: ")
         for _ in range(100):
             header.scan(b"y" * 1000)
-        self.assertLess(len(header._tail), 200)
+        self.assertLess(len(header._tail), 300)
+
+    def test_cut_before_a_distant_colon(self) -> None:
+        """Where a message is cut decides what counts as its header."""
+        for line in (b"X" + b" " * 400 + b": y\r\n", b"X" * 190 + b" " * 15 + b": y\r\n"):
+            message = line + self.HOP * 3 + b"\r\n"
+            for chunks in self.cuts(message)[:500]:
+                self.assertEqual(scan(*chunks)[0], scan(message)[0], chunks)
+
+    def test_separated(self) -> None:
+        """A header section that ends otherwise is kept as it is."""
+        for message, separated in (
+            (b"A: b\r\n\r\nbody\r\n", True),
+            (b"\r\nbody\r\n", True),
+            (b"A: b\r\n c\r\n\r\n", True),
+            (b"A: b\r\nbody\r\n\r\n", False),
+            (b" b\r\n\r\n", False),
+            (b"\tb\r\nA: b\r\n\r\n", False),
+        ):
+            for chunks in self.cuts(message):
+                header = HeaderScan(max_size=1000, max_hops=3)
+                for chunk in chunks:
+                    if not header.ended:
+                        header.scan(chunk)
+                self.assertEqual((header.ended, header.separated), (True, separated), chunks)
 
     @settings(deadline=None, max_examples=100)
     @given(
@@ -87,8 +111,8 @@ class HeaderScanTests(SynchronousTestCase):
         """The verdict is the same however the message is cut."""
         message = b"".join(lines)
         hops = 0
-        for line in lines:
-            if b":" not in line and line[:1] != b" ":
+        for index, line in enumerate(lines):
+            if b":" not in line and (line[:1] != b" " or index == 0):
                 break
             hops += line.startswith(b"Received:")
         chunks = []
@@ -100,3 +124,31 @@ class HeaderScanTests(SynchronousTestCase):
         expected = LOOP if hops >= 3 else None
         # The last line of all is never looked at: a message ends in a body, or has no loop to fear.
         self.assertEqual(scan(*chunks, b"\r\n")[0], expected)
+
+
+class BlankLineTests(SynchronousTestCase):
+    def test_inserted(self) -> None:
+        """What follows a line that is no field is header to one program and body to the next."""
+        for header, body in (
+            (b"A: b\r\n", b"text\r\nB: c\r\n\r\n"),
+            (b"A: b\r\n c\r\n", b"From x\r\nB: c\r\n"),
+            (b"", b">From x\r\nB: c\r\n"),
+            (b"", b" continues what stands before the message\r\nB: c\r\n"),
+            (b"", b"\tthe same"),
+            (b"A: b\r\n", b"unfinished"),
+            (b"A: b\r\n", b"X" * 300 + b": c\r\n"),
+        ):
+            self.assertEqual(with_blank_line(header + body), header + b"\r\n" + body)
+
+    def test_not_inserted(self) -> None:
+        """A proper message is changed, and its signature with it."""
+        for message in (
+            b"",
+            b"\r\n",
+            b"\r\n body\r\n",
+            b"A: b\r\n",
+            b"A: b\r\n\r\nbody\r\n",
+            b"A: b\r\n \r\n c\r\n\r\nbody\r\n",
+            b"X" * 150 + b": c\r\n\r\n",
+        ):
+            self.assertEqual(with_blank_line(message), message)

@@ -307,12 +307,34 @@ class TraceTests(ExtensionCase):
             found = b"(authenticated as angelo@here.example)" in self.storage.sinks[0].content
             self.assertEqual(found, shown)
 
+    def test_end_of_the_header(self) -> None:
+        """A stranger goes on with our trace, or vouches for himself below a line of nonsense."""
+        results = b"Authentication-Results: mx.here.example; spf=pass\r\n\r\nbody\r\n"
+        for protocol, hello in (("smtp", b"EHLO x\r\n"), ("lmtp", b"LHLO x\r\n")):
+            for header, rest in (
+                (b"", b"\tfor <angelo@here.example>; yesterday\r\n" + results),
+                (b"", b"From angelo@here.example\r\n" + results),
+                (b"Subject: x\r\n", b"nonsense\r\n" + results),
+            ):
+                for cut in (0, 5, 30):
+                    self.storage.sinks.clear()
+                    message = header + rest
+                    self.start(
+                        hello + ENVELOPE + b"DATA\r\n" + message[:cut],
+                        message[cut:] + b".\r\n",
+                        protocol=protocol,
+                    )
+                    self.kept()
+                    content = self.storage.sinks[0].content
+                    self.assertTrue(content.endswith(b"+0000\r\n" + header + b"\r\n" + rest))
+
     def test_forged_results(self) -> None:
         """A stranger vouches for himself in our name (RFC 8601 §5)."""
         forged = b"Authentication-Results: mx.here.example;\r\n spf=pass\r\n"
         other = b"Authentication-Results: x.example; spf=fail\r\n"
         header = b"Subject: x\r\n" + forged + other + forged
-        for message in (header + b"\r\n" + forged, header + b"body\r\n", header):
+        for body, blank in ((b"\r\n" + forged, b""), (b"body\r\n", b"\r\n"), (b"", b"")):
+            message = header + body
             for step in (1, 7, 1000):
                 self.storage.sinks.clear()
                 session, _ = self.start(b"EHLO x\r\n" + ENVELOPE + b"DATA\r\n")
@@ -323,4 +345,4 @@ class TraceTests(ExtensionCase):
                 self.kept()
                 trace, _, rest = self.storage.sinks[0].content.partition(b"Subject: x\r\n")
                 self.assertTrue(trace.startswith(b"Received: "))
-                self.assertEqual(rest, other + message[len(header) :])
+                self.assertEqual(rest, other + blank + body)

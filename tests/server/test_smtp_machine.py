@@ -375,6 +375,9 @@ class SmtpMachine(RuleBasedStateMachine):
         trace, end, rest = content.partition(b"+0000\r\n")
         assert trace.startswith(b"Received: from "), content
         assert end
+        assert rest not in smtp_model.NO_HEADER, content
+        if rest.removeprefix(b"\r\n") in smtp_model.NO_HEADER:
+            rest = rest.removeprefix(b"\r\n")
         sender = entry.envelope.sender
         return Message(
             None if sender is None else str(sender),
