@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred
 
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, Step
-from mailframe.envelope import Client, Envelope, Recipient
+from mailframe.envelope import Body, Client, Envelope, Recipient
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage, Site, UnknownMessage
 from mailframe.outcome import Permit
 from mailframe.reply import Reply
 from mailframe.server.trace import received
+from mailframe.wire.data import MAX_LINE, measure
 
 LOOK_AGAIN = 10.0  # seconds; another process that shares the queue may have settled the message
 _CHUNK = 65_536  # octets written at once
@@ -192,7 +193,7 @@ async def hand_over(
         recipients=tuple(Recipient(address=address, evidence=_EVIDENCE) for address in addresses),
         client=_LOCAL_CLIENT,
         arrived=now,
-        body="7BIT" if message.isascii() else "8BITMIME",
+        body=_body(message),
         smtputf8=not all(each.is_ascii for each in (reverse_path, *addresses) if each),
     )
     sink = storage.receive(envelope=envelope)
@@ -228,6 +229,13 @@ def prepared(content: bytes, hostname: str, now: float, random: Any) -> bytes:
     if not _MESSAGE_ID.search(header):
         added += f"Message-ID: <{random.getrandbits(96):024x}@{hostname}>\r\n"
     return added.encode("ascii") + message
+
+
+def _body(message: bytes) -> Body:
+    """What is to be declared of it; what is no lines can only be handed on as binary."""
+    if b"\0" in message or measure(message, 0, MAX_LINE) is None:
+        return "BINARYMIME"
+    return "7BIT" if message.isascii() else "8BITMIME"
 
 
 def _address(text: Address | str) -> Address:

@@ -62,6 +62,17 @@ class Sending(ServerTests):
         self.assertIsNone(self.agent.jobs[0].sender)
         self.assertEqual(self.agent.jobs[0].envelope.body, "8BITMIME")
 
+    def test_binary(self) -> None:
+        """The next server refuses what no line of a message can hold, unless it is encoded."""
+        self.start()
+        for content, body in (
+            (b"Subject: x\n\na\0b\n", "BINARYMIME"),
+            (b"Subject: x\n\n" + b"a" * 999, "BINARYMIME"),
+            (b"Subject: x\n\n" + b"a" * 998, "7BIT"),
+        ):
+            self.successResultOf(self.send(content=content))
+            self.assertEqual(self.agent.jobs.pop().envelope.body, body)
+
     def test_waits(self) -> None:
         """Whoever waits is told when it happens, not before and not much later."""
         waits: Deferred[Any] = Deferred()

@@ -17,6 +17,7 @@ import attrs
 from mailframe.address import Address
 from mailframe.cli.headers import MAX_HEADER, Field, split_header
 from mailframe.envelope import Body
+from mailframe.wire.data import MAX_LINE, measure
 
 _CHUNK = 65_536  # octets read or written at once
 _IN_MEMORY = 1024 * 1024  # octets kept in memory before a file is used
@@ -43,7 +44,7 @@ class Outgoing:
     :ivar fields: of its header
     :ivar header_size: octets of the header section, without the empty line after it
     :ivar size: octets of all of it
-    :ivar body: whether it holds octets beyond ASCII
+    :ivar body: whether it holds octets beyond ASCII, or what no line can hold
     :ivar file: its octets, from the start
     """
 
@@ -87,6 +88,7 @@ def read_message(lines: Callable[[int], bytes], *, limit: int, dot_ends: bool = 
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     size = 0
     body: Body = "7BIT"
+    line: int | None = 0  # octets of the line that is not finished; None: one is too long
     pending = b""  # a CR at the end of a piece, whose LF may be the beginning of the next
     at_start = True
     while piece := lines(_CHUNK):
@@ -101,7 +103,10 @@ def read_message(lines: Callable[[int], bytes], *, limit: int, dot_ends: bool = 
         size += len(piece)
         if size > limit:
             raise TooLarge
-        if _EIGHT_BIT.search(piece):
+        line = None if line is None else measure(piece, line, MAX_LINE)
+        if line is None or b"\0" in piece:
+            body = "BINARYMIME"  # what is no lines can only be handed on so
+        elif body == "7BIT" and _EIGHT_BIT.search(piece):
             body = "8BITMIME"
         file.write(piece)
     if pending:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+MAX_LINE = 1000  # octets of a line of content with its CRLF, RFC 5321 §4.5.3.1.6
 END = b"\r\n.\r\n"
 _BEGINNINGS = tuple(END[:size] for size in range(len(END) - 1, 0, -1))  # the longest first
 

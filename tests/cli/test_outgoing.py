@@ -67,6 +67,10 @@ class Reading(SynchronousTestCase):
         """Eight-bit octets would be sent to a server that was told there are none."""
         self.assertEqual(read(b"A: b\n\nascii\n").body, "7BIT")
         self.assertEqual(read("A: b\n\nJ\u00f6rg\n".encode()).body, "8BITMIME")
+        self.assertEqual(read(b"A: b\n\n" + b"x" * 998 + b"\n").body, "7BIT")
+        self.assertEqual(read(b"A: b\n\n\xff" + b"x" * 998 + b"\nx\n").body, "BINARYMIME")
+        self.assertEqual(read(b"A: b\n\n\0\n\xff\n").body, "BINARYMIME")
+        self.assertEqual(read(b"A: b\n\n" + b"x" * 100_000).body, "BINARYMIME")
 
     def test_long_header(self) -> None:
         """Fields beyond what is examined would be taken for the body, blind copies among them."""
