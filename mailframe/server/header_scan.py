@@ -12,6 +12,7 @@ from mailframe.reply import Reply
 
 LOOP = Reply(554, "5.4.6", "mail loop: the message has passed too many servers")
 TOO_LARGE = Reply(554, "5.6.0", "the message's header section is too large")
+NO_LINES = Reply(554, "5.6.0", "the message's header section holds NUL or a bare CR or LF")
 
 # What stands before a message's first line: no line can have it before its end, so that a first
 # line which would continue the field before the message is told from others.
@@ -46,6 +47,18 @@ def with_blank_line(octets: bytes) -> bytes:
     if end == len(octets) or octets.startswith(b"\r\n", end):
         return octets
     return octets[:end] + b"\r\n" + octets[end:]
+
+
+def is_lines(octets: bytes) -> bool:
+    """Whether the header section in a message's beginning has no NUL, and no bare CR or LF.
+
+    Of content that is not binary this is known already.
+
+    :param octets: the whole section, and maybe more
+    """
+    header = octets[: end_of_header(octets)]
+    ends = header.count(b"\r\n")
+    return header.count(b"\r") == header.count(b"\n") == ends and b"\0" not in header
 
 
 class HeaderScan:

@@ -28,7 +28,7 @@ from mailframe.interfaces import (
 )
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.forged_results import without_forged_results
-from mailframe.server.header_scan import HeaderScan, with_blank_line
+from mailframe.server.header_scan import NO_LINES, HeaderScan, is_lines, with_blank_line
 from mailframe.server.limits import Limits
 from mailframe.server.trace import received
 
@@ -140,6 +140,9 @@ class Incoming:
         """Write to the sink, the trace header first."""
         assert self._sink is not None
         if self._trace:
+            if self._envelope.body == "BINARYMIME" and not is_lines(octets):
+                self.refuse(NO_LINES, NO_LINES.text[0])
+                return None
             octets = self._trace + octets
             self._trace = b""
         try:

@@ -51,6 +51,21 @@ class ChunkTests(ExtensionCase):
         self.start(sender + b"BDAT 3 LAST\r\n\0\r\r")
         self.assertEqual(self.kept().body, "BINARYMIME")
 
+    def test_binary_header(self) -> None:
+        """A bare line end hides a field from us that other programs see."""
+        hidden = b"Authentication-Results: mx.here.example; spf=pass\r\n"
+        sender = (
+            b"EHLO x\r\nMAIL FROM:<a@x.example> BODY=BINARYMIME\r\nRCPT TO:<b@here.example>\r\n"
+        )
+        for header in (b"A: b\r" + hidden, b"A: b\n" + hidden, b"A: b\0" + hidden):
+            message = header + b"\r\n\0"
+            for cut in (1, 30):
+                session, transport = self.start(sender)
+                session.dataReceived(b"BDAT %d\r\n" % cut + message[:cut])
+                session.dataReceived(b"BDAT %d LAST\r\n" % (len(message) - cut) + message[cut:])
+                self.assertEqual(self.codes(transport)[-1], b"554")
+                self.assertEqual(self.storage.sinks[-1].ended, "abort")
+
     def test_given_up(self) -> None:
         """RSET and EHLO between chunks leave half a message in the storage."""
         for command in (b"RSET\r\n", b"EHLO y\r\n", b"QUIT\r\n"):
