@@ -6,6 +6,8 @@ end can be made to see commands where the sender's own server saw text.
 
 from __future__ import annotations
 
+_BEGINNING = 4  # octets that tell which command a line was
+
 
 class LineTooLong(ValueError):
     """The line is longer than the limit. It has been, or will be, discarded up to its CRLF."""
@@ -22,12 +24,14 @@ class LineBuffer:
     takes all lines before it feeds more.
 
     :ivar limit: octets of a line with its CRLF; may be changed between lines
+    :ivar unreadable: the first octets of the last line that an error was raised for
     """
 
-    __slots__ = ("_buffer", "_discarding", "_searched", "_start", "limit")
+    __slots__ = ("_buffer", "_discarding", "_searched", "_start", "limit", "unreadable")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.unreadable = b""
         self._buffer = b""
         self._start = 0  # where the next line begins in the buffer
         self._searched = 0  # no CRLF begins between the start and here
@@ -69,9 +73,11 @@ class LineBuffer:
                 self._discarding = False
                 continue
             if end + 2 - start > self.limit:
+                self.unreadable = buffer[start : start + _BEGINNING]
                 raise LineTooLong(f"a line of more than {self.limit} octets")
             line = buffer[start:end]
             if b"\r" in line or b"\n" in line:
+                self.unreadable = line[:_BEGINNING]
                 raise BareLineEnd("a line with a bare CR or LF")
             return line
 
@@ -83,6 +89,7 @@ class LineBuffer:
         if self._discarding:
             self._start = self._searched
         elif size - self._start >= self.limit:
+            self.unreadable = self._buffer[self._start : self._start + _BEGINNING]
             self._start = self._searched
             self._discarding = True
             raise LineTooLong(f"a line of more than {self.limit} octets")

@@ -259,6 +259,8 @@ class Receiver(Dialogue):
     def _unreadable(self, reply: Reply) -> Reply:
         """A line that can't be read ends an AUTH exchange too."""
         self._exchange = None
+        command = self.commands.get(self._lines.unreadable.decode("ascii", "replace").upper())
+        self.closing = command is not None and command.fatal
         return reply
 
     def reset(self) -> None:

@@ -450,6 +450,18 @@ class DataTests(DialogueCase):
         self.assertEqual(played.content, b"a\r\n")
         self.assertEqual(played.output, b"250 2.0.0 queued\r\n250 2.0.0 ok\r\n")
 
+    def test_unreadable_chunk_size(self) -> None:
+        """What follows a BDAT that can't be read is content, of which none may be a command."""
+        chunk = b"Subject: x\r\nMAIL FROM:<evil@x.example>\r\n"
+        for line in (b"BDAT 42\n" + chunk, b"bdat 42\r" + chunk, b"BDAT " + b"4" * 15_000 + chunk):
+            for cut in (len(line), 14_000, 30, 3):
+                played = player()
+                played.feed(b"HELO x\r\n" + line[:cut])
+                played.feed(line[cut:] + b"NOOP\r\n")
+                self.assertNotIn(Mail, [type(event) for event in played.events])
+                self.assertTrue(played.receiver.closing)
+                self.assertEqual(played.output.count(b"\r\n"), 2)
+
     def test_octets_while_the_end_waits(self) -> None:
         """A command that comes while the last content is being written is lost: nobody answers."""
         for opening, last in (
