@@ -1,19 +1,20 @@
 """mailframe's POP3 server beside Dovecot's on this machine, in one run:
 
-    python -m benchmarks.pop3 [--messages 10000] [--rounds 3] [work …]
+    python -m benchmarks.pop3 [--messages 10000] [--rounds 5] [work …]
 
 Each server has a Maildir of its own with the same messages of 4 KB, all in ``new`` and under the
-names that our delivery agent gives them. One client, the same for both, does the work:
+names that our delivery agent gives them. The same clients do the work:
 
 first      opens that Maildir for the first time: login, STAT and UIDL
 foreign    the same where the names tell no sizes, as other delivery agents write them
 later      opens it again
-retr       fetches all messages, each after the one before
-pipelined  fetches all messages, asking for 50 at a time
+poplib     fetches all messages one by one with Python's own client
+retr       the same with a client that looks for nothing but the end of each message
+pipelined  the same, asking for 50 at a time
 
-The two servers take turns and the best of the rounds counts, for the machine is noisy; what is to
-be quoted are the ratios. Needs root and Debian's dovecot-pop3d. Ends what it started, by process
-id.
+Both servers run at the same time and take turns at each work, for the machine is noisy. Shown are
+the medians, and the median of the ratios of neighbouring measurements, which is what is to be
+quoted. Needs root and Debian's dovecot-pop3d. Ends what it started, by process id.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ import argparse
 import contextlib
 import hashlib
 import os
-import pwd
+import poplib
 import shutil
 import socket
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.against_postfix import listens, running, wait_until
 from mailframe.address import Address
 from mailframe.delivery.maildir_layout import delivery_name, delivery_stem
+from tests.interop.dovecot_pop3 import write_dovecot
 from tests.interop.programs import free_ports
 
 DOMAIN = "demo.example"
@@ -41,7 +45,7 @@ LOGIN = b"jsmith@demo.example"
 PASSWORD = "sesame"
 SIZE = 4096
 BATCH = 50
-WORKS = ("first", "foreign", "later", "retr", "pipelined")
+WORKS = ("first", "foreign", "later", "poplib", "retr", "pipelined")
 _END = b"\r\n.\r\n"
 
 
@@ -163,23 +167,8 @@ class Dovecot:
     @contextlib.contextmanager
     def serve(self, root: Path, port: int) -> Iterator[None]:
         """Serve from ``root``."""
-        owner = pwd.getpwnam("nobody")  # Dovecot serves no mailbox to root
-        maildir = self.maildir(root)
-        for path in (maildir, *maildir.rglob("*")):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
-        (root / "dovecot.conf").write_text(
-            f"base_dir = {root}/run\nstate_dir = {root}/state\n"
-            f"mail_location = maildir:{maildir}\n"
-            "protocols = pop3\nlog_path = /dev/stderr\nssl = no\ndisable_plaintext_auth = no\n"
-            "first_valid_uid = 1\nfirst_valid_gid = 1\ndefault_internal_user = dovecot\n"
-            "listen = 127.0.0.1\n"
-            f"service pop3-login {{\n  inet_listener pop3 {{\n    port = {port}\n  }}\n"
-            "  inet_listener pop3s {\n    port = 0\n  }\n}\n"
-            "passdb {\n  driver = static\n  args = nopassword=y\n}\n"
-            "userdb {\n  driver = static\n"
-            f"  args = uid={owner.pw_uid} gid={owner.pw_gid} home={root}/home\n}}\n"
-        )
-        with running("dovecot", "-F", "-c", root / "dovecot.conf", cwd=root) as process:
+        configuration = write_dovecot(root, port, self.maildir(root))
+        with running("dovecot", "-F", "-c", configuration, cwd=root) as process:
             wait_until("Dovecot listens", lambda: listens(port, process))
             yield
 
@@ -194,6 +183,20 @@ def opening(port: int, messages: int) -> float:
     seconds = time.monotonic() - begin
     client.leave()
     return seconds
+
+
+def with_poplib(port: int, messages: int) -> float:
+    """Messages a second."""
+    client = poplib.POP3("127.0.0.1", port, timeout=60)
+    client.user(LOGIN.decode())
+    client.pass_(PASSWORD)
+    begin = time.monotonic()
+    octets = sum(client.retr(number)[2] for number in range(1, messages + 1))
+    rate = messages / (time.monotonic() - begin)
+    if octets < messages * SIZE * 0.9:
+        raise Failed("less came than there is")
+    client.quit()
+    return rate
 
 
 def fetching(port: int, messages: int, batch: int) -> float:
@@ -212,28 +215,44 @@ def fetching(port: int, messages: int, batch: int) -> float:
     return rate
 
 
-def measure(server: Mailframe | Dovecot, works: list[str], messages: int) -> dict[str, float]:
-    """One round: seconds of the openings, messages a second of the rest."""
-    found: dict[str, float] = {}
-    for sizes in (True, False):
-        if not sizes and "foreign" not in works:
-            continue
-        root = Path(tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("BENCHMARK_DIR")))
-        root.chmod(0o755)
-        try:
+Measured: TypeAlias = dict[str, list[tuple[float, float]]]  # by work: ours and Dovecot's, in turn
+
+
+@contextlib.contextmanager
+def both(messages: int, *, sizes: bool) -> Iterator[tuple[int, int]]:
+    """Run the two servers, each with a fresh Maildir; gives their ports."""
+    with contextlib.ExitStack() as stack:
+        ports = free_ports(2)
+        for server, port in zip((Mailframe(), Dovecot()), ports, strict=True):
+            folder = tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("BENCHMARK_DIR"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            root = Path(folder)
+            root.chmod(0o755)
             fill(server.maildir(root), messages, sizes=sizes)
-            (port,) = free_ports(1)
-            with server.serve(root, port):
-                Client(port).leave()  # Dovecot starts a process for the first client
-                found["first" if sizes else "foreign"] = opening(port, messages)
-                if sizes:
-                    found["later"] = opening(port, messages)
-                    for work, batch in (("retr", 1), ("pipelined", BATCH)):
-                        if work in works:
-                            found[work] = fetching(port, messages, batch)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
-    return found
+            stack.enter_context(server.serve(root, port))
+            Client(port).leave()  # Dovecot starts a process for the first client
+        yield ports[0], ports[1]
+
+
+def measure(measured: Measured, works: Collection[str], messages: int) -> None:
+    """One round."""
+
+    def take(work: str, how: Callable[[int], float]) -> None:
+        if work in works:
+            measured.setdefault(work, []).append((how(ports[0]), how(ports[1])))
+
+    with both(messages, sizes=True) as ports:
+        if "first" not in works:
+            for port in ports:
+                opening(port, messages)
+        take("first", lambda port: opening(port, messages))
+        take("later", lambda port: opening(port, messages))
+        take("poplib", lambda port: with_poplib(port, messages))
+        take("retr", lambda port: fetching(port, messages, 1))
+        take("pipelined", lambda port: fetching(port, messages, BATCH))
+    if "foreign" in works:
+        with both(messages, sizes=False) as ports:
+            take("foreign", lambda port: opening(port, messages))
 
 
 def main() -> None:
@@ -241,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("works", nargs="*", default=WORKS, metavar="work", help=", ".join(WORKS))
     parser.add_argument("--messages", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     unknown = set(chosen.works) - set(WORKS)
     if unknown:
@@ -249,19 +268,16 @@ def main() -> None:
     if os.geteuid() != 0:
         parser.error("Dovecot has to be started by root")
     os.environ["PATH"] += ":/usr/sbin"
-    best: dict[tuple[str, str], float] = {}
+    measured: Measured = {}
     for _ in range(chosen.rounds):
-        for server in (Mailframe(), Dovecot()):
-            for work, value in measure(server, list(chosen.works), chosen.messages).items():
-                better: Callable[..., float] = max if work in ("retr", "pipelined") else min
-                key = (server.name, work)
-                best[key] = better(best.get(key, value), value)
+        measure(measured, chosen.works, chosen.messages)
     print(f"{'work':12}{'mailframe':>12}{'Dovecot':>12}{'ratio':>8}   ({chosen.messages} messages)")
     for work in [w for w in WORKS if w in chosen.works]:
-        ours, theirs = best["mailframe", work], best["Dovecot", work]
-        unit = "/s" if work in ("retr", "pipelined") else " s"
-        form = "10.0f" if unit == "/s" else "10.3f"
-        print(f"{work:12}{ours:{form}}{unit}{theirs:{form}}{unit}{ours / theirs:7.2f}x")
+        ours, theirs = (statistics.median(each) for each in zip(*measured[work], strict=True))
+        ratio = statistics.median(our / their for our, their in measured[work])
+        seconds = work in ("first", "foreign", "later")
+        unit, form = (" s", "10.3f") if seconds else ("/s", "10.0f")
+        print(f"{work:12}{ours:{form}}{unit}{theirs:{form}}{unit}{ratio:7.2f}x")
 
 
 if __name__ == "__main__":

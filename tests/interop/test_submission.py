@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import poplib
-import pwd
 import smtplib
 from pathlib import Path
 
+from tests.interop.dovecot_pop3 import give_to, write_dovecot
 from tests.interop.ourselves import PASSWORD, MailframeCase
 from tests.interop.programs import free_ports, maildir
 
@@ -218,35 +217,14 @@ class FetchTests(MailframeCase):
         dovecot = self.program("dovecot", "dovecot-pop3d")
         self.serve_with_mail()
         (port,) = free_ports(1)
-        # Dovecot serves no mailbox to root, so what we delivered becomes somebody else's.
-        owner = pwd.getpwnam("nobody")
         self.folder.joinpath("mail").chmod(0o755)
         self.mailbox("jsmith").parent.chmod(0o755)
-        self.give(self.mailbox("jsmith"), owner.pw_uid, owner.pw_gid)
-        configuration = self.write(
-            "dovecot.conf",
-            f"base_dir = {self.folder}/dovecot\nstate_dir = {self.folder}/dovecot-state\n"
-            f"mail_location = maildir:{self.mailbox('jsmith')}\n"
-            "protocols = pop3\nlog_path = /dev/stderr\nssl = no\ndisable_plaintext_auth = no\n"
-            "first_valid_uid = 1\nfirst_valid_gid = 1\ndefault_internal_user = dovecot\n"
-            "listen = 127.0.0.1\n"
-            f"service pop3-login {{\n  inet_listener pop3 {{\n    port = {port}\n  }}\n"
-            "  inet_listener pop3s {\n    port = 0\n  }\n}\n"
-            "passdb {\n  driver = static\n  args = nopassword=y\n}\n"
-            "userdb {\n  driver = static\n"
-            f"  args = uid={owner.pw_uid} gid={owner.pw_gid} home={self.folder}/dovecot-home\n}}\n",
-            0o644,
-        )
+        configuration = write_dovecot(self.folder, port, self.mailbox("jsmith"))
         process = self.start(dovecot, "-F", "-c", configuration)
         self.wait_for_port(port, process)
         messages = self.fetch("jsmith", port)
         self.fetched(self.inbox, b"\n".join(messages).replace(b"\r\n", b"\n"))
-        self.give(self.mailbox("jsmith"), 0, 0)
+        give_to(self.mailbox("jsmith"), "root")
         self.assertEqual(
             sorted(messages), sorted(self.fetch("jsmith")), "two servers, two different mailboxes"
         )
-
-    def give(self, folder: Path, user: int, group: int) -> None:
-        """Make a folder and all in it somebody's."""
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, user, group, follow_symlinks=False)
