@@ -79,7 +79,7 @@ class Incoming:
         self._scan: HeaderScan | None = HeaderScan(
             max_size=limits.header_size, max_hops=limits.received_hops
         )
-        self._header: list[bytes] = []  # the section as far as it came, when it came in pieces
+        self._header = bytearray()  # the section as far as it came, when it came in pieces
         self._name = hostname.encode("ascii")
         self._trace = received(
             client,
@@ -109,7 +109,7 @@ class Incoming:
                 return None
             if not self._scan.ended:
                 # Where a field ends shows only with the next; the section's size is limited.
-                self._header.append(octets)
+                self._header += octets
                 return None
             if self._header or self._scan.has_results or not self._scan.separated:
                 octets = self._whole_header(octets)
@@ -118,8 +118,8 @@ class Incoming:
 
     def _whole_header(self, octets: bytes) -> bytes:
         """The header section, and what came with its end, as it is to be kept."""
-        octets = with_blank_line(b"".join((*self._header, octets)))
-        self._header.clear()
+        octets = with_blank_line(bytes(self._header) + octets if self._header else octets)
+        self._header = bytearray()
         # Who speaks LMTP to us stands inside, and may have judged in our name.
         if self._client.protocol == "lmtp":
             return octets

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Coroutine
 from typing import Any
 
@@ -70,6 +72,20 @@ class IncomingTests(SynchronousTestCase):
         self.assertTrue(sink.content.endswith(b"+0000\r\nSubject: x\r\n\r\nbody\r\n"))
         incoming.abandon("too late to matter")
         self.assertEqual(sink.ended, "commit")
+
+    def test_header_in_small_pieces(self) -> None:
+        """A client that sends a few octets at a time makes each of them cost many."""
+        incoming = self.begin()
+        piece = b"x: y\r\n" * 10
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for place in range(0, 60_000, 2):
+                incoming.write(piece[place % 60 : place % 60 + 2])
+            used, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(used, 300_000)
 
     def test_empty(self) -> None:
         """A message without content is one too: it has at least its trace header."""
