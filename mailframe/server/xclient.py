@@ -8,11 +8,14 @@ import attrs
 
 from mailframe.envelope import Client
 
+NOBODY = "0.0.0.0"  # noqa: S104  # nothing is bound to it: a client whose address is not known
+
 
 def client_of(attributes: Mapping[str, str | None], before: Client) -> Client:
     """The client that is spoken for.
 
-    ``NAME``, ``DESTADDR`` and ``DESTPORT`` have no place in a `Client`.
+    ``NAME``, ``DESTADDR`` and ``DESTPORT`` have no place in a `Client`. One whose address the other
+    side does not know is `NOBODY`, and not the one who speaks for it, who may do more.
 
     :param attributes: as `mailframe.wire.xclient.parse_xclient` gives them; what is not among them
         stays as it is, but for the greeting and the login, which begin anew
@@ -21,7 +24,7 @@ def client_of(attributes: Mapping[str, str | None], before: Client) -> Client:
     protocol = attributes.get("PROTO")
     return attrs.evolve(
         before,
-        address=attributes.get("ADDR") or before.address,
+        address=attributes.get("ADDR", before.address) or NOBODY,
         port=int(attributes.get("PORT") or 0) if "PORT" in attributes else before.port,
         helo=attributes.get("HELO"),
         esmtp=protocol == "ESMTP",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.authorisation.networks import Networks
 from mailframe.envelope import Client
-from mailframe.server.xclient import client_of
+from mailframe.server.xclient import NOBODY, client_of
 
 FILTER = Client(
     server="mx", protocol="smtp", address="127.0.0.1", port=9, helo="filter", esmtp=True, login="f"
@@ -41,4 +42,10 @@ class ClientTests(SynchronousTestCase):
         anew = attrs.evolve(FILTER, helo=None, esmtp=False, login=None)
         self.assertEqual(client_of({}, FILTER), anew)
         unknown = {"ADDR": None, "PORT": None, "LOGIN": None, "HELO": None}
-        self.assertEqual(client_of(unknown, FILTER), attrs.evolve(anew, port=0))
+        self.assertEqual(client_of(unknown, FILTER), attrs.evolve(anew, address=NOBODY, port=0))
+
+    def test_unknown_address(self) -> None:
+        """A client of whom nothing is known may do what the filter may, such as relay."""
+        client = client_of({"ADDR": None}, FILTER)
+        self.assertFalse(client.is_loopback)
+        self.assertIsNone(Networks(["127.0.0.0/8", "10.0.0.0/8"]).find(client.address))
