@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Files:
@@ -59,6 +61,50 @@ class Files:
     def fstat(self, descriptor: int) -> os.stat_result:
         """See `os.fstat`."""
         return os.fstat(descriptor)
+
+    def entries(self, descriptor: int) -> list[tuple[bytes, bool]]:
+        """What a folder holds: names, and whether each is a regular file."""
+        with os.scandir(descriptor) as found:
+            return [(os.fsencode(e.name), e.is_file(follow_symlinks=False)) for e in found]
+
+    def regular(self, descriptor: int) -> tuple[list[str], list[str]]:
+        """The names of a folder's regular files, and those of what else it holds."""
+        regular: list[str] = []
+        others: list[str] = []
+        with os.scandir(descriptor) as found:
+            for entry in found:
+                where = regular if entry.is_file(follow_symlinks=False) else others
+                where.append(entry.name)
+        return regular, others
+
+    def read_into(self, descriptor: int, buffer: bytearray) -> int:
+        """See `os.readv`; 0 at the end."""
+        return os.readv(descriptor, [buffer])
+
+    def read_small(self, name: str, dir_fd: int, most: int) -> tuple[bytes, int | None]:
+        """Read a file if it is small, with as few calls as can be.
+
+        :param most: octets from which on it is large
+        :returns: its octets; or, where it is large, empty or something else than a file, nothing
+            and its open descriptor
+        """
+        # Straight to the system: a layer of ours in between would cost as much as the call.
+        descriptor = os.open(name, READ, dir_fd=dir_fd)
+        try:
+            octets = os.read(descriptor, most)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if 0 < len(octets) < most:
+            os.close(descriptor)
+            return octets, None
+        return b"", descriptor
+
+    def start_writing(self, descriptor: int) -> None:
+        """Have the kernel begin to write to the disk what an fsync will wait for."""
+        # The advice makes Linux start on dirty pages at once; what is not written yet stays cached.
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_folder(files: Files, path: str) -> None:

@@ -19,11 +19,11 @@ from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailframe.delivery.maildir_files import Files
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_session import Message, Session
 from mailframe.delivery.read_ahead import ReadAhead
 from mailframe.delivery.shielded import shielded
+from mailframe.files import Files
 from mailframe.interfaces import IPop3Mailbox, MailboxInUse
 
 log = Logger()

@@ -28,13 +28,13 @@ from mailframe.address import Address
 from mailframe.delivery.conversion import Unconvertible, plan_conversion
 from mailframe.delivery.mailbox import Mailboxes
 from mailframe.delivery.maildir_deliveries import Deliveries, Target
-from mailframe.delivery.maildir_files import Files
 from mailframe.delivery.maildir_layout import (
     Layout,
     LayoutError,
     delivery_stem,
 )
 from mailframe.delivery.maildir_writer import Writer
+from mailframe.files import Files
 from mailframe.interfaces import (
     IDeliveryAgent,
     IMailboxStore,

@@ -1,9 +1,8 @@
 """Opening Maildirs safely. Everything here blocks, and runs outside the reactor thread.
 
-`Files` is the one seam to the file system: tests give a faulting one. `open_maildir` walks to a
-Maildir name by name, relative to the folder above and never through a symbolic link, so that
-nobody who can write somewhere below can lead us elsewhere. Every write below goes relative to the
-descriptors it returns.
+`open_maildir` walks to a Maildir name by name, relative to the folder above and never through a
+symbolic link, so that nobody who can write somewhere below can lead us elsewhere. Every write below
+goes relative to the descriptors it returns.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from contextlib import suppress
 import attrs
 
 from mailframe.delivery.maildir_layout import MailboxPath, is_delivery
+from mailframe.files import DIRECTORY, READ, Files
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 STALE = 36 * 3600  # seconds
 OURS_STALE = 60 * 86400  # seconds
 _SUBFOLDERS = ("tmp", "new", "cur")
@@ -28,97 +26,6 @@ _SUBFOLDERS = ("tmp", "new", "cur")
 
 class ForeignMaildir(Exception):
     """The Maildir can't be ours, or somebody else could change it. The message is for the log."""
-
-
-class Files:
-    """The operations on files that deliveries and mailboxes need."""
-
-    def open(self, name: str | bytes, flags: int, mode: int = 0, dir_fd: int | None = None) -> int:
-        """See `os.open`."""
-        return os.open(name, flags, mode, dir_fd=dir_fd)
-
-    def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
-        """See `os.writev`; may write less than all."""
-        return os.writev(descriptor, pieces)
-
-    def read(self, descriptor: int, size: int) -> bytes:
-        """See `os.read`."""
-        return os.read(descriptor, size)
-
-    def fsync(self, descriptor: int) -> None:
-        """See `os.fsync`. After a failure the descriptor must not be synced again."""
-        os.fsync(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        """See `os.close`."""
-        os.close(descriptor)
-
-    def rename(self, old: str, old_folder: int, new: str, new_folder: int) -> None:
-        """See `os.rename`."""
-        os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
-
-    def unlink(self, name: str | bytes, dir_fd: int) -> None:
-        """See `os.unlink`."""
-        os.unlink(name, dir_fd=dir_fd)
-
-    def mkdir(self, name: str, dir_fd: int | None = None) -> None:
-        """Make a folder that is ours alone."""
-        os.mkdir(name, 0o700, dir_fd=dir_fd)
-
-    def entries(self, descriptor: int) -> list[tuple[bytes, bool]]:
-        """What a folder holds: names, and whether each is a regular file."""
-        with os.scandir(descriptor) as found:
-            return [(os.fsencode(e.name), e.is_file(follow_symlinks=False)) for e in found]
-
-    def names(self, descriptor: int) -> list[str]:
-        """What a folder holds, as `os.fsdecode` gives it."""
-        return os.listdir(descriptor)
-
-    def regular(self, descriptor: int) -> tuple[list[str], list[str]]:
-        """The names of a folder's regular files, and those of what else it holds."""
-        regular: list[str] = []
-        others: list[str] = []
-        with os.scandir(descriptor) as found:
-            for entry in found:
-                where = regular if entry.is_file(follow_symlinks=False) else others
-                where.append(entry.name)
-        return regular, others
-
-    def read_into(self, descriptor: int, buffer: bytearray) -> int:
-        """See `os.readv`; 0 at the end."""
-        return os.readv(descriptor, [buffer])
-
-    def read_small(self, name: str, dir_fd: int, most: int) -> tuple[bytes, int | None]:
-        """Read a file if it is small, with as few calls as can be.
-
-        :param most: octets from which on it is large
-        :returns: its octets; or, where it is large, empty or something else than a file, nothing
-            and its open descriptor
-        """
-        descriptor = os.open(name, _READ, dir_fd=dir_fd)
-        try:
-            octets = os.read(descriptor, most)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if 0 < len(octets) < most:
-            os.close(descriptor)
-            return octets, None
-        return b"", descriptor
-
-    def start_writing(self, descriptor: int) -> None:
-        """Have the kernel begin to write to the disk what an fsync will wait for."""
-        # The advice makes Linux start on dirty pages at once; what is not written yet stays cached.
-        with suppress(OSError):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
-    def stat(self, name: str | bytes, dir_fd: int | None = None) -> os.stat_result:
-        """See `os.lstat`."""
-        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-
-    def fstat(self, descriptor: int) -> os.stat_result:
-        """See `os.fstat`."""
-        return os.fstat(descriptor)
 
 
 @attrs.frozen
@@ -223,7 +130,7 @@ def open_regular(files: Files, name: str, folder: int) -> tuple[int, int]:
     :raises OSError: it is a link
     :raises ForeignMaildir: it is no regular file
     """
-    descriptor = files.open(name, _READ, dir_fd=folder)
+    descriptor = files.open(name, READ, dir_fd=folder)
     try:
         found = files.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

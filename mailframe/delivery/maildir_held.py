@@ -13,8 +13,9 @@ from threading import Lock
 
 import attrs
 
-from mailframe.delivery.maildir_files import DIRECTORY, Files, close_all, open_maildir
+from mailframe.delivery.maildir_files import close_all, open_maildir
 from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.files import DIRECTORY, Files
 
 KEEP = 64  # Maildirs, two descriptors each
 

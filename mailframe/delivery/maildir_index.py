@@ -27,7 +27,6 @@ import attrs
 from twisted.logger import Logger
 
 from mailframe.delivery.maildir_files import (
-    Files,
     ForeignMaildir,
     OpenMaildir,
     close_all,
@@ -36,6 +35,7 @@ from mailframe.delivery.maildir_files import (
     write_all,
 )
 from mailframe.delivery.maildir_listing import Listing
+from mailframe.files import Files
 
 log = Logger()
 

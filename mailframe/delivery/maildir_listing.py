@@ -15,9 +15,10 @@ from typing import TypeAlias
 import attrs
 from twisted.logger import Logger
 
-from mailframe.delivery.maildir_files import Files, ForeignMaildir, OpenMaildir, open_regular
+from mailframe.delivery.maildir_files import ForeignMaildir, OpenMaildir, open_regular
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_names import arrival, base_name, wire_size
+from mailframe.files import Files
 
 log = Logger()
 

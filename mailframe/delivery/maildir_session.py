@@ -22,7 +22,6 @@ from twisted.logger import Logger
 
 from mailframe.delivery import maildir_index
 from mailframe.delivery.maildir_files import (
-    Files,
     ForeignMaildir,
     OpenMaildir,
     close_all,
@@ -33,6 +32,7 @@ from mailframe.delivery.maildir_index import UNSETTLED, Index, Stamps
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_listing import Lister, by_base, nothing, told_by_names
 from mailframe.delivery.maildir_names import base_name, uidls
+from mailframe.files import Files
 from mailframe.interfaces import MailboxInUse
 from mailframe.wire.pop3_message import wire_form
 

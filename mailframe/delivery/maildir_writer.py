@@ -30,10 +30,11 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from mailframe.delivery.maildir_files import Files, close_all, create_file, write_all
+from mailframe.delivery.maildir_files import close_all, create_file, write_all
 from mailframe.delivery.maildir_held import Held, HeldMaildirs
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_names import base_name
+from mailframe.files import Files
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -5,5 +5,7 @@
 - `mailframe.testing.site`: what the server lends to its parts, all virtual
 - `mailframe.testing.resolver`: DNS from a dictionary
 - `mailframe.testing.fakes`, `mailframe.testing.fake_storage`: parts that fail on request
+- `mailframe.testing.faulty_files`: files that fail on request
+- `mailframe.testing.storage_calls`: every call to files and of SQLite, before and after it is made
 - `mailframe.testing.samples`: clients, envelopes and facts to build tests from
 """

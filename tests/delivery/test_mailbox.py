@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailframe.delivery.mailbox import Mailboxes, MaildirMailbox
-from mailframe.delivery.maildir_files import Files, ForeignMaildir
+from mailframe.delivery.maildir_files import ForeignMaildir
 from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.files import Files
 from mailframe.interfaces import IPop3Mailbox, MailboxInUse
 from mailframe.testing.threads import in_thread
 

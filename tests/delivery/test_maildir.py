@@ -34,12 +34,12 @@ from mailframe.outcome import Delivered, Local, Outcome, Postponed, Refused
 from mailframe.settings_reader import read_table
 from mailframe.testing.contents import FakeContent
 from mailframe.testing.contracts.delivery import DeliveryAgentContract
+from mailframe.testing.faulty_files import FaultyFiles
 from mailframe.testing.samples import make_envelope, make_job
 from mailframe.testing.site import make_site
 from mailframe.testing.threads import in_thread
 from mailframe.units import FilePath
 from mailframe.wire.data import DataDecoder, DataEncoder
-from tests.delivery.faulty_files import FaultyFiles
 
 MARY = Address("mary", "here.example")
 BOB = Address("bob", "here.example")

@@ -14,7 +14,6 @@ from mailframe.address import Address
 from mailframe.delivery.maildir_files import (
     OURS_STALE,
     STALE,
-    Files,
     ForeignMaildir,
     close_all,
     create_file,
@@ -24,7 +23,8 @@ from mailframe.delivery.maildir_files import (
     write_all,
 )
 from mailframe.delivery.maildir_layout import MailboxPath, delivery_stem
-from tests.delivery.faulty_files import FaultyFiles
+from mailframe.files import Files
+from mailframe.testing.faulty_files import FaultyFiles
 
 
 class OpenTests(SynchronousTestCase):

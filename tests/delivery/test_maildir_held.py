@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.delivery import maildir_held
 from mailframe.delivery.maildir_held import Held, HeldMaildirs
 from mailframe.delivery.maildir_layout import MailboxPath
-from tests.delivery.faulty_files import FaultyFiles
+from mailframe.testing.faulty_files import FaultyFiles
 
 
 class HeldTests(SynchronousTestCase):

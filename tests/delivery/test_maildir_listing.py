@@ -16,8 +16,8 @@ from mailframe.delivery.maildir_files import close_all, open_maildir
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_listing import BLOCK, Lister, Listing, nothing, told_by_names
 from mailframe.delivery.maildir_names import base_name
+from mailframe.testing.faulty_files import FaultyFiles
 from mailframe.wire.data import DataEncoder
-from tests.delivery.faulty_files import FaultyFiles
 
 
 class ListingCase(SynchronousTestCase):

@@ -14,7 +14,7 @@ from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_names import base_name
 from mailframe.delivery.maildir_session import AT_ONCE, Session
 from mailframe.interfaces import MailboxInUse
-from tests.delivery.faulty_files import FaultyFiles
+from mailframe.testing.faulty_files import FaultyFiles
 
 NOW = 1_700_000_000.0
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.delivery.maildir_files import ForeignMaildir
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_writer import Copy, Draft, Placement, Vanished, Writer
-from tests.delivery.faulty_files import FaultyFiles
+from mailframe.testing.faulty_files import FaultyFiles
 
 
 class WriterCase(SynchronousTestCase):

@@ -36,8 +36,8 @@ from zope.interface import implementer
 from mailframe.accounts.realm import make_portal
 from mailframe.delivery import maildir_session, read_ahead
 from mailframe.delivery.mailbox import Mailboxes
-from mailframe.delivery.maildir_files import Files
 from mailframe.delivery.maildir_layout import MailboxPath
+from mailframe.files import Files
 from mailframe.interfaces import IMailboxStore
 from mailframe.server.limits import Limits
 from mailframe.server.pop3 import Pop3ServerFactory

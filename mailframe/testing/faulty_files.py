@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mailframe.delivery.maildir_files import Files
+from mailframe.files import Files
 
 
 class FaultyFiles(Files):
@@ -64,6 +64,7 @@ class FaultyFiles(Files):
         return os.readlink(f"/proc/self/fd/{descriptor}")
 
     def open(self, name: str | bytes, flags: int, mode: int = 0, dir_fd: int | None = None) -> int:
+        """See `Files.open`."""
         self._note("open", name, dir_fd)
         descriptor = super().open(name, flags, mode, dir_fd)
         found = os.fstat(descriptor)
@@ -71,52 +72,64 @@ class FaultyFiles(Files):
         return descriptor
 
     def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
+        """See `Files.write`."""
         self._note("write", self._path(descriptor), None)
         octets = b"".join(pieces)
         self.largest = max(self.largest, len(octets))
         return super().write(descriptor, [octets[: self.most]]) if self.most else 0
 
     def fsync(self, descriptor: int) -> None:
+        """See `Files.fsync`."""
         # The disk of the machine that runs the tests is spared: that it was called is enough.
         self._note("fsync", self._path(descriptor), None)
 
     def close(self, descriptor: int) -> None:
+        """See `Files.close`."""
         super().close(descriptor)
         self._note("close", str(descriptor), None)
 
     def rename(self, old: str, old_folder: int, new: str, new_folder: int) -> None:
+        """See `Files.rename`."""
         self._note("rename", new, new_folder)
         super().rename(old, old_folder, new, new_folder)
 
-    def unlink(self, name: str | bytes, dir_fd: int) -> None:
+    def unlink(self, name: str | bytes, dir_fd: int | None = None) -> None:
+        """See `Files.unlink`."""
         self._note("unlink", name, dir_fd)
         super().unlink(name, dir_fd)
 
     def mkdir(self, name: str, dir_fd: int | None = None) -> None:
+        """See `Files.mkdir`."""
         self._note("mkdir", name, dir_fd)
         super().mkdir(name, dir_fd)
 
     def entries(self, descriptor: int) -> list[tuple[bytes, bool]]:
+        """See `Files.entries`."""
         self._note("entries", self._path(descriptor), None)
         return super().entries(descriptor)
 
     def names(self, descriptor: int) -> list[str]:
+        """See `Files.names`."""
         self._note("names", self._path(descriptor), None)
         return super().names(descriptor)
 
     def regular(self, descriptor: int) -> tuple[list[str], list[str]]:
+        """See `Files.regular`."""
         self._note("regular", self._path(descriptor), None)
         return super().regular(descriptor)
 
     def read(self, descriptor: int, size: int) -> bytes:
+        """See `Files.read`."""
         self._note("read", self._path(descriptor), None)
         return super().read(descriptor, min(size, self.most))
 
     def read_into(self, descriptor: int, buffer: bytearray) -> int:
+        """See `Files.read_into`."""
         self._note("read", self._path(descriptor), None)
         return super().read_into(descriptor, buffer)
 
     def read_small(self, name: str, dir_fd: int, most: int) -> tuple[bytes, int | None]:
+        """See `Files.read_small`."""
         self._note("open", name, dir_fd)
         self._note("read", name, dir_fd)
         octets, descriptor = super().read_small(name, dir_fd, most)
@@ -126,5 +139,6 @@ class FaultyFiles(Files):
         return octets, descriptor
 
     def stat(self, name: str | bytes, dir_fd: int | None = None) -> os.stat_result:
+        """See `Files.stat`."""
         self._note("stat", name, dir_fd)
         return super().stat(name, dir_fd)

@@ -1,0 +1,239 @@
+"""A server and all who use it, through one crash after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from tests.crash.books import Books
+from tests.crash.clients import Mover, Reader, Sender, Sink
+from tests.crash.disks import Disk, Folder
+from tests.crash.hooks import control_path
+from tests.crash.server import Place
+from tests.crash.zygote import Process, Zygote
+
+SENDERS = 3
+DRAIN = 60.0  # seconds until what was acknowledged must have arrived
+PATIENCE = 1.5  # seconds until a call must have been made
+STALL = 30.0  # seconds without any acknowledgement: the server does not serve
+
+
+By: TypeAlias = Literal["cut", "kill"]
+
+
+class Broken(Exception):
+    """The server does not serve any more, or does not deliver; the message says what is known."""
+
+
+class World:
+    """Everything there is.
+
+    :param disk: where the server keeps its things
+    :param zygote: starts the server
+    :param seed: what chance there is
+    """
+
+    def __init__(self, disk: Disk | Folder, zygote: Zygote, seed: str) -> None:
+        self.disk = disk
+        self.chance = random.Random(seed)  # to be repeated, not to be secret
+        self.books = Books()
+        self.sink = Sink(self.books, f"{seed}/sink")
+        smtp, pop3 = _free_ports(2)
+        self.place = Place(
+            disk=disk.path, log=f"{disk.path}.log", smtp=smtp, pop3=pop3, sink=self.sink.port
+        )
+        self._zygote = zygote
+        self.senders = [Sender(self.books, f"{seed}/{n}", smtp) for n in range(SENDERS)]
+        self.mover = Mover(self.books, f"{seed}/mover", self.mail)
+        self.clients = [*self.senders, Reader(self.books, f"{seed}/reader", pop3), self.mover]
+        self.server = Process(0, -1)
+        self.hooks: dict[str, Any] = {}
+
+    @property
+    def mail(self) -> str:
+        """The folder of the mailboxes."""
+        return f"{self.disk.path}/mail"
+
+    def __enter__(self) -> World:
+        for client in self.clients:
+            client.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.stopped.set()
+        for client in self.clients:
+            client.stop()
+        self.server.kill()
+        self.sink.close()
+        for path in (self.place.log, control_path(self.place)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def start(self, **hooks: Any) -> None:
+        """Start the server."""
+        self.server = self._zygote.start(self.place, **{**self.hooks, **hooks})
+
+    # --- crashes -----------------------------------------------------------------------------
+
+    def wait_for_mail(self, count: int) -> None:
+        """Wait until so many more were acknowledged. :raises Broken: none is, any more"""
+        tally = self.books.tally
+        wanted = tally.acknowledged + count
+        before, until = tally.acknowledged, time.monotonic() + STALL
+        while tally.acknowledged < wanted:
+            if tally.acknowledged > before:
+                before, until = tally.acknowledged, time.monotonic() + STALL
+            if time.monotonic() > until or not self.server.is_alive():
+                raise Broken(f"the server takes no mail\n{self.log()}")
+            time.sleep(0.002)
+
+    def at_an_acknowledgement(self, act: Callable[[], None]) -> None:
+        """Do something in the very moment in which a client has read 250."""
+        done = threading.Event()
+        first = threading.Lock()
+
+        def acknowledged() -> None:
+            if first.acquire(blocking=False):
+                act()
+                done.set()
+
+        for sender in self.senders:
+            sender.acknowledged = acknowledged
+        if not done.wait(STALL):
+            raise Broken(f"the server takes no mail\n{self.log()}")
+        for sender in self.senders:
+            sender.acknowledged = lambda: None
+
+    def end_at_random(self, by: By) -> None:
+        """Start the server, and end it at a moment that has to do with nothing, or with a reply."""
+        self.start()
+        if self.chance.random() < 0.5:
+            self.wait_for_mail(self.chance.randint(1, 12))
+            time.sleep(self.chance.random() * 0.03)
+            self._end(by)
+        else:
+            self.wait_for_mail(self.chance.randint(1, 4))
+            self.at_an_acknowledgement(lambda: self._end(by))
+        self._ended(by)
+
+    def end_at(self, by: By, site: str, when: str, nth: int, patience: float = PATIENCE) -> bool:
+        """Start the server, and have it end before or after a certain call.
+
+        :param site: which; empty for any
+        :param nth: at how manieth, from 1
+        :returns: whether that came; if not it is ended all the same
+        """
+        self.start(strike={"site": site, "when": when, "nth": nth, "by": by})
+        try:
+            self.server.wait(patience)
+            reached = True
+        except TimeoutError:
+            reached = False
+            self._end(by)
+        self._ended(by)
+        return reached
+
+    def _switch(self) -> None:
+        with self.books.lock:
+            self.books.switched += 1
+
+    def _end(self, by: By) -> None:
+        if by == "cut":
+            assert isinstance(self.disk, Disk)
+            self._switch()
+            self.disk.cut()
+        else:
+            self.server.kill()
+
+    def _ended(self, by: By) -> None:
+        self.server.kill()
+        self.sink.crashes.append(time.monotonic())
+        with self.mover.busy:
+            if by == "cut":
+                assert isinstance(self.disk, Disk)
+                self.disk.remount()
+                if self.books.switched % 2:
+                    self._switch()
+            self.books.scan(self.mail)
+
+    # --- the judgement -------------------------------------------------------------------------
+
+    def drain(self, *, restart: bool = True) -> None:
+        """Let everything arrive, see whether it does, and empty the mailboxes.
+
+        :param restart: the server does not run, and is to be started for it and killed then
+        """
+        if restart:
+            self.start()
+        for sender in self.senders:
+            sender.paused.set()
+        time.sleep(0.05)
+        until = time.monotonic() + DRAIN
+        while time.monotonic() < until and self.server.is_alive():
+            if not self.books.missing() and self.queue_length() == 0:
+                break
+            time.sleep(0.02)
+            with self.mover.busy:
+                self.books.scan(self.mail)
+        with self.mover.busy:
+            if not self.books.end(self.mail):
+                self.books.findings += [f"in the queue: {row}" for row in self.queue()]
+            self._empty()
+        for sender in self.senders:
+            sender.paused.clear()
+        if restart:
+            self.server.kill()
+            self.sink.crashes.append(time.monotonic())
+
+    def queue_length(self) -> int:
+        """How many messages wait in the queue; -1 when that can't be told now."""
+        try:
+            with contextlib.closing(
+                sqlite3.connect(f"file:{self.place.disk}/state/queue/queue.db?mode=ro", uri=True)
+            ) as connection:
+                (length,) = connection.execute("SELECT count(*) FROM message").fetchone()
+                return int(length)
+        except sqlite3.Error:
+            return -1
+
+    def queue(self) -> list[object]:
+        """What waits in the queue."""
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.place.disk}/state/queue/queue.db?mode=ro", uri=True)
+        ) as connection:
+            rows = connection.execute(
+                "SELECT key, due - ?, owner, held, recipients, (SELECT group_concat(events) FROM"
+                " history WHERE history.key = message.key) FROM message",
+                (time.time(),),
+            )
+            return rows.fetchmany(20)
+
+    def _empty(self) -> None:
+        for path in Path(self.mail).glob("*/[nc]*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        os.sync()
+
+    def log(self) -> str:
+        """The end of what the server has logged."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path(self.place.log).read_text(errors="replace")[-40000:]
+        return ""
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
