@@ -149,8 +149,10 @@ class Spool:
             with os.scandir(folder) as files:
                 for file in files:
                     key = id_key(file.name)
-                    if key is not None and file.stat(follow_symlinks=False).st_mtime < older_than:
-                        yield key
+                    # While we look, the owners of files publish and discard them.
+                    with contextlib.suppress(FileNotFoundError):
+                        if key and file.stat(follow_symlinks=False).st_mtime < older_than:
+                            yield key
 
     # --- who is alive ----------------------------------------------------------------------------
 

@@ -143,7 +143,10 @@ class SqliteStorage:
             self._alive[owner] = self.spool.show_alive(owner)
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING
-            await self._housekeep(now)
+            try:
+                await self._housekeep(now)
+            except (OSError, StorageFault):  # no reason to leave mail that is due
+                log.failure("tidying up the queue is put off")
         first = self._first
         entries = first.take(owner, now, limit)
         if not entries or first or not first.may_do_without_looking(now):

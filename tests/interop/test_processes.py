@@ -17,6 +17,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
+from tests.interop import test_crash
 from tests.interop.ourselves import PASSWORD, MailframeCase
 from tests.interop.programs import maildir
 from tests.interop.test_crash import CRASHES, CrashCase
@@ -222,6 +223,16 @@ class LoadTests(CrashCase, ProcessesCase):
         self.everything_arrives()
 
 
+class PowerCutTests(ProcessesCase, test_crash.PowerCutTests):
+    """The disk forgets what was not synced, while two processes write to it."""
+
+    def end(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+        """End a server with its workers, which keep its disk in use."""
+        workers = self.workers() if process is self.server else []
+        super().end(process, number)
+        self.wait_for("the workers' end", lambda: not any(map(holds_files, workers)))
+
+
 class ReloadTests(ProcessesCase):
     """SIGHUP."""
 
@@ -395,6 +406,13 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def holds_files(pid: int) -> bool:
+    """Whether a process, or a thread that has outlived its first one, may have files open."""
+    with contextlib.suppress(OSError):
+        return is_alive(pid) or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    return False
 
 
 def is_connected(pid: int, peer: socket.socket) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import closing
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -102,6 +104,24 @@ class SpoolTests(SynchronousTestCase):
             os.utime(f"{self.root}/large/README", (100.0, 100.0))
         self.assertEqual(list(self.spool.orphans(100.0)), [])
         self.assertEqual(list(self.spool.orphans(101.0)), [7])
+
+    def test_orphans_among_files_that_come_and_go(self) -> None:
+        """Another process that publishes a file meanwhile must not keep us from claiming mail."""
+        for key in (7, 8):
+            self.spool.create(key).close()
+            os.utime(f"{self.root}/incoming/{key:013}", (100.0, 100.0))
+        scandir = os.scandir
+
+        @contextlib.contextmanager
+        def removed_at_once(folder: str) -> Iterator[list[os.DirEntry[str]]]:
+            with scandir(folder) as files:
+                found = sorted(files, key=lambda file: file.name)
+            if folder.endswith("incoming"):
+                os.unlink(f"{self.root}/incoming/{7:013}")
+            yield found
+
+        self.patch(os, "scandir", removed_at_once)
+        self.assertEqual(list(self.spool.orphans(101.0)), [8])
 
     def test_alive_and_dead(self) -> None:
         """The leases of a crashed process are taken over at once; those of a live one never."""

@@ -149,6 +149,17 @@ class RestartTests(SqliteCase):
         self.assertEqual(self.claim(self.storage, "two"), [id])
         self.result(crashed.close())
 
+    def test_nothing_to_tidy_up_with(self) -> None:
+        """What goes wrong in tidying up must not keep mail from being delivered."""
+        id = self.accept()
+
+        def broken() -> list[str]:
+            raise OSError(24, "Too many open files")
+
+        self.patch(self.storage.spool, "dead_owners", broken)
+        self.assertEqual(self.claim(self.storage, "one"), [id])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
     def test_orphans_are_cleaned_up(self) -> None:
         """Files of messages that were never acknowledged must not fill the disk; others stay."""
         kept = self.accept(b"x" * 100_000)
