@@ -87,7 +87,11 @@ class CrashCase(MailframeCase):
     def everything_arrives(self) -> None:
         """All that was acknowledged is in the mailbox in the end."""
         self.assertGreater(len(self.acknowledged), 20 * CRASHES)
-        self.wait_for("every acknowledged message", lambda: not self.missing(), 60)
+        try:
+            self.wait_for("every acknowledged message", lambda: not self.missing(), 180)
+        except AssertionError as error:
+            listed = self.mailframe("queue", "list", "-c", self.configuration, "--json").stdout
+            self.fail(f"missing: {self.missing()}; the queue: {listed!r}; {error}")
 
 
 class KillTests(CrashCase):
@@ -199,4 +203,8 @@ class FullDiskTests(DiskCase):
             self.mailframe("queue", "list", "-c", self.configuration, "--json").stdout
         )["messages"]:
             self.mailframe("queue", "retry", "-c", self.configuration, entry["id"], check=False)
-        self.wait_for("every acknowledged message", lambda: not self.missing(), 60)
+        try:
+            self.wait_for("every acknowledged message", lambda: not self.missing(), 180)
+        except AssertionError as error:
+            listed = self.mailframe("queue", "list", "-c", self.configuration, "--json").stdout
+            self.fail(f"missing: {self.missing()}; the queue: {listed!r}; {error}")
