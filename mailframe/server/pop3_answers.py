@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import attrs
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 PIECE = 65536  # octets of a large message that are read at a time
+PART = 1000  # messages that are removed at a time
 
 Answer: TypeAlias = Coroutine[Any, Any, None] | None
 
@@ -196,8 +198,10 @@ class Answers:
     async def _update(self, event: Update) -> None:
         mailbox = self._open_mailbox()
         try:
-            if event.indices:
-                await self._server.access.ask(lambda: mailbox.remove(event.indices))
+            # In parts, as the time limit is meant for one of them.
+            for start in range(0, len(event.indices), PART):
+                part = event.indices[start : start + PART]
+                await self._server.access.ask(partial(mailbox.remove, part))
         except PluginFault:
             self.log_out()
             self._session.refuse("some deleted messages were not removed", "SYS/TEMP")

@@ -13,7 +13,7 @@ from mailframe.interfaces import MailboxInUse
 from mailframe.outcome import Deny
 from mailframe.reply import Reply
 from mailframe.server.limits import Limits
-from mailframe.server.pop3_answers import PIECE
+from mailframe.server.pop3_answers import PART, PIECE
 from mailframe.server.pop3_connection import LINGER, MAX_UNREAD
 from mailframe.units import Seconds
 from tests.server.pop3_fakes import LOGIN, MARY, MESSAGES, Client, Pop3Case
@@ -358,6 +358,23 @@ class UpdateTests(Pop3Case):
             self.assertIsNotNone(client.lost)
             self.assertEqual(self.mailbox.closed, 1)
         self.flushLoggedErrors(ValueError)
+
+    def test_many(self) -> None:
+        """A client that deletes many messages is told that it failed, as it takes long."""
+        self.mailbox.messages = [b"x\n"] * (2 * PART + 1)
+        client = self.connect()
+        self.say(client, LOGIN + b"".join(b"DELE %d\r\n" % n for n in range(1, 2 * PART + 2)))
+        self.mailbox.sync_trouble = syncing = Deferred[None]()
+        self.say(client, b"QUIT\r\n")
+        for _ in range(3):
+            self.reactor.advance(20)
+            self.assertEqual(client.received, b"")
+            self.mailbox.sync_trouble, done = Deferred[None](), syncing
+            syncing = self.mailbox.sync_trouble
+            done.callback(None)
+        self.reactor.advance(0)
+        self.assertIn(b"+OK pop.example says goodbye", client.received)
+        self.assertEqual((len(self.mailbox.marked), self.mailbox.synced), (2 * PART + 1, 3))
 
     def test_waits(self) -> None:
         """The goodbye comes before the deletion is safe, or the lock is kept after it."""
