@@ -40,6 +40,7 @@ from mailframe.server.smtp_connection import MAX_UNPARSED
 from mailframe.wire import grammar
 from mailframe.wire.conversion import Survey, Unconvertible
 from mailframe.wire.data import DataDecoder, DataEncoder
+from mailframe.wire.pop3_surrogate import downgraded
 from mailframe.wire.pop3_top import Top
 from mailframe.wire.reply_parser import ReplyParser
 from mailframe.wire.sender_events import Transaction
@@ -464,6 +465,16 @@ ATTACKS = (
     Attack("POP3: a line without end", lambda n: _pop3(b"x" * n, 100), 400_000),
     Attack("POP3: all messages deleted", _delete_all, 4000),
     Attack("POP3: STAT of a large mailbox", lambda n: _pop3(b"STAT\r\n" * n, messages=1000), 4000),
+    Attack(
+        "POP3: a surrogate of one field",
+        lambda n: lambda: downgraded(b"Subject: " + b"\xc3\xa9" * n + b"\n"),
+        100_000,
+    ),
+    Attack(
+        "POP3: a surrogate of many fields",
+        lambda n: lambda: downgraded(b"To: \xc3\xa9\n \xc3\xa9\n" * n),
+        10_000,
+    ),
     Attack("POP3: TOP in tiny pieces", lambda n: feed(Top(10**9).take, b"x\n" * n, 1), 20_000),
     Attack(
         "SASL: base64",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import email.header
 import email.policy
-import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,10 +128,3 @@ class MessageTests(SynchronousTestCase):
         got = b"".join(making.take(line * 10_000) for _ in range(10))
         self.assertEqual(got + making.finish(), line * 100_000)
         self.assertGreater(len(got), len(line) * 100_000 - MOST)
-
-    def test_linear(self) -> None:
-        """One message keeps the server busy for minutes."""
-        head = ("Subject: " + "\u00e9" * 60_000 + "\n" + "A: \u00e9\n" * 20_000).encode()
-        begin = time.perf_counter()
-        downgraded(head)
-        self.assertLess(time.perf_counter() - begin, 2.0)
