@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailframe.entry import Event, QueuedRecipient
+from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.turns import NoTurn, Turn
@@ -74,6 +74,20 @@ class Note:
         """Record this one alone. :raises LeaseLost: it is not leased to this owner"""
         if not ledger.note({self.key: self.recipients}, self.owner):
             raise LeaseLost(self.key)
+
+
+@attrs.frozen
+class Settle:
+    """The operation that records a step which is no `Finish` and no `Note`."""
+
+    key: int
+    owner: str
+    step: Step
+    notices: Sequence[Arrival]
+
+    def __call__(self, ledger: Ledger) -> None:
+        """Record it. :raises LeaseLost: the message is not leased to this owner"""
+        ledger.settle(self.key, self.owner, self.step, self.notices)
 
 
 _Waiting: TypeAlias = tuple[Operation, "Deferred[Any]"]
@@ -302,6 +316,7 @@ def _apply(operations: Sequence[Operation], ledger: Ledger) -> list[Any]:
     arrivals = [operation.arrival for operation in operations if isinstance(operation, Keep)]
     if arrivals:
         ledger.insert(arrivals)
+    early = {id(operation): _result(operation, ledger) for operation in _overtaken(operations)}
     noting: dict[str, dict[int, Sequence[QueuedRecipient]]] = {}
     leaving: dict[str, dict[int, Sequence[Event]]] = {}
     for operation in operations:
@@ -327,11 +342,33 @@ def _apply(operations: Sequence[Operation], ledger: Ledger) -> list[Any]:
                 # A second one for the same message in a batch finds the lease lost.
                 left[operation.owner].discard(operation.key)
                 results.append(None)
+            elif id(operation) in early:
+                results.append(early[id(operation)])
             else:
                 results.append(operation(ledger))
         except _ANSWERS as answer:
             results.append(Failure(answer))  # type: ignore[no-untyped-call]  # Twisted's
     return results
+
+
+def _overtaken(operations: Sequence[Operation]) -> list[Operation]:
+    """The steps that must be recorded before the notes: those of which a later note says more."""
+    found: list[Operation] = []
+    noted: set[int] = set()
+    for operation in reversed(operations):
+        if isinstance(operation, Note):
+            noted.add(operation.key)
+        elif isinstance(operation, Settle) and operation.key in noted:
+            found.append(operation)
+    return found[::-1]
+
+
+def _result(operation: Operation, ledger: Ledger) -> Any:
+    """What an operation comes to; a `Failure` when it is an answer."""
+    try:
+        return operation(ledger)
+    except _ANSWERS as answer:
+        return Failure(answer)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 def _fire(deferreds: list[Deferred[Any]], results: list[Any]) -> None:

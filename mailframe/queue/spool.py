@@ -50,10 +50,11 @@ class SpoolFile:
         return self._descriptor
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it. What was only read or synced already is closed, whatever is said then."""
         if not self.closed:
             self.closed = True
-            self._files.close(self._descriptor)
+            with contextlib.suppress(OSError):
+                self._files.close(self._descriptor)
 
 
 class Spool:
@@ -70,7 +71,17 @@ class Spool:
         self._large = os.path.join(root, "large")
         self._owners = os.path.join(root, "owners")
         for folder in (root, self._incoming, self._large, self._owners):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._make(folder)
+
+    def _make(self, folder: str) -> None:
+        """Make a folder that is ours alone, and those above it, unless they are there."""
+        try:
+            self._files.mkdir(folder)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            self._make(os.path.dirname(folder))
+            self._make(folder)
 
     def sync(self) -> None:
         """Make the folders themselves survive a power cut, and the names of the files in the root.
@@ -161,34 +172,37 @@ class Spool:
         path = os.path.join(self._owners, owner)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._register() as register:
-            descriptor = os.open(path, flags, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._files.fsync(
-                register
-            )  # after a power cut its leases must be found as those of the dead
+            descriptor = self._files.open(path, flags, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # After a power cut its leases must be found as those of the dead.
+                self._files.fsync(register)
+            except BaseException:
+                self._files.close(descriptor)  # and with it the lock, for the next try to take
+                raise
         return descriptor
 
     def dead_owners(self) -> list[str]:
         """The owners on this machine whose process has ended without saying goodbye."""
-        with self._register():
-            return [owner for owner in os.listdir(self._owners) if self._is_dead(owner)]
+        with self._register() as register:
+            return [owner for owner in self._files.names(register) if self._is_dead(owner)]
 
     @contextlib.contextmanager
     def _register(self) -> Iterator[int]:
         """Have the register of owners to oneself: one that is just made is not locked yet, and to
         see whether a lock is held one has to take it.
         """
-        register = os.open(self._owners, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        register = self._files.open(self._owners, DIRECTORY)
         try:
             fcntl.flock(register, fcntl.LOCK_EX)
             yield register
         finally:
-            os.close(register)
+            self._files.close(register)
 
     def _is_dead(self, owner: str) -> bool:
         try:
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(os.path.join(self._owners, owner), flags)
+            descriptor = self._files.open(os.path.join(self._owners, owner), flags)
         except OSError:
             return False
         try:
@@ -197,9 +211,9 @@ class Spool:
         except OSError:
             return False
         finally:
-            os.close(descriptor)
+            self._files.close(descriptor)
 
     def bury(self, owner: str) -> None:
         """Forget an owner whose leases have been ended."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._owners, owner))
+            self._files.unlink(os.path.join(self._owners, owner))

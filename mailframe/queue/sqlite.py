@@ -36,7 +36,7 @@ from mailframe.interfaces import (
     StorageFault,
     UnknownMessage,
 )
-from mailframe.queue.committer import Committer, Finish, Keep, Note, ThreadedCommitter
+from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
 from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.ids import QueueIds, id_key, id_text
@@ -208,7 +208,7 @@ class SqliteStorage:
         elif step.next_attempt is None and not (arrivals or step.goes_on):
             await self.committer.write(Finish(key, owner, step.events))
         else:
-            await self.committer.write(lambda ledger: ledger.settle(key, owner, step, arrivals))
+            await self.committer.write(Settle(key, owner, step, arrivals))
         if step.next_attempt is None and not step.goes_on:
             self._left(key)
         if arrivals or not (step.goes_on or step.next_attempt is None):

@@ -79,7 +79,8 @@ def main() -> int:
     parser.add_argument("--seed", default="1")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)  # so that nothing stays mounted
-    return 0 if all([KINDS[kind](options.rounds, options.seed) for kind in options.kinds]) else 1
+    kept = [KINDS[kind](options.rounds, options.seed) for kind in options.kinds]
+    return 0 if all(kept) else 1
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

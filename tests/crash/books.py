@@ -17,10 +17,12 @@ from typing import Literal, TypeAlias
 import attrs
 
 LINE = 72  # octets, line end included
-MARK = re.compile(rb"^Subject: (m-\d+-\d+)\r?$", re.MULTILINE)
+MARK = re.compile(rb"^(?:Subject|Original-Envelope-Id): (m-\d+-\d+)\r?$", re.MULTILINE)
 SIZE = re.compile(r",S=(\d+)")
 STILL_READ = 2.0  # seconds for which a sink may read what a server sent that is gone
 RELAYED_LATE = 5.0  # seconds from a sink's answer until it must have been recorded
+
+NEVER = float("inf")
 
 Broken: TypeAlias = Literal["lost", "torn", "twice", "back", "resent"]
 
@@ -89,8 +91,9 @@ class Books:
     lock: threading.RLock = attrs.field(factory=threading.RLock)
     letters: dict[bytes, Letter] = attrs.field(factory=dict)
     names: dict[tuple[str, bytes], str] = attrs.field(factory=dict)
-    deleted: dict[tuple[str, bytes], bool] = attrs.field(factory=dict)
+    deleted: dict[tuple[str, bytes], float] = attrs.field(factory=dict)
     taken: dict[bytes, float] = attrs.field(factory=dict)
+    torn: set[str] = attrs.field(factory=set)
     present: set[tuple[str, bytes] | None] = attrs.field(factory=set)
     numbers: int = 0
     switched: int = 0
@@ -117,10 +120,11 @@ class Books:
             letter.acknowledged = True
             self.tally.acknowledged += 1
 
-    def saw(self, box: str, name: str, text: bytes) -> tuple[str, bytes] | None:
+    def saw(self, box: str, name: str, text: bytes, at: float) -> tuple[str, bytes] | None:
         """A message was seen in a mailbox.
 
         :param name: its file's, flags and all
+        :param at: when one began to read it
         :param text: the whole of it, with LF line ends
         :returns: what it is; ``None`` for one that is torn
         """
@@ -131,7 +135,9 @@ class Books:
         if size is not None and int(size[1]) != len(text):
             whole = False
         if not whole or found is None:
-            self.find("torn", f"{name} in {box} has {len(text)} octets: {text[:200]!r}")
+            if name not in self.torn:
+                self.find("torn", f"{name} in {box} has {len(text)} octets: {text[:200]!r}")
+                self.torn.add(name)
             return None
         what = ("notice to " if is_notice else "") + box, found[1]
         name = name.partition(",")[0]
@@ -143,21 +149,21 @@ class Books:
                 self.tally.notices += is_notice
             elif before != name:
                 self.find("twice", f"{what} as {before} and as {name}")
-            if self.deleted.get(what):
+            if self.deleted.get(what, NEVER) < at:
                 self.find("back", f"{what} was deleted as {before}, and is there as {name}")
         return what
 
     def deleting(self, what: tuple[str, bytes]) -> None:
         """A message is about to be deleted."""
         with self.lock:
-            self.deleted.setdefault(what, False)
+            self.deleted.setdefault(what, NEVER)
 
     def confirm_deleted(self, what: tuple[str, bytes], switched: int) -> None:
         """The server said that the message is deleted; ``switched`` as above."""
         with self.lock:
             if not self._counts(switched):
                 return
-            self.deleted[what] = True
+            self.deleted[what] = time.monotonic()
             self.tally.deleted += 1
 
     def _counts(self, switched: int) -> bool:
@@ -193,12 +199,13 @@ class Books:
         for box in _folders(mail):
             for folder in ("new", "cur"):
                 for name in _files(f"{mail}/{box}/{folder}"):
+                    at = time.monotonic()
                     try:
                         with open(f"{mail}/{box}/{folder}/{name}", "rb") as file:
                             text = file.read()
                     except FileNotFoundError:
                         continue  # a reader was quicker
-                    present.add(self.saw(box, name, text))
+                    present.add(self.saw(box, name, text, at))
         self.present = present
 
     def missing(self) -> list[str]:

@@ -110,7 +110,8 @@ class Sender(Client):
         switched = self.books.switched
         to = [f"{box}@{DOMAIN}" for box in letter.boxes]
         to += ["x@far.example"] * letter.remote + ["refused@far.example"] * letter.refused
-        commands = [f"MAIL FROM:<{SENDER}>", *(f"RCPT TO:<{each}>" for each in to), "DATA"]
+        commands = [f"MAIL FROM:<{SENDER}> ENVID={letter.mark.decode()}"]
+        commands += [*(f"RCPT TO:<{each}>" for each in to), "DATA"]
         sock.sendall("".join(f"{command}\r\n" for command in commands).encode())
         good = [answer(file)[:1] in b"23" for _ in commands]
         text = body(letter.mark).replace(b"\n", b"\r\n") + b".\r\n"
@@ -161,10 +162,11 @@ class Reader(Client):
             ids = [line.split() for line in lines()]
             deleting = []
             for number, uid in self.chance.sample(ids, min(len(ids), 8)):
+                at = time.monotonic()
                 ask(f"RETR {number.decode()}")
                 text = b"".join(line + b"\n" for line in lines())
                 # The id is the file's name without what stands behind it; its size is not in it.
-                what = self.books.saw(box, uid.decode(), text)
+                what = self.books.saw(box, uid.decode(), text, at)
                 if what is not None and self.chance.random() < 0.7:
                     ask(f"DELE {number.decode()}")
                     deleting.append(what)
@@ -199,8 +201,9 @@ class Mover(Client):
                 names := os.listdir(f"{self.mail}/{box}/new"), min(3, len(names))
             ):
                 path = f"{self.mail}/{box}/new/{name}"
+                at = time.monotonic()
                 with open(path, "rb") as file:
-                    what = self.books.saw(box, name, file.read())
+                    what = self.books.saw(box, name, file.read(), at)
                 if self.chance.random() < 0.5:
                     os.rename(path, f"{self.mail}/{box}/cur/{name}:2,S")
                 elif what is not None:

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import attrs
 
@@ -31,6 +32,10 @@ PATIENCE = 0.7  # seconds until a call must have been made
 TOGETHER = 25  # faults, after which everything must have arrived
 # What is done once, when a server starts: a fault there keeps it from starting.
 STARTING = re.compile(r"Ledger\._prepare|Ledger\.__init__|Spool\.sync|show_alive")
+EXPECTED = re.compile(
+    r"OSError|\w*(NotFound|Permission|Exists|Directory)\w*Error|StorageFault|StorageFull"
+    r"|sqlite3\.\w+|ForeignMaildir|PluginFault|ConnectionLost|ConnectionDone"
+)
 FEW = 3  # more descriptors than there were: kept Maildirs and the like come and go
 
 
@@ -54,8 +59,8 @@ class FaultReport:
 
     def __str__(self) -> str:
         text = (
-            f"faults, seed {self.seed}: {self.faults} at {self.sites} calls in {self.seconds:.0f} s,"
-            f" {len(self.unreached)} not reached; replies {dict(self.replies)}; {self.tally}"
+            f"faults, seed {self.seed}: {self.faults} at {self.sites} calls, {self.seconds:.0f} s, "
+            f"{len(self.unreached)} not reached; replies {dict(self.replies)}; {self.tally}"
         )
         return "\n  ".join([text, *self.findings])
 
@@ -66,7 +71,12 @@ class FaultReport:
 
 
 def faults(
-    zygote: Zygote, sites: Sequence[str], *, seed: str, pairs: bool = False, share: float = 1.0,
+    zygote: Zygote,
+    sites: Sequence[str],
+    *,
+    seed: str,
+    pairs: bool = False,
+    share: float = 1.0,
     progress: Callable[[FaultReport], None] = lambda report: None,
 ) -> FaultReport:
     """Make every fault at every site.
@@ -121,12 +131,18 @@ def faults(
             wrong = [reply for reply in report.replies if not re.match("4|2", reply)]
             if wrong:
                 report.findings.append(f"replies that are not 4xx: {wrong}")
-            if "Traceback" in (log := world.log()):
-                report.findings.append(f"an unexpected failure: {log}")
+            report.findings += unexpected(Path(world.place.log).read_text(errors="replace"))
     finally:
         disk.close()
     report.seconds = time.monotonic() - begin
     return report
+
+
+def unexpected(log: str) -> list[str]:
+    """The failures that were logged and are none of the storage."""
+    ends = re.findall(r"^\t([A-Za-z_][\w.]*)(?::.*)?$", log, re.MULTILINE)
+    kinds = {end for end in ends if end not in ("Traceback", "Unhandled")}
+    return [f"logged: {kind}" for kind in sorted(kinds) if not EXPECTED.search(kind)]
 
 
 class Control:

@@ -10,13 +10,17 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.address import Address
+from mailframe.entry import Event, QueuedRecipient, Ready, Step
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
 from mailframe.queue.committer import (
     Batches,
     Finish,
     InlineCommitter,
     Keep,
+    Note,
     Operation,
+    Settle,
     ThreadedCommitter,
 )
 from mailframe.queue.ledger import Ledger
@@ -127,6 +131,36 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(
             [event.kind for event in ledger.history(1)], ["accepted", "authorised", "relayed"]
         )
+
+    def test_the_order_of_what_is_recorded_of_a_message(self) -> None:
+        """What was handed in first must not undo what was recorded after it: a copy that lies ready
+        would be forgotten, and delivered again after a power cut.
+        """
+        address = Address.parse("jsmith@demo.example")
+        ready = Ready(mailbox=address, since=1.0, where="here")
+        event = Event(at=2.0, kind="relayed", reason="first")
+        for first in (True, False):
+            ledger = Ledger(self.mktemp())
+            self.addCleanup(ledger.close)
+            ledger.insert([arrival(1)])
+            ledger.claim("one", 10_000_000_000.0, 10, 10_000_000_001.0)
+            before = (QueuedRecipient(address=address),)
+            after = (QueuedRecipient(address=address, ready=ready),)
+            step = Step(
+                recipients=before if first else after,
+                next_attempt=5.0,
+                warned=False,
+                events=(event,),
+                goes_on=True,
+            )
+            operations = [Settle(1, "one", step, ()), Note(1, "one", after if first else before)]
+            batches = Batches(lambda ledger=ledger: ledger)  # type: ignore[misc]  # bound at once
+            results = batches.apply(operations if first else operations[::-1], writes=True)
+            self.assertEqual(results, [None, None])
+            entry = ledger.find(1, 0.0)
+            assert entry is not None
+            self.assertEqual(entry.recipients, after)
+            self.assertEqual(ledger.history(1)[-1], event)
 
     def test_together_or_one_by_one(self) -> None:
         """A message whose key is taken must not take its batch with it."""

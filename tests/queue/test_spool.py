@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.files import Files
 from mailframe.queue.spool import Spool
+from mailframe.testing.faulty_files import FaultyFiles
 
 
 class SpoolTests(SynchronousTestCase):
@@ -132,6 +134,14 @@ class SpoolTests(SynchronousTestCase):
         self.spool.bury("one")
         self.spool.bury("one")
         self.assertEqual(self.spool.dead_owners(), [])
+
+    def test_to_show_alive_fails_once(self) -> None:
+        """After one fault the server could never claim a message again."""
+        files = FaultyFiles(self.root)
+        spool = Spool(self.root, files)
+        files.fail("fsync", errno.EIO)
+        self.assertRaises(OSError, spool.show_alive, "one")
+        os.close(spool.show_alive("one"))
 
     def test_nobody_looks_while_an_owner_is_entered(self) -> None:
         """An owner that isn't locked yet would be taken for dead, or find its lock taken."""
