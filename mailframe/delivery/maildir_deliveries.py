@@ -30,6 +30,7 @@ from mailframe.reply import Reply, temporary_fault
 log = Logger()
 
 SMALL = 256 * 1024  # octets; a larger message is not held in memory as a whole
+PIECE = 64 * 1024  # octets of a larger one that are gathered for one write
 # Seconds after which other programs that use a Maildir may remove what lies in its tmp: 36 hours,
 # with time enough for the one who looks.
 SWEPT = 34 * 3600.0
@@ -103,7 +104,7 @@ class Deliveries:
         self._clock = clock
         self._writer = writer
         self._preparing: Rounds[Copy] = Rounds(writer.prepare, in_thread)
-        self._placing: Rounds[Placement] = Rounds(writer.place, in_thread)
+        self._placing: Rounds[Placement] = Rounds(writer.place, in_thread, threads=1)
 
     async def deliver(self, job: Job, targets: Sequence[Target]) -> dict[str, Outcome]:
         """Deliver a message to some of its recipients.
@@ -190,7 +191,7 @@ class Deliveries:
             while piece:
                 gathered.append(unix.convert(piece))
                 size += len(piece)
-                if size >= SMALL:
+                if size >= PIECE:
                     await self._in_thread(self._writer.write, draft, b"".join(gathered))
                     gathered, size = [], 0
                 piece = await content.read()

@@ -21,7 +21,7 @@ T = TypeVar("T", Copy, Placement)
 # Each copy of a round has its file open, and maybe two folders: what is open at once stays far
 # below the 1,024 descriptors that a process may often have.
 ROUND = 48  # copies that one round takes at the most
-THREADS = 3  # rounds at the same time: the file system lets their syncs share a commit
+THREADS = 2  # rounds at the same time: the file system lets their syncs share a commit
 
 
 class Rounds(Generic[T]):
@@ -29,15 +29,18 @@ class Rounds(Generic[T]):
 
     :param write: writes a batch; called in other threads, several at once
     :param in_thread: see `mailframe.interfaces.Site`
+    :param threads: how many rounds may be under way at the same time
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[T]], Results],
         in_thread: Callable[..., Deferred[Any]],
+        threads: int = THREADS,
     ) -> None:
         self._write: Callable[[Sequence[T]], Results] = write
         self._in_thread = in_thread
+        self._threads = threads
         self._waiting: deque[tuple[Sequence[T], Deferred[Results]]] = deque()
         self._running = 0
 
@@ -62,7 +65,7 @@ class Rounds(Generic[T]):
         self._waiting = deque(unit for unit in self._waiting if unit[1] is not done)
 
     def _start(self) -> None:
-        while self._waiting and self._running < THREADS:
+        while self._waiting and self._running < self._threads:
             copies: list[T] = []
             shares: list[tuple[int, Deferred[Results]]] = []
             while self._waiting and len(copies) + len(self._waiting[0][0]) <= ROUND:
