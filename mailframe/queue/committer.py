@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -27,6 +28,7 @@ from twisted.python.failure import Failure
 
 from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
+from mailframe.queue.damage import is_damage
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.turns import NoTurn, Turn
 
@@ -93,6 +95,7 @@ class Settle:
 _Waiting: TypeAlias = tuple[Operation, "Deferred[Any]"]
 
 MAX_BATCH = 1000  # operations
+RESCUE_AGAIN = 60.0  # seconds; to read all of a large queue takes long
 _ANSWERS = (LeaseLost, UnknownMessage)  # raised before anything was changed
 
 
@@ -113,24 +116,34 @@ class Batches:
     """How a batch is applied; blocking. What both committers share.
 
     :param open_ledger: opens the ledger; called again after a failed sync
+    :param time: tells the time, POSIX seconds
     """
 
-    def __init__(self, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(
+        self, open_ledger: Callable[[], Ledger], time: Callable[[], float] = time.time
+    ) -> None:
         self._open = open_ledger
+        self._time = time
+        self._rescued = float("-inf")
         self._ledger: Ledger | None = open_ledger()
 
-    def apply(self, operations: Sequence[Operation], writes: bool) -> list[Any]:
+    def apply(
+        self, operations: Sequence[Operation], writes: bool, again: bool = False
+    ) -> list[Any]:
         """Apply operations in one transaction.
 
         :param writes: whether they change anything
+        :param again: the database was damaged, and has been made readable again
         :returns: a result or a `Failure` for each, in order
         """
         try:
             return self._together(operations, writes)
         except Exception as error:
+            if is_damage(error) and not again and self._rescue():
+                return self.apply(operations, writes, again=True)
             if len(operations) == 1:
                 return [Failure(as_fault(error))]  # type: ignore[no-untyped-call]  # Twisted's
-        return [result for each in operations for result in self.apply([each], writes)]
+        return [result for each in operations for result in self.apply([each], writes, again)]
 
     def _together(self, operations: Sequence[Operation], writes: bool) -> list[Any]:
         if self._ledger is None:
@@ -155,6 +168,19 @@ class Batches:
             return
         if is_broken(error):
             self._drop(ledger)
+
+    def _rescue(self) -> bool:
+        """Make a damaged database readable again, once in a while; whether that was done."""
+        now = self._time()
+        if not 0 <= now - self._rescued < RESCUE_AGAIN:
+            self._rescued = now
+            try:
+                self._ledger = self._ledger or self._open()
+                self._ledger.rescue(now)
+                return True
+            except sqlite3.Error as error:
+                log.critical("the queue's database can't be saved: {error}", error=str(error))
+        return False
 
     def _drop(self, ledger: Ledger) -> None:
         self._ledger = None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IContent
+from mailframe.interfaces import IContent, StorageFault
+from mailframe.queue.seals import Kept, checksum
 from mailframe.queue.spool import SpoolFile
 
 PIECE = 65_536  # octets; the most that one read gives
@@ -36,15 +37,43 @@ class BytesContent:
 
 @implementer(IContent)
 class FileContent:
-    """Content in a file, read in a thread, a piece at a time."""
+    """Content in a file, read in a thread, a piece at a time.
 
-    def __init__(self, file: SpoolFile, in_thread: Callable[..., Deferred[Any]]) -> None:
+    Whether it is as it was written is known at its end only. As nobody takes a message for whole
+    before that, one that is damaged is not delivered.
+
+    :param kept: what it must be like
+    :param damaged: called when it is not
+    """
+
+    def __init__(
+        self,
+        file: SpoolFile,
+        in_thread: Callable[..., Deferred[Any]],
+        kept: Kept,
+        damaged: Callable[[], Awaitable[None]],
+    ) -> None:
         self._file = file
         self._in_thread = in_thread
+        self._kept = kept
+        self._damaged = damaged
+        self._size = 0
+        self._checksum = 0
 
     async def read(self) -> bytes:
-        """The next piece."""
-        piece: bytes = await self._in_thread(self._file.read, PIECE)
+        """The next piece. :raises StorageFault: the content is damaged"""
+        piece: bytes = await self._in_thread(self._read)
+        is_longer = self._size > self._kept.size
+        found = self._size, self._checksum
+        if is_longer or (not piece and found != (self._kept.size, self._kept.checksum)):
+            await self._damaged()
+            raise StorageFault("the content is not as it was written")
+        return piece
+
+    def _read(self) -> bytes:
+        piece = self._file.read(PIECE)
+        self._size += len(piece)
+        self._checksum = checksum(piece, self._checksum)
         return piece
 
     def close(self) -> None:

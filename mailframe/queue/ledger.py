@@ -17,7 +17,7 @@ leased         ``owner`` is set and ``due`` is when the lease runs out; a messag
                accepted so (`mailframe.queue.first_claims`)
 deferred       ``owner`` is null and ``due`` is the next attempt
 held           ``held`` is set, and it is not claimed whatever ``due`` says
-damaged        it can't be read: ``due`` is null, and the reason stands in ``damaged``
+damaged        it is not as it was written: the reason stands in ``damaged``
 gone           the rows are deleted; ``history`` has the envelope as part 0 and then what happened
 =============  =========================================================================
 
@@ -29,6 +29,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -39,38 +40,54 @@ from mailframe.envelope import Envelope
 from mailframe.interfaces import LeaseLost, UnknownMessage
 from mailframe.queue import codec
 from mailframe.queue.beginnings import first_events
+from mailframe.queue.damage import (
+    CONTENT_TABLE,
+    MESSAGE_TABLE,
+    is_damage,
+    look_through,
+    message_index,
+    missing_content,
+    rescue,
+    set_aside,
+)
 from mailframe.queue.ids import first_key, id_text
+from mailframe.queue.seals import (
+    Kept,
+    checksum,
+    seal,
+    seal_envelope,
+    seal_recipients,
+    unseal,
+    unseal_envelope,
+    unseal_recipients,
+)
 
 log = Logger()
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CONTENTS = 64  # contents in one statement
-_SCHEMA = """
-CREATE TABLE message (
-    key INTEGER PRIMARY KEY,
-    due REAL,
-    owner TEXT,
-    next_attempt REAL NOT NULL,
-    held INTEGER NOT NULL DEFAULT 0,
-    warned INTEGER NOT NULL DEFAULT 0,
-    size INTEGER NOT NULL,
-    envelope TEXT NOT NULL,
-    recipients TEXT NOT NULL
-);
-CREATE INDEX message_due ON message (due) WHERE held = 0;
-CREATE TABLE content (key INTEGER PRIMARY KEY, octets BLOB NOT NULL);
+_SCHEMA = f"""
+{MESSAGE_TABLE};
+{message_index()};
+{CONTENT_TABLE};
 CREATE TABLE history (
     key INTEGER NOT NULL,
     part INTEGER NOT NULL,
     events TEXT NOT NULL,
     PRIMARY KEY (key, part)
 ) WITHOUT ROWID;
-CREATE TABLE damaged (key INTEGER PRIMARY KEY, found REAL NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE damaged (
+    key INTEGER PRIMARY KEY,
+    found REAL NOT NULL,
+    reason TEXT NOT NULL,
+    removed INTEGER NOT NULL DEFAULT 0
+);
 """
 _COLUMNS = "key, envelope, size, recipients, next_attempt, held, warned"
 # A lease that still runs keeps its end; one that ran out is over.
 _DUE_NOW = (
-    "next_attempt = :now, due = iif(owner IS NOT NULL AND due > :now, due, :now),"
+    "next_attempt = :now, recipients = :recipients,"
+    " due = iif(owner IS NOT NULL AND due > :now, due, :now),"
     " owner = iif(owner IS NOT NULL AND due > :now, owner, NULL)"
 )
 _Row: TypeAlias = tuple[int, str, int, str, float, int, int]
@@ -89,6 +106,7 @@ class Arrival:
     """A message to be kept.
 
     :ivar content: ``None`` when it lies in a synced file already
+    :ivar checksum: of the content in a file, see `mailframe.queue.seals`
     :ivar lease: it is claimed as it arrives
     """
 
@@ -96,6 +114,7 @@ class Arrival:
     envelope: Envelope
     size: int
     content: bytes | None
+    checksum: int = 0
     lease: Lease | None = None
 
 
@@ -111,6 +130,8 @@ class Ledger:
         self.connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=10.0
         )
+        # A text that is damaged is found by its checksum, and is no reason not to read others.
+        self.connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             self._prepare()
         except BaseException:
@@ -169,9 +190,18 @@ class Ledger:
                 a.lease.until if a.lease else a.envelope.due,
                 a.lease.owner if a.lease else None,
                 a.size,
-                codec.dump_envelope(a.envelope),
-                codec.dump_recipients(
-                    QueuedRecipient(address=r.address) for r in a.envelope.recipients
+                seal_envelope(
+                    a.key,
+                    codec.dump_envelope(a.envelope),
+                    a.size,
+                    a.checksum if a.content is None else checksum(a.content),
+                ),
+                seal_recipients(
+                    a.key,
+                    codec.dump_recipients(
+                        QueuedRecipient(address=r.address) for r in a.envelope.recipients
+                    ),
+                    a.envelope.due,
                 ),
             )
             for a in arrivals
@@ -195,10 +225,17 @@ class Ledger:
     def claim(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
         """Lease what is due; what can't be read is set aside and reported."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE held = 0 AND due <= ? ORDER BY due LIMIT ?",  # noqa: S608  # constant
+            f"SELECT {_COLUMNS} FROM message WHERE held = 0 AND due <= ?"  # noqa: S608  # constant
+            " AND key NOT IN (SELECT key FROM damaged) ORDER BY due LIMIT ?",
             (now, limit),
         ).fetchall()
-        leased = [(row[0], entry) for row in rows if (entry := self._entry(row, now)) is not None]
+        found = [(row[0], entry) for row in rows if (entry := self._entry(row, now)) is not None]
+        leased = []
+        for key, entry in found:
+            if entry.held:
+                set_aside(self.connection, key, now, "its marks contradict the index")
+            else:
+                leased.append((key, entry))
         self.connection.execute(
             "UPDATE message SET owner = ?, due = ? WHERE key IN (SELECT value FROM json_each(?))",
             (owner, until, json.dumps([key for key, _ in leased])),
@@ -208,26 +245,20 @@ class Ledger:
     def _entry(self, row: _Row, now: float) -> Entry | None:
         key, envelope, size, recipients, next_attempt, held, warned = row
         try:
+            kept = unseal_envelope(key, envelope)
+            if kept.size != size:
+                raise codec.DamagedEntry("its size is not as it was written")
             return Entry(
                 id=id_text(key),
-                envelope=codec.load_envelope(envelope),
+                envelope=codec.load_envelope(kept.envelope),
                 size=size,
-                recipients=codec.load_recipients(recipients),
+                recipients=codec.load_recipients(unseal_recipients(key, recipients, next_attempt)),
                 next_attempt=next_attempt,
                 held=bool(held),
                 warned=bool(warned),
             )
-        except (codec.DamagedEntry, TypeError, ValueError) as error:
-            log.error(
-                "queue entry {id} is damaged and set aside: {error!r}",
-                id=id_text(key),
-                error=str(error),
-            )
-            self.connection.execute(
-                "INSERT OR REPLACE INTO damaged (key, found, reason) VALUES (?, ?, ?)",
-                (key, now, str(error)),
-            )
-            self.connection.execute("UPDATE message SET due = NULL WHERE key = ?", (key,))
+        except (codec.DamagedEntry, TypeError, ValueError, AttributeError) as error:
+            set_aside(self.connection, key, now, str(error))
             return None
 
     def renew(self, owner: str, keys: Sequence[int], until: float) -> None:
@@ -240,7 +271,8 @@ class Ledger:
     def next_due(self) -> float | None:
         """When something is due next."""
         row = self.connection.execute(
-            "SELECT due FROM message WHERE held = 0 AND due IS NOT NULL ORDER BY due LIMIT 1"
+            "SELECT due FROM message WHERE held = 0 AND due IS NOT NULL"
+            " AND key NOT IN (SELECT key FROM damaged) ORDER BY due LIMIT 1"
         ).fetchone()
         return None if row is None else float(row[0])
 
@@ -254,7 +286,9 @@ class Ledger:
             if not self.leave({key: step.events}, owner):
                 raise LeaseLost(id_text(key))
         else:
-            recipients = codec.dump_recipients(step.recipients)
+            recipients = seal_recipients(
+                key, codec.dump_recipients(step.recipients), step.next_attempt
+            )
             changed = self.connection.execute(
                 "UPDATE message SET due = ?1, owner = NULL, next_attempt = ?1,"
                 " warned = ?2, recipients = ?3 WHERE key = ?4 AND owner = ?5",
@@ -279,17 +313,23 @@ class Ledger:
         :param warned: whether the delay warning has been sent; ``None`` leaves that as it is
         :returns: which of them were there
         """
-        rows = [(key, codec.dump_recipients(each)) for key, each in messages.items()]
-        return {
-            key
-            for (key,) in self.connection.execute(
-                "UPDATE message SET warned = coalesce(?3, warned), recipients = noted.text"
-                " FROM (SELECT json_extract(value, '$[0]') AS key,"
-                " json_extract(value, '$[1]') AS text FROM json_each(?1)) AS noted"
-                " WHERE message.key = noted.key AND owner = ?2 RETURNING message.key",
-                (json.dumps(rows), owner, warned),
-            ).fetchall()
-        }
+        found = self.connection.execute(
+            "SELECT key, next_attempt FROM message"
+            " WHERE key IN (SELECT value FROM json_each(?)) AND owner = ?",
+            (json.dumps(list(messages)), owner),
+        ).fetchall()
+        rows = [
+            (key, seal_recipients(key, codec.dump_recipients(messages[key]), next_attempt))
+            for key, next_attempt in found
+        ]
+        self.connection.execute(
+            "UPDATE message SET warned = coalesce(?2, warned), recipients = noted.text"
+            " FROM (SELECT json_extract(value, '$[0]') AS key,"
+            " json_extract(value, '$[1]') AS text FROM json_each(?1)) AS noted"
+            " WHERE message.key = noted.key",
+            (json.dumps(rows), warned),
+        )
+        return {key for key, _ in rows}
 
     def give_back(self, leases: Mapping[int, str]) -> None:
         """End leases of messages that were not tried; each with its owner."""
@@ -310,7 +350,8 @@ class Ledger:
     def find(self, key: int, now: float) -> Entry | None:
         """One message."""
         row = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE key = ?",  # noqa: S608  # constant
+            f"SELECT {_COLUMNS} FROM message WHERE key = ?"  # noqa: S608  # constant
+            " AND key NOT IN (SELECT key FROM damaged)",
             (key,),
         ).fetchone()
         return self._entry(row, now) if row else None
@@ -319,7 +360,8 @@ class Ledger:
         """A page of the queue; what can't be read is not in it."""
         while True:
             rows = self.connection.execute(
-                f"SELECT {_COLUMNS} FROM message WHERE key > ? ORDER BY key LIMIT ?",  # noqa: S608  # constant
+                f"SELECT {_COLUMNS} FROM message WHERE key > ?"  # noqa: S608  # constant
+                " AND key NOT IN (SELECT key FROM damaged) ORDER BY key LIMIT ?",
                 (after, limit),
             ).fetchall()
             entries = [entry for row in rows if (entry := self._entry(row, now)) is not None]
@@ -341,7 +383,13 @@ class Ledger:
         self._change(key, now, "retried", f"UPDATE message SET {_DUE_NOW}")  # noqa: S608  # constant
 
     def remove(self, key: int, now: float) -> None:
-        """Take a message out."""
+        """Take a message out; of one that is damaged, the row stays."""
+        damaged = self.connection.execute("SELECT removed FROM damaged WHERE key = ?", (key,))
+        for (removed,) in damaged.fetchall():
+            if removed:
+                raise UnknownMessage(id_text(key))
+            self.connection.execute("UPDATE damaged SET removed = 1 WHERE key = ?", (key,))
+            return
         if not self.leave({key: (_operators(now, "removed"),)}, None):
             raise UnknownMessage(id_text(key))
 
@@ -354,23 +402,51 @@ class Ledger:
         )
         events: list[Event] = []
         for part, text in rows:
-            if part == 0:
-                events.extend(first_events(codec.load_envelope(text)))
-            else:
-                events.extend(codec.load_events(text))
+            try:
+                if part == 0:
+                    envelope = unseal_envelope(key, text).envelope
+                    events.extend(first_events(codec.load_envelope(envelope)))
+                else:
+                    events.extend(codec.load_events(unseal(key, text)))
+            except codec.DamagedEntry as error:
+                log.error(
+                    "a part of the history of {id} is damaged: {error}",
+                    id=id_text(key),
+                    error=str(error),
+                )
         return events
 
-    def content(self, key: int) -> bytes | None:
-        """The content when it is in the database; ``None`` when it is in a file.
+    def content(self, key: int, now: float) -> tuple[bytes | None, Kept]:
+        """The content, or ``None`` when it is in a file; and what it must be like.
 
         :raises UnknownMessage: the message is not in the queue
+        :raises DamagedEntry: it is not as it was written; the message is set aside
         """
-        row = self.connection.execute(
-            "SELECT octets FROM message LEFT JOIN content USING (key) WHERE message.key = ?", (key,)
-        ).fetchone()
+        try:
+            row = self.connection.execute(
+                "SELECT envelope, octets FROM message LEFT JOIN content USING (key)"
+                " WHERE message.key = ?",
+                (key,),
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                set_aside(self.connection, key, now, f"its content: {error}")
+            raise
         if row is None:
             raise UnknownMessage(id_text(key))
-        return None if row[0] is None else bytes(row[0])
+        try:
+            kept = unseal_envelope(key, row[0])
+            octets = row[1]
+            if octets is None:
+                return None, kept
+            if not isinstance(octets, bytes):
+                raise codec.DamagedEntry("its content is of the wrong kind")
+            if len(octets) != kept.size or checksum(octets) != kept.checksum:
+                raise codec.DamagedEntry("its content is not as it was written")
+            return octets, kept
+        except codec.DamagedEntry as error:
+            set_aside(self.connection, key, now, str(error))
+            raise
 
     def forget_history(self, before: float, limit: int) -> int:
         """Delete old histories of messages that left the queue; returns how many parts went.
@@ -386,17 +462,49 @@ class Ledger:
     def damaged(self) -> list[tuple[int, str]]:
         """What was set aside because it can't be read, and why."""
         return self.connection.execute(
-            "SELECT key, reason FROM damaged JOIN message USING (key) ORDER BY key"
+            "SELECT key, reason FROM damaged WHERE NOT removed ORDER BY key"
         ).fetchall()
+
+    def set_aside(self, key: int, now: float, reason: str) -> None:
+        """Have a message that is damaged not be tried any more."""
+        set_aside(self.connection, key, now, reason)
+
+    def look_through(self, after: int, limit: int, now: float) -> int:
+        """Look at some entries for damage.
+
+        :param after: the number behind which to begin
+        :returns: behind which to go on; -1 when all were looked at
+        """
+        found = look_through(self, after, limit, now)
+        return -1 if found is None else found
+
+    def missing_content(self, key: int, now: float) -> None:
+        """See `mailframe.queue.damage.missing_content`."""
+        missing_content(self.connection, key, now)
+
+    def rescue(self, now: float) -> None:
+        """Make a damaged database readable again. :raises sqlite3.Error: that can't be done"""
+        rescue(self.connection, now)
 
     def close(self) -> None:
         """Let go of the database."""
         self.connection.close()
 
     def _change(self, key: int, now: float, kind: EventKind, statement: str) -> None:
-        changed = self.connection.execute(f"{statement} WHERE key = :key", {"key": key, "now": now})
-        if not changed.rowcount:
+        row = self.connection.execute(
+            "SELECT recipients, next_attempt FROM message WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
             raise UnknownMessage(id_text(key))
+        try:
+            text = unseal_recipients(key, *row)
+        except codec.DamagedEntry as error:
+            set_aside(self.connection, key, now, str(error))
+            raise UnknownMessage(id_text(key)) from error
+        recipients = seal_recipients(key, text, now)
+        self.connection.execute(
+            f"{statement} WHERE key = :key", {"key": key, "now": now, "recipients": recipients}
+        )
         self._add_history(key, (_operators(now, kind),))
 
     def leave(self, messages: Mapping[int, Sequence[Event]], owner: str | None) -> set[int]:
@@ -434,7 +542,7 @@ class Ledger:
         self._add_histories([(key, events)])
 
     def _add_histories(self, histories: Sequence[tuple[int, Sequence[Event]]]) -> None:
-        rows = [(key, codec.dump_events(events)) for key, events in histories if events]
+        rows = [(key, seal(key, codec.dump_events(events))) for key, events in histories if events]
         self.connection.execute(
             "INSERT INTO history (key, part, events)"
             " SELECT json_extract(value, '$[0]'), (SELECT coalesce(max(part), 0) + 1 FROM history"

@@ -14,6 +14,7 @@ from mailframe.envelope import Envelope
 from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
 from mailframe.queue.ids import id_text
 from mailframe.queue.ledger import Arrival
+from mailframe.queue.seals import checksum
 from mailframe.queue.spool import Spool, SpoolFile
 
 log = Logger()
@@ -50,6 +51,7 @@ class Sink:
         self._key = key
         self._envelope = envelope
         self._size = 0
+        self._checksum = 0  # of what was written to a file
         self._pieces: list[bytes] = []
         self._gathered = 0
         self._file: SpoolFile | None = None
@@ -95,6 +97,7 @@ class Sink:
         if self._file is None:
             self._file = self._storage.spool.create(self._key)
         octets = memoryview(b"".join(pieces))
+        self._checksum = checksum(octets, self._checksum)
         while octets:
             octets = octets[self._file.write(octets) :]
 
@@ -115,7 +118,13 @@ class Sink:
     def _keep(self, content: bytes | None) -> Deferred[None]:
         self._ended = True
         return self._storage.keep(
-            Arrival(key=self._key, envelope=self._envelope, size=self._size, content=content)
+            Arrival(
+                key=self._key,
+                envelope=self._envelope,
+                size=self._size,
+                content=content,
+                checksum=self._checksum,
+            )
         )
 
     async def _publish(self) -> None:

@@ -48,6 +48,7 @@ from mailframe.units import FilePath, Octets, Seconds
 log = Logger()
 
 HOUSEKEEPING = 60.0  # seconds between looking for dead owners, orphans and old histories
+LOOK_AT = 1000  # entries that are looked at for damage each time
 ORPHAN_AGE = 3600.0  # seconds; a content is written and published in less
 REMEMBERED = 16 * 2**20  # octets of just accepted contents kept in memory
 
@@ -100,6 +101,7 @@ class SqliteStorage:
         self._first = FirstClaims()
         self._alive: dict[str, int] = {}
         self._next_housekeeping = 0.0
+        self._looked_through = -1
         database = os.path.join(spool.root, "queue.db")
         self.committer = committer(lambda: Ledger(database), self._notify)
         spool.sync()
@@ -182,11 +184,24 @@ class SqliteStorage:
         recent = self._recent.get(key)
         if recent is not None:
             return BytesContent(recent)
-        octets: bytes | None = await self.committer.read(lambda ledger: ledger.content(key))
+        now = self._clock.seconds()
+        octets, kept = await self.committer.read(lambda ledger: ledger.content(key, now))
         if octets is not None:
             return BytesContent(octets)
+
+        async def damaged() -> None:
+            reason = "its content, in a file of its own, is not as it was written"
+            await self.committer.write(lambda ledger: ledger.set_aside(key, now, reason))
+
         try:
-            return FileContent(await self.in_thread(self.spool.open, key), self.in_thread)
+            file = await self.in_thread(self.spool.open, key)
+            return FileContent(file, self.in_thread, kept, damaged)
+        except FileNotFoundError as error:
+            await self.committer.write(methodcaller("missing_content", key, now))
+            octets, kept = await self.committer.read(lambda ledger: ledger.content(key, now))
+            if octets is None:
+                raise StorageFault(f"the content of {id} is not there") from error
+            return BytesContent(octets)
         except OSError as error:
             raise StorageFault(f"the content of {id} can't be read: {error.strerror}") from error
 
@@ -332,8 +347,15 @@ class SqliteStorage:
         for key in await self.in_thread(lambda: list(self.spool.orphans(now - ORPHAN_AGE))):
             if await self.committer.read(methodcaller("find", key, now)) is None:
                 await self.in_thread(self.spool.discard, key)
+        await self._look_through(now)
         before = now - self.settings.history
         await self.committer.write(lambda ledger: ledger.forget_history(before, 5000))
+
+    async def _look_through(self, now: float) -> None:
+        """Look for damage in a part of the queue, each time in the next."""
+        after = self._looked_through
+        look = methodcaller("look_through", after, LOOK_AT, now)
+        self._looked_through = await self.committer.write(look)
 
 
 def _key(id: str) -> int:

@@ -50,6 +50,7 @@ START = 1_700_000_000.0
 CAT = Address.parse("cat@here.example")
 INLINE = 2000  # octets; what is larger lies in a file
 READERS = ("none", "deletes", "moves")
+RETRIES = 3
 TIMES_AROUND = 40  # turns of a clock, each of which does what can be done at once
 
 
@@ -238,14 +239,32 @@ class House:
     def turn(self, times: int = TIMES_AROUND) -> None:
         """Let what can be done now be done."""
         for _ in range(times):
+            due = self.clock.calls[:1]  # they are in order
+            if not due or due[0].getTime() > self.clock.seconds():
+                return
             self.clock.advance(0)
 
-    def rest(self) -> None:
-        """Let everything come to its end, retries included."""
-        for _ in range(3):
+    def rest(self) -> list[Entry]:
+        """Let everything come to its end, retries included; returns what does not."""
+        for _ in range(RETRIES):
             self.turn()
+            if not self.waiting():
+                return []
             self.clock.advance(901)
         self.turn()
+        return self.waiting()
+
+    def waiting(self) -> list[Entry]:
+        """What is in the queue."""
+        found: list[Entry] = []
+        as_deferred(self.storage.messages(None, 100)).addCallback(found.extend)
+        return found
+
+    def damaged(self) -> list[tuple[str, str]]:
+        """What was set aside."""
+        found: list[tuple[str, str]] = []
+        as_deferred(self.storage.damaged()).addCallback(found.extend)
+        return found
 
     def accept(self, mark: bytes, *to: str) -> None:
         """Take a message in; it is acknowledged later."""
@@ -334,6 +353,7 @@ def work(disk: ForgetfulDisk) -> None:
     house.stop()  # in the middle of it
     house = House(disk.folder, disk.files, note, 2)
     house.accept(mark(7, 5000), "ann@here.example", "x@far.example")
+    house.accept(mark(8, 5000), "y@far.example")
     house.rest()
     house.read("ann", 2)
     house.read("cat", 1)
@@ -360,7 +380,7 @@ class ModelReport:
         return not self.broken
 
     def __str__(self) -> str:
-        kinds = ("lost", "torn", "twice", "back", "resent", "stuck")
+        kinds = ("lost", "torn", "twice", "back", "resent", "stuck", "damaged")
         counts = ", ".join(f"{kind} {self.broken[kind]}" for kind in kinds)
         text = f"model, seed {self.seed}: {self.states} states after {self.calls} calls; {counts}"
         return "\n  ".join([text, *self.findings])
@@ -417,11 +437,10 @@ def judge(root: str, files: Files, notes: Sequence[Any], reader: str) -> Iterato
     relayed = Counter(note.mark for note in notes if isinstance(note, Relayed))
     later: list[Any] = []
     house = House(root, files, later.append, 3)
-    house.rest()
-    waiting: list[Any] = []
-    as_deferred(house.storage.messages(None, 100)).addCallback(waiting.extend)
-    for entry in waiting:
+    for entry in house.rest():
         yield "stuck", str(entry)
+    for id, reason in house.damaged():  # and so not delivered: no cut may lead to that
+        yield "damaged", f"{id}: {reason}"
     house.stop()
     again = Counter(note.mark for note in later if isinstance(note, Relayed))
     copies: Copies = read.copy()

@@ -1,19 +1,36 @@
 """Covers mailframe.queue.content."""
 
-import io
+import os
 
 from twisted.internet.defer import maybeDeferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.files import Files
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IContent
+from mailframe.interfaces import IContent, StorageFault
 from mailframe.queue.content import PIECE, BytesContent, FileContent, beginning
+from mailframe.queue.seals import Kept, checksum
+from mailframe.queue.spool import SpoolFile
 
 OCTETS = bytes(range(256)) * 700
 
 
 class ContentTests(SynchronousTestCase):
     """Reading in bounded pieces."""
+
+    def file(self, octets: bytes) -> FileContent:
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(octets)
+        files = Files()
+        spooled = SpoolFile(files, files.open(path, os.O_RDONLY))
+        self.addCleanup(spooled.close)
+        kept = Kept(checksum(OCTETS), len(OCTETS), "")
+        return FileContent(spooled, maybeDeferred, kept, self.damaged)
+
+    async def damaged(self) -> None:
+        self.told += 1
 
     def pieces(self, content: IContent) -> list[bytes]:
         pieces = []
@@ -25,16 +42,32 @@ class ContentTests(SynchronousTestCase):
 
     def test_whole_and_bounded(self) -> None:
         """A reader gets all octets, never more at a time than was promised."""
-        for content in (BytesContent(OCTETS), FileContent(io.BytesIO(OCTETS), maybeDeferred)):
+        for content in (BytesContent(OCTETS), self.file(OCTETS)):
             pieces = self.pieces(content)
             self.assertEqual(b"".join(pieces), OCTETS)
             self.assertLessEqual(max(map(len, pieces)), PIECE)
 
     def test_the_file_is_closed(self) -> None:
         """Descriptors must not leak."""
-        file = io.BytesIO(OCTETS)
-        FileContent(file, maybeDeferred).close()
-        self.assertTrue(file.closed)
+        content = self.file(OCTETS)
+        content.close()
+        self.assertTrue(content._file.closed)
+
+    def test_a_damaged_file(self) -> None:
+        """A message would be delivered that is not the one that was accepted."""
+        flipped = bytearray(OCTETS)
+        flipped[100_000] ^= 4
+        for octets in (bytes(flipped), OCTETS[:-1], OCTETS + b"x" * PIECE, b""):
+            self.told = 0
+            content = self.file(octets)
+            fault = None
+            while fault is None:
+                reading = as_deferred(content.read())
+                if isinstance(reading.result, Failure):
+                    fault = self.failureResultOf(reading, StorageFault)
+                else:
+                    self.assertNotEqual(self.successResultOf(reading), b"")
+            self.assertEqual(self.told, 1)
 
     def test_beginning(self) -> None:
         """A notice about a message of a gigabyte takes a gigabyte."""

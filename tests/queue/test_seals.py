@@ -1,0 +1,52 @@
+"""Covers mailframe.queue.seals."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.queue.codec import DamagedEntry
+from mailframe.queue.seals import (
+    Kept,
+    checksum,
+    seal,
+    seal_envelope,
+    unseal,
+    unseal_envelope,
+)
+
+KEYS = st.integers(0, 2**63 - 1)
+
+
+class SealTests(SynchronousTestCase):
+    """What was sealed is found again, or known to be damaged."""
+
+    @settings(deadline=None, max_examples=50)
+    @given(KEYS, st.text(st.characters(codec="utf-8")), st.integers(0, 2**40), st.binary())
+    def test_there_and_back(self, key: int, text: str, size: int, content: bytes) -> None:
+        """An envelope would be changed by being kept."""
+        self.assertEqual(unseal(key, seal(key, text)), text)
+        sealed = seal_envelope(key, text, size, checksum(content))
+        self.assertEqual(unseal_envelope(key, sealed), Kept(checksum(content), size, text))
+
+    @settings(deadline=None, max_examples=50)
+    @given(KEYS, st.text(st.characters(codec="ascii")), st.data())
+    def test_a_flipped_bit(self, key: int, text: str, data: st.DataObject) -> None:
+        """A message would go to somebody else, with nobody knowing."""
+        octets = bytearray(seal(key, text).encode())
+        bit = data.draw(st.integers(0, 8 * len(octets) - 1))
+        octets[bit // 8] ^= 1 << bit % 8
+        self.assertRaises(DamagedEntry, unseal, key, octets.decode("utf-8", "surrogateescape"))
+
+    @settings(deadline=None, max_examples=50)
+    @given(KEYS, KEYS, st.text())
+    def test_in_the_place_of_another(self, key: int, other: int, text: str) -> None:
+        """A message would go to the recipients of another one."""
+        if key == other:
+            return
+        self.assertRaises(DamagedEntry, unseal, other, seal(key, text))
+
+    def test_piece_by_piece(self) -> None:
+        """A large content would be taken for damaged."""
+        self.assertEqual(checksum(b"world", checksum(b"hello ")), checksum(b"hello world"))
