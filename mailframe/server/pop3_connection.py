@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -45,7 +50,7 @@ _STOPPING = "the server is shutting down, try again later"
 _TOO_MANY = "too many connections, try again later"
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Pop3Connection(Protocol):
     """One connection to a server."""
 
@@ -65,6 +70,7 @@ class Pop3Connection(Protocol):
         self.lost = False
         self._identified = False  # the client has spoken: its address is the true one
         self._stopping = False
+        self._input_ended = False  # the client sends no more
         self._input_paused = False
         self._output_full = False
         self._room: Deferred[None] | None = None  # fires when output is taken again
@@ -123,6 +129,14 @@ class Pop3Connection(Protocol):
             self._answers.log_out()
         self._server.connections.left(self, self._counted_as)
 
+    def readConnectionLost(self) -> None:
+        """The client sends no more, but may listen: what it has asked for is answered first."""
+        self._input_ended = True
+        self._end_with_input()
+
+    def writeConnectionLost(self) -> None:
+        """Only who closes that side alone is told of it, and nobody here does."""
+
     def pauseProducing(self) -> None:
         """The client doesn't take what we send as fast as we write it."""
         # Reading goes on, as TLS may have to read before it can write; it is paused once too much
@@ -169,9 +183,17 @@ class Pop3Connection(Protocol):
         if self._stopping:
             self._say_farewell()
         self._write()
-        if self._input_paused and not (self._output_full or self.closing):
+        if self._input_ended:
+            self._end_with_input()
+        elif self._input_paused and not (self._output_full or self.closing):
             self._input_paused = False
             self._transport().resumeProducing()
+
+    def _end_with_input(self) -> None:
+        """Close when all is answered that the client has asked for. Nothing is deleted."""
+        waits = self._running is not None or self._turn is not None
+        if not (waits or self._output_full or self.closing):
+            self._close()
 
     def _go_on(self) -> None:
         self._turn = None

@@ -400,6 +400,60 @@ class UpdateTests(Pop3Case):
         self.assertEqual((self.mailbox.synced, self.mailbox.closed), (1, 1))
 
 
+class HalfClosedTests(Pop3Case):
+    """A client that has said everything closes its side, and listens."""
+
+    def half_close(self, client: Client, octets: bytes) -> bytes:
+        """Send, close that side, and take what comes."""
+        client.received = b""
+        client.transport.write(octets)
+        client.transport.loseWriteConnection()
+        self.reactor.advance(0)
+        return client.received
+
+    def test_whole_session(self) -> None:
+        """A script that sends a whole session at once is cut off, and its deletions are lost."""
+        self.mailbox.sync_trouble = syncing = Deferred[None]()
+        client = self.connect()
+        self.half_close(client, LOGIN + b"RETR 2\r\nDELE 2\r\nQUIT\r\n")
+        self.assertIsNone(client.lost)
+        syncing.callback(None)
+        self.reactor.advance(0)
+        self.assertIn(b"\r\n..dot\r\n.\r\n+OK message 2 will be", client.received)
+        self.assertTrue(client.received.endswith(b"goodbye\r\n"))
+        self.assertIsNotNone(client.lost)
+        self.assertEqual((self.mailbox.marked, self.mailbox.closed), ({1}, 1))
+
+    def test_without_quit(self) -> None:
+        """A client that says no goodbye is kept for ten minutes, or has its mail deleted."""
+        client = self.connect()
+        said = self.half_close(client, LOGIN + b"DELE 1\r\nSTAT\r\nQUI")
+        self.assertTrue(said.endswith(b"+OK 2 39\r\n"), said)
+        self.assertIsNotNone(client.lost)
+        self.assertEqual((self.mailbox.synced, self.mailbox.closed), (0, 1))
+
+    def test_long_answers(self) -> None:
+        """What takes several turns, or room in the line, is cut off."""
+        self.mailbox.messages = [b"x\n"] * 50_000
+        self.mailbox.files[0] = File(LINE * 20_000)
+        client = self.connect()
+        client.transport.pauseProducing()
+        self.half_close(client, LOGIN + b"LIST\r\nRETR 1\r\n" + b"NOOP\r\n" * 2000)
+        self.assertIsNone(client.lost)
+        client.transport.resumeProducing()
+        self.reactor.advance(0)
+        self.assertEqual(client.received.count(b"abcde\r\n"), 20_000)
+        self.assertEqual(client.received.count(b"+OK nothing done\r\n"), 2000)
+        self.assertIsNotNone(client.lost)
+
+    def test_between_commands(self) -> None:
+        """Nothing is waited for; the mailbox is unlocked at once."""
+        client = self.logged_in()
+        self.assertEqual(self.half_close(client, b""), b"")
+        self.assertIsNotNone(client.lost)
+        self.assertEqual(self.mailbox.closed, 1)
+
+
 class FaultTests(Pop3Case):
     """Bugs."""
 
