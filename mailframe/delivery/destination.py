@@ -162,12 +162,14 @@ class Destination:
     def nobody_let_in(self, reply: Reply) -> bool:
         """No server of this next hop let us in.
 
-        Unless a connection stands nevertheless, those who wait need not find out one after another.
+        Unless a connection stands nevertheless, those who wait need not find out one after another:
+        they are postponed too. A reply that is final may be meant for one connection only, and no
+        mail is returned for it without having been tried.
 
         :returns: whether none stands
         """
         nowhere = not self._idle and all(permit.connection is None for permit in self._permits)
-        if nowhere:
+        if nowhere and reply.is_temporary:
             self.turn_away(reply)
         return nowhere
 

@@ -9,7 +9,8 @@ from mailframe.reply import Reply
 from mailframe.wire.sender_events import Failed
 
 _LOST = Reply(451, "4.4.2", "lost connection before the transaction")
-_USED_UP = Reply(451, "4.5.3", "the server takes no more messages over one connection")
+# The failure that says: the server did what it was asked, over another connection it does the rest.
+USED_UP = Reply(451, "4.5.3", "the server takes no more messages over one connection")
 
 
 async def hand_over(
@@ -24,7 +25,7 @@ async def hand_over(
     """
     while attempt.unsettled:
         if connection.used_up:
-            return Failed(reply=_USED_UP, stage="idle", untouched=True)
+            return Failed(reply=USED_UP, stage="idle", untouched=True)
         fitted = await fit(attempt, connection, convert=convert, now=now)
         if fitted is None:
             break

@@ -36,7 +36,7 @@ from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.destination import Destination, Permit, Refusals, Turns
-from mailframe.delivery.hand_over import hand_over
+from mailframe.delivery.hand_over import USED_UP, hand_over
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.delivery.required_tls import hop_for, reason
@@ -229,7 +229,8 @@ class RelayAgent(Service):
             attempt.passed_over("", reply)
             self._nobody_let_in(hop, destination, reply, began)
             return
-        why: Reply | None = None
+        why: Reply | None = None  # nobody let us in
+        let_in = False
         for target in targets:
             if self._stopping:
                 return attempt.passed_over("", _SHUTTING_DOWN)
@@ -237,21 +238,22 @@ class RelayAgent(Service):
             while again:  # a server that takes few messages over one connection gets another one
                 connection = await self._sessions.open(target, hop, login)
                 if isinstance(connection, Failed):
-                    why = reason(connection, attempt.job.envelope)
-                    attempt.passed_over(str(target), why)
+                    why = connection.reply
+                    attempt.passed_over(str(target), reason(connection, attempt.job.envelope))
                     break
+                let_in = True
                 self._refusals.forget(hop)
                 destination.watch(connection)
                 permit.connection = connection
                 failed = await self._hand_over(connection, attempt)
                 if failed is None:
                     return
-                again = connection.used_up
+                again = failed.reply is USED_UP
                 if not again:
                     attempt.passed_over(connection.where, failed.reply)
                 permit.connection = None
                 connection.quit()
-        if why is not None:
+        if why is not None and not let_in:
             self._nobody_let_in(hop, destination, why, began)
 
     def _nobody_let_in(
