@@ -10,6 +10,7 @@ import attrs
 
 from mailframe.config_errors import Mistake, SettingsError
 from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.durability import Durability
 from mailframe.plugin import Installed, Part
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
@@ -38,6 +39,7 @@ class Arguments:
     schedule: Schedule | None = None
     notices: NoticeSettings | None = None
     relay: RelaySettings | None = None
+    durability: Durability | None = None
 
 
 def read_arguments(arguments: Arguments, choices: Mapping[str, Chosen]) -> Settings:
@@ -58,7 +60,7 @@ def read_arguments(arguments: Arguments, choices: Mapping[str, Chosen]) -> Setti
     settings = from_document(document, "", Installed(parts={}), seams=())
     changes: dict[str, Any] = {
         key: value
-        for key in ("limits", "schedule", "notices", "relay")
+        for key in ("limits", "schedule", "notices", "relay", "durability")
         if (value := getattr(arguments, key)) is not None
     }
     return attrs.evolve(settings, chosen=choices, **changes)

@@ -36,6 +36,7 @@ from mailframe.authorisation.networks import Networks
 from mailframe.certificates import CertificateError
 from mailframe.config_errors import SettingsError
 from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.durability import Durability
 from mailframe.embedding import SendHandle, hand_over
 from mailframe.listening import CannotListen, Doors
 from mailframe.plugin import SEAMS, find_parts
@@ -45,6 +46,7 @@ from mailframe.running import Running, assemble, changeable, rebuild
 from mailframe.server.limits import Limits
 from mailframe.serving import ServerFactory, tls_context
 from mailframe.settings import DEFAULT_TABLES, ServerSettings, Settings, TlsSettings, load
+from mailframe.start_check import check_disks
 
 __all__ = ["MailServer", "START_ERRORS", "open_parts"]
 
@@ -65,13 +67,15 @@ class MailServer(MultiService):
     settings class, or an object that provides the seam's interface (`mailframe.interfaces`). The
     queue's ``close`` is called when the server stops, also when it was passed as an object.
 
-    :param settings: what `mailframe.settings.load` gave; instead of the arguments up to ``relay``
+    :param settings: what `mailframe.settings.load` gave; instead of the arguments up to
+        ``durability``
     :param hostname: our own name
     :param local_domains: mail for these is delivered here
     :param state_dir: the folder for everything the server writes
     :param servers: what to listen for
     :param tls: certificate and key
     :param dns: name servers; by default the system's
+    :param durability: whether it starts where mail would not survive a power cut
     :param reactor: by default the global one
     :param resolver: answers DNS questions instead of ``dns``
     :param in_thread: runs blocking work; see `mailframe.interfaces.Site`
@@ -93,6 +97,7 @@ class MailServer(MultiService):
         schedule: Schedule | None = None,
         notices: NoticeSettings | None = None,
         relay: RelaySettings | None = None,
+        durability: Durability | None = None,
         accounts: Any = None,
         authorisation: Any = None,
         routing: Any = None,
@@ -126,6 +131,7 @@ class MailServer(MultiService):
                 schedule=schedule,
                 notices=notices,
                 relay=relay,
+                durability=durability,
             )
             settings = read_arguments(arguments, self._choices)
         else:
@@ -196,7 +202,8 @@ class MailServer(MultiService):
     def startService(self) -> None:
         """Build the parts and begin to serve and to move the queue.
 
-        :raises PartError: a part can't be built; no socket stays open
+        :raises PartError: a part can't be built, or mail would not be kept as promised; no socket
+            stays open
         """
         if self._doors is None:
             self.privilegedStartService()  # `twist` and most programs call this method only
@@ -205,6 +212,7 @@ class MailServer(MultiService):
         if not self.settings.servers:
             log.warn("there is no [[server]]: nothing listens, only programs here can send")
         try:
+            self._check_disks()
             parts = open_parts(self.settings, self.reactor, given=self._given, **self._lent)
         except PartError:
             self._close_doors()
@@ -215,6 +223,9 @@ class MailServer(MultiService):
             service.setServiceParent(self)
         super().startService()  # type: ignore[no-untyped-call]  # as above
         self._lead_to(running.factories)
+
+    def _check_disks(self) -> None:
+        check_disks(self.settings, self._given)
 
     def _lead_to(self, factories: Mapping[str, ServerFactory]) -> None:
         assert self._doors is not None, "only a server that was started serves"

@@ -16,6 +16,7 @@ import attrs
 
 from mailframe.config_errors import Mistake, SettingsError
 from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.durability import Durability
 from mailframe.plugin import (
     SEAMS,
     Installed,
@@ -47,10 +48,12 @@ DEFAULT_TABLES: Mapping[str, Mapping[str, str]] = {
     "queue": {"plugin": "sqlite"},
     "delivery": {"plugin": "maildir"},
 }
-T = TypeVar("T", Schedule, NoticeSettings)
+T = TypeVar("T", Schedule, NoticeSettings, Durability)
 Protocol: TypeAlias = Literal["smtp", "submission", "lmtp", "pop3", "console"]
 Tls: TypeAlias = Literal["none", "starttls", "implicit"]
-_QUEUE_KEYS = tuple(f.name for cls in (Schedule, NoticeSettings) for f in attrs.fields(cls))
+_QUEUE_KEYS = tuple(
+    f.name for cls in (Schedule, NoticeSettings, Durability) for f in attrs.fields(cls)
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -120,6 +123,7 @@ class Settings:
     tls: TlsSettings | None = None
     schedule: Schedule = attrs.Factory(Schedule)
     notices: NoticeSettings = attrs.Factory(NoticeSettings)
+    durability: Durability = attrs.Factory(Durability)
     limits: Limits = attrs.Factory(Limits)
     relay: RelaySettings = attrs.Factory(RelaySettings)
     dns: DnsSettings = attrs.Factory(DnsSettings)
@@ -200,6 +204,8 @@ def from_document(
     mistakes += more
     notices, more = _of_queue(NoticeSettings, document, folder)
     mistakes += more
+    durability, more = _of_queue(Durability, document, folder)
+    mistakes += more
     if top is not None:
         mistakes += check_processes(top.processes, document, chosen.get("queue"))
         mistakes += check_servers(top.server, document, top.tls is not None)
@@ -210,7 +216,7 @@ def from_document(
         if "authorisation" in chosen:
             names = [server.name for server in top.server]
             mistakes += check_providers(chosen["authorisation"].settings, document, names)
-    if mistakes or top is None or schedule is None or notices is None:
+    if mistakes or top is None or schedule is None or notices is None or durability is None:
         raise SettingsError(path, mistakes)
     default_tls: Tls = "starttls" if top.tls else "none"
     return Settings(
@@ -223,6 +229,7 @@ def from_document(
         tls=top.tls,
         schedule=schedule,
         notices=notices,
+        durability=durability,
         limits=top.limits,
         relay=top.relay,
         dns=top.dns,

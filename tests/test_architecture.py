@@ -31,6 +31,9 @@ SERVER = ("server",)
 MAY_USE_WIRE = ("delivery",)
 # What offers everything to its users, and puts everything together, may import everything.
 ABOVE = (
+    "mounts",
+    "durability",
+    "start_check",
     "settings",
     "settings_checks",
     "settings_converter",

@@ -14,6 +14,7 @@ from mailframe.authorisation.providers import ProviderSettings
 from mailframe.cli import account, queue, root
 from mailframe.delivery.maildir import MaildirSettings
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
+from mailframe.durability import Durability
 from mailframe.plugin import SEAMS, find_parts
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
@@ -57,7 +58,7 @@ class ConfigurationTests(SynchronousTestCase):
         self.check("``[accounts]``", FileSettings)
         self.check("``[authorisation]``", ProviderSettings)
         self.check("``[routing]``", RuleSettings)
-        self.check("``[queue]``", Schedule, NoticeSettings, SqliteSettings)
+        self.check("``[queue]``", Schedule, NoticeSettings, Durability, SqliteSettings)
         self.check("``[delivery]``", MaildirSettings)
         self.check("``[dns]``", DnsSettings)
 

@@ -6,6 +6,7 @@ import datetime
 
 import click
 
+from mailframe.cli.disk_findings import of_disks
 from mailframe.cli.findings import (
     Finding,
     document,
@@ -27,7 +28,7 @@ from mailframe.settings import Settings
 @config_option
 @json_option
 def check(config: str, as_json: bool) -> None:
-    """Examine configuration, accounts, certificates, DNS, ports, permissions and the queue.
+    """Examine configuration, accounts, certificates, DNS, ports, files, disks and the queue.
 
     The exit status is 1 when there is an error, and 2 when the file itself can't be used.
     """
@@ -53,6 +54,7 @@ def examine(settings: Settings) -> list[Finding]:
         *of_accounts(settings),
         *of_tls(settings, now),
         *of_files(settings),
+        *of_disks(settings),
         *of_queue(settings),
         *of_ports(settings),
         *of_name_servers(settings),

@@ -100,7 +100,9 @@ def prepare(folder: str) -> dict[str, str] | None:
     if not os.path.exists(config):
         write_file(
             config,
-            configuration(hostname=DOMAIN, domains=[DOMAIN], file=config, provider="demo"),
+            configuration(
+                hostname=DOMAIN, domains=[DOMAIN], file=config, provider="demo", demonstration=True
+            ),
         )
     return None if passwords == kept else passwords
 

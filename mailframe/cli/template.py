@@ -85,6 +85,7 @@ plugin        = "sqlite"
 retry_every   = "15m"
 warn_after    = "4h"                    # then the sender is told that it takes longer
 give_up_after = "5d"                    # then the sender is told that it failed
+{durable}
 
 [delivery]
 plugin = "maildir"
@@ -92,13 +93,19 @@ path   = "mail/{{domain}}/{{mailbox}}"
 """
 
 
-def configuration(*, hostname: str, domains: Sequence[str], file: str, provider: str) -> str:
+_NOT_DURABLE = "require_durable = false               # start even where a power cut loses mail"
+
+
+def configuration(
+    *, hostname: str, domains: Sequence[str], file: str, provider: str, demonstration: bool = False
+) -> str:
     """The text of a ``mailframe.toml``.
 
     :param hostname: the server's own name, in normal form
     :param domains: the local domains, in normal form; at least one
     :param file: the file's path, as it stands in the comments
     :param provider: the name of the provider whose customers the accounts are
+    :param demonstration: it may lose mail
     """
     return _TEMPLATE.format(
         hostname=hostname,
@@ -107,6 +114,7 @@ def configuration(*, hostname: str, domains: Sequence[str], file: str, provider:
         patterns=", ".join(f'"*@{domain}"' for domain in domains),
         provider=provider,
         file=file,
+        durable=("" if demonstration else "# ") + _NOT_DURABLE,
     )
 
 

@@ -37,9 +37,11 @@ class MemorySettings:
     """``[queue] plugin = "memory"`` has no settings of its own.
 
     :cvar shared_by_processes: each process would have a queue of its own
+    :cvar durable: whoever chose it knows that nothing is kept
     """
 
     shared_by_processes: ClassVar[bool] = False
+    durable: ClassVar[bool] = False
 
 
 @attrs.define

@@ -29,6 +29,7 @@ from mailframe.listening import CannotListen
 from mailframe.running import changeable
 from mailframe.service import START_ERRORS
 from mailframe.settings import Settings, from_text, read_text
+from mailframe.start_check import check_disks
 from mailframe.workers.balance import ABSENT, Counts
 from mailframe.workers.messages import Greeting, Order, line
 from mailframe.workers.place import COUNTS, FIRST_SOCKET, TO_PARENT, Place
@@ -100,13 +101,15 @@ class Supervisor(MultiService):
     def startService(self) -> None:
         """See whether the parts can be built, and start the workers.
 
-        :raises PartError: a part can't be built; no socket stays open
+        :raises PartError: a part can't be built, or mail would not be kept as promised; no socket
+            stays open
         """
         if self._sockets is None:
             self.privilegedStartService()  # `twist` calls this method only
         for problem in self.settings.problems:
             log.error("{problem}", problem=str(problem))
         try:
+            check_disks(self.settings)
             parts = open_parts(self.settings, self.reactor)
         except PartError:
             self._close_sockets()

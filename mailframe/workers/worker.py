@@ -59,6 +59,9 @@ class WorkerServer(MailServer):
     def _make_doors(self) -> Doors:
         return Doors(self.reactor, self._inherited.open)
 
+    def _check_disks(self) -> None:
+        """The supervising process has done so."""
+
     def _load_context(self, settings: Settings) -> CertificateOptions | None:
         if settings.tls is None or self._order.pair is None:
             return None

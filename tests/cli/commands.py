@@ -24,7 +24,8 @@ class CommandCase(SynchronousTestCase):
         # hashing that takes long on purpose would make the tests slow and show nothing more
         quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
         self.patch(passwords, "PasswordHasher", quick)
-        # what else runs on this machine, and whether it has a network, is no part of the tests
+        # what else runs on this machine, and what disks and network it has, is no part of the tests
+        self.patch(check_module, "of_disks", lambda _settings: [])
         self.patch(network_findings, "bind", lambda _place: None)
         self.patch(check_module, "of_name_servers", lambda _settings: [])
         self.folder = os.path.abspath(self.mktemp())

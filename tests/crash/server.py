@@ -19,6 +19,7 @@ from twisted.logger import (
 )
 
 from mailframe.address import Address
+from mailframe.durability import Durability
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.service import MailServer
@@ -76,6 +77,7 @@ def make_server(place: Place, **arguments: Any) -> MailServer:
                 }
             ],
         },
+        durability=Durability(require_durable=False),  # processes are killed in memory as well
         queue={"plugin": "sqlite", "inline": Octets(20_000)},
         delivery={"plugin": "maildir", "path": f"{place.disk}/mail/{{mailbox}}"},
         schedule=Schedule(retry_every=Seconds(1.0)),

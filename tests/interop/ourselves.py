@@ -69,7 +69,7 @@ class MailframeCase(InteropCase):
             '[accounts]\nplugin = "file"\npath = "accounts.toml"\n'
             f"[authorisation]\n{authorisation}\n"
             f'[routing]\nplugin = "table"\n{rules}\n'
-            f'[queue]\nplugin = "sqlite"\n{queue}\n'
+            f'[queue]\nplugin = "sqlite"\nrequire_durable = false\n{queue}\n'
             '[delivery]\nplugin = "maildir"\npath = "mail/{domain}/{mailbox}"\n'
             f"{more}",
         )
