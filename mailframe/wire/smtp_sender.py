@@ -133,7 +133,10 @@ class Sender:
                 if reply.code == 421:  # RFC 5321 §3.8: the server closes, whatever was asked
                     dialogue.said(reply)
                 elif expected:
+                    said = len(dialogue.output)
                     expected.popleft()[1](reply)
+                    if len(dialogue.output) > said and len(dialogue.parser):
+                        self._too_early()
                 elif dialogue.under_way is not None and self._transfer is not None:
                     self._transfer.unasked(reply)
                 else:
@@ -230,6 +233,14 @@ class Sender:
             self._quit_replied(None)
         elif stage != "closed":
             self._dialogue.broke(how, lost=lost)
+
+    def _too_early(self) -> None:
+        """What waits to be read was said before the command that would be answered by it."""
+        reply = self._dialogue.parser.next_reply()
+        if reply is not None and reply.code == 421:
+            self._dialogue.said(reply)
+        else:
+            self._dialogue.protocol_error("it sent a reply to nothing")
 
     def _settled(self, reset_next: bool) -> None:
         self._transfer = None

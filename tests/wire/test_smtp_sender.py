@@ -14,7 +14,7 @@ from mailframe.wire.sender_events import (
     Settled,
     StartTls,
 )
-from tests.wire.sending import BOB, CAROL, Dialogue, transaction
+from tests.wire.sending import BOB, CAROL, GREETING, Dialogue, transaction
 
 
 class BrokenTransactionTests(SynchronousTestCase):
@@ -137,6 +137,34 @@ class BrokenTransactionTests(SynchronousTestCase):
         self.assertIsInstance(dialogue.events[-2], Settled)
         self.assertIsInstance(dialogue.last, Failed)
         self.assertEqual(dialogue.last.replies, ())
+
+    def test_replies_before_the_command(self) -> None:
+        """A server could answer a command, or the final dot, that it has not read."""
+        for early in (b"250 mx\r\n", b"250-mx\r\n", b"25", b"nonsense\r\n"):
+            dialogue = Dialogue()
+            dialogue.hear(GREETING + early)
+            self.assertIsInstance(dialogue.last, Failed)
+            self.assertEqual(dialogue.last.reply.status, "4.5.0")
+            self.assertEqual(dialogue.sender.stage, "closed")
+        for extensions, lines in (
+            ((), [b"250 mail\r\n250 rcpt\r\n"]),
+            ((), [b"250 mail\r\n", b"250 rcpt\r\n354 go\r\n"]),
+            ((), [b"250 mail\r\n", b"250 rcpt\r\n", b"354 go\r\n250 taken\r\n"]),
+            (("PIPELINING",), [b"250 mail\r\n250 rcpt\r\n354 go\r\n250 taken\r\n"]),
+        ):
+            dialogue = Dialogue().ready(*extensions)
+            dialogue.begin(content=b"x\r\n")
+            for line in lines:
+                self.assertEqual(dialogue.events, [])
+                dialogue.hear(line)
+            self.assertIsInstance(dialogue.last, Failed)
+            self.assertEqual(dialogue.last.reply.status, "4.5.0")
+
+    def test_farewell_before_the_command(self) -> None:
+        """A server that is busy would seem to be broken."""
+        dialogue = Dialogue()
+        dialogue.hear(GREETING + b"421 4.3.2 busy\r\n")
+        self.assertEqual(dialogue.last.reply, Reply(421, "4.3.2", "busy"))
 
     def test_fault_of_ours(self) -> None:
         """A fault of ours would have the message tried at every other host."""
