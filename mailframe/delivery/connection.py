@@ -170,7 +170,6 @@ class RelayConnection(Protocol):
         self._open = open_content
         waiting = self._waiting = Deferred(self._given_up)
         self._last_deadline = self._clock.seconds() + self._settings.timeouts.total
-        self._outlet.all_taken()
         self.sender.begin(transaction)
         self._watch()
         self._pump()
@@ -301,7 +300,7 @@ class RelayConnection(Protocol):
         assert self._creator
         if ITLSTransport.providedBy(self.transport):
             if self._outlet is not None:
-                self._outlet.use_buffer(for_good=True)
+                self._outlet.use_buffer()
             self.transport.startTLS(self._creator)
         else:
             self.sender.fail(Reply(454, "4.7.5", "this kind of connection has no TLS"))
