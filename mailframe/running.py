@@ -15,6 +15,7 @@ from mailframe.embedding import Settlements
 from mailframe.queue.notice_rate import NoticeRate
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.runner import QueueRunner
+from mailframe.server.client_records import ClientRecords
 from mailframe.serving import PolicyInForce, ServerFactory, make_factories
 from mailframe.settings import Settings
 from mailframe.settings_checks import check_mailboxes
@@ -31,6 +32,7 @@ class Running:
     :ivar runner: moves the queue
     :ivar notices: writes the notices
     :ivar settlements: tells programs when their message has left the queue
+    :ivar records: what is remembered of clients
     """
 
     parts: Parts
@@ -40,6 +42,7 @@ class Running:
     runner: QueueRunner
     notices: NoticeWriter
     settlements: Settlements
+    records: ClientRecords
 
     @property
     def services(self) -> tuple[Any, ...]:
@@ -59,12 +62,15 @@ class Running:
         self.factories = factories
 
 
-def assemble(parts: Parts, context: CertificateOptions | None, owner: str) -> Running:
+def assemble(
+    parts: Parts, context: CertificateOptions | None, owner: str, records: ClientRecords
+) -> Running:
     """Put the parts of a server together.
 
     :param parts: all of them
     :param context: the TLS context
     :param owner: names this server's leases, unique among all that share the queue
+    :param records: what is remembered of clients
     """
     clock, settings = parts.site.reactor, parts.settings
     policy = PolicyInForce(parts)
@@ -87,12 +93,13 @@ def assemble(parts: Parts, context: CertificateOptions | None, owner: str) -> Ru
     runner.observe(settlements.stepped)
     return Running(
         parts=parts,
-        factories=make_factories(parts, policy, context),
+        factories=make_factories(parts, policy, context, records),
         policy=policy,
         dispatch=dispatch,
         runner=runner,
         notices=notices,
         settlements=settlements,
+        records=records,
     )
 
 
@@ -158,4 +165,4 @@ def rebuild(
     site = attrs.evolve(running.parts.site, local_domains=frozenset(settings.local_domains))
     policy = build_parts(settings, site, POLICY, given)
     parts = attrs.evolve(policy, built={**running.parts.built, **policy.built})
-    return parts, make_factories(parts, running.policy, context)
+    return parts, make_factories(parts, running.policy, context, running.records)

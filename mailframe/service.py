@@ -43,6 +43,7 @@ from mailframe.plugin import SEAMS, find_parts
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.running import Running, assemble, changeable, rebuild
+from mailframe.server.client_records import ClientRecords
 from mailframe.server.limits import Limits
 from mailframe.serving import ServerFactory, tls_context
 from mailframe.settings import DEFAULT_TABLES, ServerSettings, Settings, TlsSettings, load
@@ -199,6 +200,9 @@ class MailServer(MultiService):
     def _make_doors(self) -> Doors:
         return Doors(self.reactor)
 
+    def _make_records(self) -> ClientRecords:
+        return ClientRecords()
+
     def startService(self) -> None:
         """Build the parts and begin to serve and to move the queue.
 
@@ -218,7 +222,7 @@ class MailServer(MultiService):
             self._close_doors()
             raise
         owner = f"{parts.site.hostname}-{os.getpid()}-{parts.site.random.getrandbits(32):08x}"
-        running = self._running = assemble(parts, self._context, owner)
+        running = self._running = assemble(parts, self._context, owner, self._make_records())
         for service in running.services:
             service.setServiceParent(self)
         super().startService()  # type: ignore[no-untyped-call]  # as above

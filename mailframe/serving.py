@@ -20,6 +20,8 @@ from mailframe.envelope import Client
 from mailframe.interfaces import IRelayAuthorisation
 from mailframe.outcome import Route, Verdict
 from mailframe.server.admission import Admission
+from mailframe.server.client_records import ClientRecords
+from mailframe.server.login_delays import LoginDelays
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.pop3 import Pop3ServerFactory
 from mailframe.server.smtp import SmtpServerFactory
@@ -79,44 +81,57 @@ def tls_context(settings: Settings) -> CertificateOptions | None:
 
 
 def make_factories(
-    parts: Parts, policy: PolicyInForce, context: CertificateOptions | None
+    parts: Parts,
+    policy: PolicyInForce,
+    context: CertificateOptions | None,
+    records: ClientRecords,
 ) -> dict[str, ServerFactory]:
     """Make a factory for each ``[[server]]``.
 
     :param parts: all of them
     :param policy: judges
     :param context: the TLS context
+    :param records: what is remembered of clients, whatever factory serves them
     :returns: the factories by the names of their servers
     """
-    admission = Admission(
-        hostname=parts.settings.hostname,
-        storage=parts.queue.part,
-        storage_name=parts.queue.name,
-        router=policy,
-        authorisation=policy,
-        authorisation_name=parts.authorisation.name,
-        limits=parts.settings.limits,
-        clock=parts.site.reactor,
-        local_domains=parts.site.local_domains,
+    limits, clock = parts.settings.limits, parts.site.reactor
+    lent = _Lent(
+        admission=Admission(
+            hostname=parts.settings.hostname,
+            storage=parts.queue.part,
+            storage_name=parts.queue.name,
+            router=policy,
+            authorisation=policy,
+            authorisation_name=parts.authorisation.name,
+            limits=limits,
+            clock=clock,
+            local_domains=parts.site.local_domains,
+        ),
+        policy=policy,
+        portal=parts.portal(),
+        context=context,
+        # One count for all servers: a guesser must not start afresh on the next port.
+        failures=LoginFailures(limits=limits, clock=clock, records=records),
+        delays=LoginDelays(seconds=limits.login_delay, clock=clock, records=records),
+        records=records,
     )
-    portal = parts.portal()
-    # One count for all servers: a guesser must not start afresh on the next port.
-    failures = LoginFailures(limits=parts.settings.limits, clock=parts.site.reactor)
-    return {
-        server.name: _factory(server, parts, admission, policy, portal, context, failures)
-        for server in parts.settings.servers
-    }
+    return {server.name: _factory(server, parts, lent) for server in parts.settings.servers}
 
 
-def _factory(
-    server: ServerSettings,
-    parts: Parts,
-    admission: Admission,
-    policy: PolicyInForce,
-    portal: Any,
-    context: CertificateOptions | None,
-    failures: LoginFailures,
-) -> ServerFactory:
+@attrs.frozen(kw_only=True)
+class _Lent:
+    """What all factories have in common."""
+
+    admission: Admission
+    policy: PolicyInForce
+    portal: Any
+    context: CertificateOptions | None
+    failures: LoginFailures
+    delays: LoginDelays
+    records: ClientRecords
+
+
+def _factory(server: ServerSettings, parts: Parts, lent: _Lent) -> ServerFactory:
     settings, clock = parts.settings, parts.site.reactor
     tls = server.tls or "none"
     if server.protocol == "console":
@@ -128,35 +143,38 @@ def _factory(
                 clock=clock,
                 limits=settings.limits,
             ),
-            context=context if tls == "implicit" else None,
+            context=lent.context if tls == "implicit" else None,
             clock=clock,
         )
     if server.protocol == "pop3":
         return Pop3ServerFactory(
             name=server.name,
             hostname=settings.hostname,
-            portal=portal,
-            authorisation=policy,
+            portal=lent.portal,
+            authorisation=lent.policy,
             authorisation_name=parts.authorisation.name,
-            tls_context=context,
+            tls_context=lent.context,
             tls=tls,
             limits=settings.limits,
             clock=clock,
             in_thread=parts.site.in_thread,
-            login_failures=failures,
+            login_failures=lent.failures,
+            login_delays=lent.delays,
+            tally=lent.records.tally(server.name),
         )
     return SmtpServerFactory(
         name=server.name,
         protocol=server.protocol,
         hostname=settings.hostname,
         default_domain=(*settings.local_domains, settings.hostname)[0],
-        admission=admission,
-        portal=portal,
-        tls_context=context,
+        admission=lent.admission,
+        portal=lent.portal,
+        tls_context=lent.context,
         tls=tls,
         limits=settings.limits,
         clock=clock,
-        login_failures=failures,
+        login_failures=lent.failures,
+        tally=lent.records.tally(server.name),
         xclient=server.xclient,
         show_login=server.show_login,
     )

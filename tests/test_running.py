@@ -117,6 +117,21 @@ class Reloading(ServerTests):
         self.say(peer, "RCPT TO:<jsmith@here.example>")
         self.assertTrue(self.say(peer, "RCPT TO:<b@there.example>").startswith(b"452"))
 
+    def test_clients_are_remembered(self) -> None:
+        """A reload would let guessing begin anew, and whoever is connected connect once more."""
+        self.write("[limits]\nconnections_per_address = 1\n")
+        server = self.start_from_file()
+        running = server._now()
+        self.connect()
+        before: Any = running.factories["mx"]
+        for _ in range(20):
+            before.login_failures.failed("192.0.2.1", b"a@here.example")
+        self.assertTrue(server.reload())
+        after: Any = running.factories["mx"]
+        self.assertIsNot(after, before)
+        self.assertIsNotNone(after.login_failures.beyond("192.0.2.1", b"x"))
+        self.assertIn(b"421", self.connect().received)
+
     def test_count_of_notices(self) -> None:
         """A reload lets a flood of notices begin anew."""
         self.write()

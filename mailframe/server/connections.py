@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
@@ -13,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mailframe.server.limits import Limits
+from mailframe.server.tally import Tally
 
 log = Logger()
 
@@ -49,15 +49,19 @@ class Connections(Generic[C]):
     :ivar draining: the server stops
     """
 
-    def __init__(self, *, server: str, limits: Limits, clock: IReactorTime) -> None:
-        """:param server: the server's name, for the log"""
+    def __init__(
+        self, *, server: str, limits: Limits, clock: IReactorTime, tally: Tally | None = None
+    ) -> None:
+        """
+        :param server: the server's name, for the log
+        :param tally: what is counted; when ``None``, that of this object alone
+        """
         self.draining = False
         self._server = server
         self._limits = limits
         self._clock = clock
         self._open: set[C] = set()
-        self._of_address: Counter[str] = Counter()
-        self._of_network: Counter[str] = Counter()
+        self._tally = Tally() if tally is None else tally
         self._drained: Deferred[None] | None = None
         self._drain_limit: IDelayedCall | None = None
 
@@ -73,8 +77,9 @@ class Connections(Generic[C]):
 
         :returns: the limit that it is beyond, or ``None``
         """
-        full = len(self._open) >= self._limits.connections
+        full = self._tally.total >= self._limits.connections
         self._open.add(connection)
+        self._tally.total += 1
         return self._count(address, "connections" if full else None)
 
     def moved(self, before: str, address: str) -> str | None:
@@ -86,34 +91,34 @@ class Connections(Generic[C]):
         return self._count(address, None)
 
     def _count(self, address: str, beyond: str | None) -> str | None:
-        limits = self._limits
+        limits, tally = self._limits, self._tally
         network = network_of(address)
         if beyond is None:
-            if self._of_address[address] >= limits.connections_per_address:
+            if tally.count(address) >= limits.connections_per_address:
                 beyond = "connections_per_address"
-            elif self._of_network[network] >= limits.connections_per_network:
+            elif tally.count(network) >= limits.connections_per_network:
                 beyond = "connections_per_network"
-        self._of_address[address] += 1
-        self._of_network[network] += 1
+        tally.add(address)
+        if network != address:
+            tally.add(network)
         if beyond is not None:
             self._refused(address, beyond)
         return beyond
 
     def left(self, connection: C, address: str) -> None:
         """A connection is over."""
-        self._open.discard(connection)
+        if connection in self._open:
+            self._open.remove(connection)
+            self._tally.total -= 1
         self._forget(address)
         if not self._open:
             self._finish()
 
     def _forget(self, address: str) -> None:
-        for counter, key in (
-            (self._of_address, address),
-            (self._of_network, network_of(address)),
-        ):
-            counter[key] -= 1
-            if counter[key] <= 0:
-                del counter[key]
+        network = network_of(address)
+        self._tally.remove(address)
+        if network != address:
+            self._tally.remove(network)
 
     def _refused(self, address: str, rule: str) -> None:
         log.info(

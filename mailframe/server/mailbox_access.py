@@ -65,6 +65,7 @@ class MailboxAccess:
         authorisation_name: str,
         limits: Limits,
         clock: IReactorTime,
+        login_delays: LoginDelays | None = None,
     ) -> None:
         """See `mailframe.server.pop3.Pop3ServerFactory`."""
         self._portal = portal
@@ -72,7 +73,11 @@ class MailboxAccess:
         self._authorisation_name = authorisation_name
         self._limits = limits
         self._clock = clock
-        self._delays = LoginDelays(seconds=limits.login_delay, clock=clock)
+        self._delays = (
+            login_delays
+            if login_delays is not None
+            else LoginDelays(seconds=limits.login_delay, clock=clock)
+        )
 
     async def open(self, client: Client, address: Address) -> OpenMailbox | NoAccess:
         """Open the mailbox of a client.

@@ -20,10 +20,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from mailframe.interfaces import IRelayAuthorisation
 from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
+from mailframe.server.login_delays import LoginDelays
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.mailbox_access import MailboxAccess
 from mailframe.server.mechanisms import Mechanisms
 from mailframe.server.pop3_connection import Pop3Connection
+from mailframe.server.tally import Tally
 
 TlsContext: TypeAlias = IOpenSSLServerConnectionCreator | CertificateOptions
 
@@ -54,6 +56,8 @@ class Pop3ServerFactory(Factory):
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]],
         login_failures: LoginFailures | None = None,
+        login_delays: LoginDelays | None = None,
+        tally: Tally | None = None,
     ) -> None:
         """
         :param name: how decisions, logs and providers refer to this server
@@ -65,6 +69,8 @@ class Pop3ServerFactory(Factory):
         :param clock: ``seconds()`` are POSIX seconds UTC
         :param in_thread: see `mailframe.interfaces.Site`; files of messages are read with it
         :param login_failures: to be shared with other servers; when ``None``, it has its own
+        :param login_delays: the same
+        :param tally: counts its connections; when ``None``, it has its own
         :raises ValueError: TLS is wanted without a context
         """
         if tls != "none" and tls_context is None:
@@ -89,9 +95,10 @@ class Pop3ServerFactory(Factory):
             authorisation_name=authorisation_name,
             limits=limits,
             clock=clock,
+            login_delays=login_delays,
         )
         self.connections: Connections[Pop3Connection] = Connections(
-            server=name, limits=limits, clock=clock
+            server=name, limits=limits, clock=clock, tally=tally
         )
 
     def for_endpoint(self) -> IProtocolFactory:

@@ -27,6 +27,7 @@ from mailframe.server.login_failures import LoginFailures
 from mailframe.server.mechanisms import Mechanisms
 from mailframe.server.smtp_connection import SHUTTING_DOWN, SmtpConnection
 from mailframe.server.smtp_session import SmtpSession
+from mailframe.server.tally import Tally
 
 log = Logger()
 
@@ -60,6 +61,7 @@ class SmtpServerFactory(Factory):
         limits: Limits,
         clock: IReactorTime,
         login_failures: LoginFailures | None = None,
+        tally: Tally | None = None,
         xclient: Iterable[str] = (),
         show_login: bool = False,
     ) -> None:
@@ -71,6 +73,7 @@ class SmtpServerFactory(Factory):
         :param tls_context: needed unless ``tls`` is ``none``
         :param clock: ``seconds()`` are POSIX seconds UTC
         :param login_failures: to be shared with other servers; when ``None``, it has its own
+        :param tally: counts its connections; when ``None``, it has its own
         :param xclient: networks whose programs may say for whom they speak
         :param show_login: the trace header names the login
         :raises ValueError: TLS is wanted without a context; or ``xclient`` holds what is no network
@@ -98,7 +101,7 @@ class SmtpServerFactory(Factory):
         kind = "LMTP" if protocol == "lmtp" else "ESMTP"
         self.greeting = Reply(220, None, f"{hostname} {kind} mailframe")
         self.connections: Connections[SmtpConnection] = Connections(
-            server=name, limits=limits, clock=clock
+            server=name, limits=limits, clock=clock, tally=tally
         )
 
     def for_endpoint(self) -> IProtocolFactory:

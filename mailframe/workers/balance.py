@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from typing import Protocol
+
+from mailframe.workers.memory import make_memory
 
 ABSENT = -1  # the number of a worker that serves nobody
 _WIDTH = 4  # octets of a number
@@ -32,7 +33,7 @@ class Counts:
 
     def __init__(self, workers: int, descriptor: int | None = None) -> None:
         size = workers * _WIDTH
-        self.descriptor = _memory(size) if descriptor is None else descriptor
+        self.descriptor = make_memory(size) if descriptor is None else descriptor
         self._memory = mmap.mmap(self.descriptor, size)
         self._numbers = memoryview(self._memory).cast("i")
         if descriptor is None:
@@ -55,12 +56,6 @@ class Counts:
         self._numbers.release()
         self._memory.close()
         os.close(self.descriptor)
-
-
-def _memory(size: int) -> int:
-    with tempfile.TemporaryFile() as file:
-        file.truncate(size)
-        return os.dup(file.fileno())
 
 
 class Balance:

@@ -22,7 +22,8 @@ log = Logger()
 
 TO_PARENT = 3  # the descriptor to which a worker writes its messages
 COUNTS = 4  # the descriptor of the memory that `mailframe.workers.balance` needs
-FIRST_SOCKET = 5  # the first of the descriptors of listening sockets
+SHARED = 5  # the same for `mailframe.workers.shared`
+FIRST_SOCKET = 6  # the first of the descriptors of listening sockets
 STEADY = 10.0  # seconds; a worker that lived as long is replaced at once
 SLOWEST = 30.0  # seconds between two workers at one place that end quickly
 

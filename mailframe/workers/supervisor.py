@@ -32,7 +32,8 @@ from mailframe.settings import Settings, from_text, read_text
 from mailframe.start_check import check_disks
 from mailframe.workers.balance import ABSENT, Counts
 from mailframe.workers.messages import Greeting, Order, line
-from mailframe.workers.place import COUNTS, FIRST_SOCKET, TO_PARENT, Place
+from mailframe.workers.place import COUNTS, FIRST_SOCKET, SHARED, TO_PARENT, Place
+from mailframe.workers.shared import Shared
 from mailframe.workers.sockets import SharedSockets
 
 log = Logger()
@@ -68,6 +69,7 @@ class Supervisor(MultiService):
         self._reactor = reactor
         self._sockets: SharedSockets | None = None
         self._counts: Counts | None = None
+        self._shared: Shared | None = None
         self._places: list[Place] = []
 
     @property
@@ -123,13 +125,19 @@ class Supervisor(MultiService):
         if not self.running:
             return
         counts = self._counts = Counts(self.settings.processes)
+        shared = self._shared = Shared(self.settings.processes)
+
+        def ended(number: int) -> None:
+            counts.set(number, ABSENT)
+            shared.ended(number)
+
         self._places = [
             Place(
                 number=number,
                 reactor=self.reactor,
                 spawn=self._spawn,
                 on_failed=self._worker_failed,
-                on_end=lambda number: counts.set(number, ABSENT),
+                on_end=ended,
             )
             for number in range(1, self.settings.processes + 1)
         ]
@@ -139,6 +147,7 @@ class Supervisor(MultiService):
     def _spawn(self, number: int, protocol: ProcessProtocol) -> bytes:
         assert self._sockets is not None, "workers are started while there are sockets"
         assert self._counts is not None, "and counts"
+        assert self._shared is not None, "and what they share"
         descriptors = self._sockets.descriptors()
         inherited = dict(enumerate(descriptors, FIRST_SOCKET))
         greeting = Greeting(
@@ -163,6 +172,7 @@ class Supervisor(MultiService):
                 2: "r",
                 TO_PARENT: "r",
                 COUNTS: self._counts.descriptor,
+                SHARED: self._shared.descriptor,
                 **inherited,
             },
         )
@@ -221,8 +231,10 @@ class Supervisor(MultiService):
             killing.cancel()
         await closed
         counts, self._counts = self._counts, None
-        if counts is not None:
+        shared, self._shared = self._shared, None
+        if counts is not None and shared is not None:
             counts.close()
+            shared.close()
 
     def _close_sockets(self) -> Deferred[Any]:
         sockets, self._sockets = self._sockets, None

@@ -27,12 +27,14 @@ from zope.interface import implementer
 from mailframe.certificates import make_context
 from mailframe.listening import Doors
 from mailframe.running import changeable
+from mailframe.server.client_records import ClientRecords
 from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import Settings, from_text
 from mailframe.workers.balance import Balance, Counts
 from mailframe.workers.logs import Speaker, observer
 from mailframe.workers.messages import Greeting, Lines, Order, read_greeting, read_order
-from mailframe.workers.place import COUNTS, TO_PARENT
+from mailframe.workers.place import COUNTS, SHARED, TO_PARENT
+from mailframe.workers.shared import Shared
 from mailframe.workers.sockets import InheritedSockets
 
 log = Logger()
@@ -45,19 +47,26 @@ class WorkerServer(MailServer):
 
     :param greeting: what it was told at its start
     :param balance: what it has beside the others
+    :param records: what it remembers of clients with the others
     :param reactor: what it runs under
     :raises SettingsError: the configuration can't be used
     """
 
-    def __init__(self, greeting: Greeting, balance: Balance, reactor: Any) -> None:
+    def __init__(
+        self, greeting: Greeting, balance: Balance, records: ClientRecords, reactor: Any
+    ) -> None:
         first = from_text(greeting.first.text, greeting.path)
         self._order = greeting.latest or greeting.first
         latest, _ = changeable(first, from_text(self._order.text, greeting.path))
         super().__init__(settings=_share(latest), reactor=reactor)
         self._inherited = InheritedSockets(greeting.sockets, balance)
+        self._records = records
 
     def _make_doors(self) -> Doors:
         return Doors(self.reactor, self._inherited.open)
+
+    def _make_records(self) -> ClientRecords:
+        return self._records
 
     def _check_disks(self) -> None:
         """The supervising process has done so."""
@@ -154,13 +163,15 @@ def read_first_line(descriptor: int) -> bytes:
     return octets
 
 
-def serve(greeting: Greeting, balance: Balance, speaker: Speaker, reactor: Any) -> None:
+def serve(
+    greeting: Greeting, balance: Balance, records: ClientRecords, speaker: Speaker, reactor: Any
+) -> None:
     """Serve until the supervising process ends or asks to stop.
 
     :raises SystemExit: the server can't start
     """
     try:
-        server = WorkerServer(greeting, balance, reactor)
+        server = WorkerServer(greeting, balance, records, reactor)
         server.startService()
     except START_ERRORS as error:
         speaker.say("failed", str(error))
@@ -203,7 +214,7 @@ def main() -> None:
         greeting = read_greeting(read_first_line(0))
     except EOFError:
         sys.exit(START_FAILED)
-    for descriptor in (TO_PARENT, COUNTS):
+    for descriptor in (TO_PARENT, COUNTS, SHARED):
         os.set_inheritable(descriptor, False)
     speaker = Speaker(TO_PARENT)
     globalLogBeginner.beginLoggingTo([observer(speaker, greeting.log_level)])
@@ -211,7 +222,8 @@ def main() -> None:
     from twisted.internet import reactor
 
     balance = Balance(Counts(greeting.workers, COUNTS), greeting.worker)
-    serve(greeting, balance, speaker, reactor)
+    records = Shared(greeting.workers, SHARED).records(greeting.worker)
+    serve(greeting, balance, records, speaker, reactor)
 
 
 if __name__ == "__main__":

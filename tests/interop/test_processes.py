@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import poplib
@@ -50,6 +51,16 @@ class ProcessesCase(MailframeCase):
     def all_serve(self) -> bool:
         """Whether each worker waits for connections."""
         return len(self.workers()) == self.processes and all(map(polls, self.workers()))
+
+    def end_all(self, number: int) -> None:
+        """End all workers, and wait until others serve.
+
+        One that is stopping may look as if it served, and breaks off what has just begun.
+        """
+        before = set(self.workers())
+        for pid in before:
+            os.kill(pid, number)
+        self.wait_for("others", lambda: not before & set(self.workers()) and self.all_serve())
 
     def log_of(self, worker: int) -> str:
         """What a worker has logged, by its number."""
@@ -132,6 +143,61 @@ class ArrivalTests(ProcessesCase):
                 self.assertIn("jsmith@demo.example", self.log_of(worker))
             first.quit()
             self.assertEqual(len(self.fetch("jsmith")), 1)
+
+
+class LimitTests(ProcessesCase):
+    """What one client may do over all processes."""
+
+    def connect(self, count: int) -> list[smtplib.SMTP]:
+        """Connections to submission, which both workers serve."""
+        clients = []
+        for _ in range(count):
+            client = smtplib.SMTP("127.0.0.1", self.submission, "client.example", timeout=30)
+            self.addCleanup(client.close)
+            client.ehlo()
+            clients.append(client)
+        return clients
+
+    def logs_in(self, client: smtplib.SMTP, password: str = PASSWORD) -> int:
+        """Try a login once; its code."""
+        response = base64.b64encode(f"\0angelo@demo.example\0{password}".encode()).decode()
+        return client.docmd("AUTH", f"PLAIN {response}")[0]
+
+    def test_failed_logins(self) -> None:
+        """With each process a guesser would have as many guesses more, and all again after each
+        SIGHUP or crash.
+        """
+        self.serve_mail("[limits]\nlogin_failures_per_login = 3\nlogin_window = 3600\n")
+        assert self.server is not None
+        first, *clients = self.connect(13)
+        for _ in range(3):
+            self.assertEqual(self.logs_in(first, "wrong"), 535)
+        # though the password is right; so nobody learns that it is
+        self.assertEqual({self.logs_in(client) for client in clients}, {454})
+        for worker in (1, 2):
+            self.assertIn("not tried from 127.0.0.1", self.log_of(worker))
+        self.server.send_signal(signal.SIGHUP)
+        again = "configuration was read again"
+        self.wait_for("the reload", lambda: all(again in self.log_of(n) for n in (1, 2)))
+        (dead, _) = self.workers()
+        os.kill(dead, signal.SIGKILL)
+        self.wait_for("another", lambda: dead not in self.workers() and self.all_serve())
+        self.assertEqual({self.logs_in(client) for client in self.connect(12)}, {454})
+
+    def test_connections(self) -> None:
+        """With each process a client would have as many connections more; or a crash would take
+        them from it for ever.
+        """
+        self.serve_mail("[limits]\nconnections_per_address = 4\n")
+        clients = self.connect(4)
+        for _ in range(4):
+            with self.assertRaises(smtplib.SMTPConnectError) as caught:
+                smtplib.SMTP("127.0.0.1", self.submission, timeout=30)
+            self.assertEqual(caught.exception.smtp_code, 421)
+        self.end_all(signal.SIGKILL)
+        for client in clients:
+            client.close()
+        self.connect(4)
 
 
 class DeathTests(ProcessesCase):
@@ -313,20 +379,17 @@ class StartTests(ProcessesCase):
             f'[[server]]\nname = "wrapped"\nprotocol = "smtp"\n'
             f'listen = "ssl:{self.smtp + 1}:interface=127.0.0.1:{keys}"\n'
         )
-        for _ in range(2):
-            for pid in self.workers():
-                os.kill(pid, signal.SIGTERM)
-            self.wait_for("all workers", self.all_serve)
-            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
-            with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(30)
-                client.connect(str(path))
-                self.assertEqual(client.recv(4), b"220 ")
-            with (
-                socket.create_connection(("127.0.0.1", self.smtp + 1), 30) as plain,
-                self.trusting().wrap_socket(plain, server_hostname="localhost") as tls,
-            ):
-                self.assertEqual(tls.recv(4), b"220 ")
+        self.end_all(signal.SIGTERM)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(30)
+            client.connect(str(path))
+            self.assertEqual(client.recv(4), b"220 ")
+        with (
+            socket.create_connection(("127.0.0.1", self.smtp + 1), 30) as plain,
+            self.trusting().wrap_socket(plain, server_hostname="localhost") as tls,
+        ):
+            self.assertEqual(tls.recv(4), b"220 ")
 
     def test_systemd(self) -> None:
         """Sockets that systemd passed are shared like those that were opened here."""

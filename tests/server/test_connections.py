@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.server.connections import Connections
 from mailframe.server.limits import Limits
+from mailframe.server.tally import Tally
 
 
 @attrs.define(eq=False)
@@ -28,10 +29,11 @@ class ConnectionsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        limits = Limits(connections=3, connections_per_address=2)
-        self.connections: Connections[FakeConnection] = Connections(
-            server="pop", limits=limits, clock=self.clock
-        )
+        self.tally = Tally()
+        self.connections = self.make(Limits(connections=3, connections_per_address=2))
+
+    def make(self, limits: Limits) -> Connections[FakeConnection]:
+        return Connections(server="pop", limits=limits, clock=self.clock, tally=self.tally)
 
     def arrive(self, address: str) -> tuple[FakeConnection, str | None]:
         connection = FakeConnection()
@@ -59,8 +61,7 @@ class ConnectionsTests(SynchronousTestCase):
         self.assertEqual(self.arrive("b")[1], "connections")
         for address in ("a", "a", "a", "b"):
             self.connections.left(connection, address)
-        self.assertEqual(len(self.connections._of_address), 0)
-        self.assertEqual(len(self.connections._of_network), 0)
+        self.assertEqual(len(self.tally), 0)
 
     def test_networks(self) -> None:
         """Whoever has a network takes all connections, an address at a time."""
@@ -80,6 +81,22 @@ class ConnectionsTests(SynchronousTestCase):
         ):
             self.assertEqual(connections.arrived(FakeConnection(), address), beyond, address)
         self.assertEqual(connections.moved("192.0.3.1", "192.0.2.9"), "connections_per_network")
+
+    def test_another_generation(self) -> None:
+        """Each reload would let a client have all its connections once more."""
+        first, _ = self.arrive("a")
+        self.arrive("b")
+        before, self.connections = (
+            self.connections,
+            self.make(Limits(connections=3, connections_per_address=1)),
+        )
+        second, beyond = self.arrive("a")
+        self.assertEqual(beyond, "connections_per_address")
+        self.assertEqual(self.arrive("c")[1], "connections")
+        for _ in range(2):
+            before.left(first, "a")
+        self.connections.left(second, "a")
+        self.assertIsNone(self.arrive("a")[1])
 
     def test_drain(self) -> None:
         """The server stops before its clients are done, or never."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.server import login_delays
+from mailframe.server.client_records import ClientRecords
 from mailframe.server.login_delays import LoginDelays
+from mailframe.server.recent import RecentHere
 
 
 class LoginDelayTests(SynchronousTestCase):
@@ -15,7 +16,9 @@ class LoginDelayTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1e9)
-        self.delays = LoginDelays(seconds=60.0, clock=self.clock)
+        self.recent = RecentHere(5)
+        self.records = ClientRecords(opened=self.recent)
+        self.delays = LoginDelays(seconds=60.0, clock=self.clock, records=self.records)
 
     def test_waits(self) -> None:
         """A client is let in too early, or never again; or waits because of another one."""
@@ -31,20 +34,19 @@ class LoginDelayTests(SynchronousTestCase):
 
     def test_none(self) -> None:
         """Without the limit, each login takes memory."""
-        delays = LoginDelays(seconds=0.0, clock=self.clock)
+        delays = LoginDelays(seconds=0.0, clock=self.clock, records=self.records)
         delays.opened("mary")
-        self.assertEqual((delays.left("mary"), len(delays)), (0, 0))
+        self.assertEqual((delays.left("mary"), len(self.recent)), (0, 0))
 
     def test_memory(self) -> None:
         """Every mailbox that was ever opened is remembered."""
-        self.patch(login_delays, "MAX_ENTRIES", 5)
         for number in range(9):
             self.delays.opened(str(number))
-        self.assertEqual(len(self.delays), 5)
+        self.assertEqual(len(self.recent), 5)
         self.assertEqual(self.delays.left("8"), 60)
         self.clock.advance(60)
         self.delays.left("8")
-        self.assertEqual(len(self.delays), 0)
+        self.assertEqual(len(self.recent), 0)
 
     def test_clock_set_back(self) -> None:
         """Nobody gets in for a year because the clock was wrong for a minute."""

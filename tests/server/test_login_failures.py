@@ -6,8 +6,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.server.client_records import ClientRecords
 from mailframe.server.limits import Limits
-from mailframe.server.login_failures import MAX_ENTRIES, LoginFailures
+from mailframe.server.login_failures import LoginFailures
+from mailframe.server.recent import RecentHere
 from mailframe.units import Seconds
 
 ANGELO = b"angelo@here.example"
@@ -22,7 +24,9 @@ class LoginFailuresTests(SynchronousTestCase):
         limits = Limits(
             login_failures_per_address=3, login_failures_per_login=3, login_window=Seconds(100.0)
         )
-        self.failures = LoginFailures(limits=limits, clock=self.clock)
+        self.addresses, self.logins = RecentHere(50), RecentHere(50)
+        self.records = ClientRecords(failed_addresses=self.addresses, failed_logins=self.logins)
+        self.failures = LoginFailures(limits=limits, clock=self.clock, records=self.records)
 
     def test_of_an_address(self) -> None:
         """An address that has tried many logins is not listened to, whatever it says."""
@@ -63,7 +67,8 @@ class LoginFailuresTests(SynchronousTestCase):
         self.assertIsNotNone(self.failures.beyond("192.0.2.1", ANGELO))
         self.clock.advance(1)
         self.assertIsNone(self.failures.beyond("192.0.2.1", ANGELO))
-        self.assertEqual(len(self.failures), 0)
+        self.failures.beyond("192.0.2.9", b"x")
+        self.assertEqual((len(self.addresses), len(self.logins)), (0, 0))
 
     def test_succeeded(self) -> None:
         """Who mistypes a password now and then is not locked out; who has one login may not guess
@@ -79,11 +84,10 @@ class LoginFailuresTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Many addresses and long logins don't fill the memory."""
-        for number in range(MAX_ENTRIES + 10):
-            self.failures.failed(
-                f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", b"x" * 9999
-            )
-        self.assertEqual(len(self.failures), MAX_ENTRIES + 1)
+        for number in range(60):
+            self.failures.failed(f"10.0.0.{number}", b"x" * 9999)
+        self.assertEqual((len(self.addresses), len(self.logins)), (50, 1))
+        self.assertEqual(max(map(len, self.logins._entries)), 320)
         for _ in range(2):
             self.failures.failed("10.0.0.0", b"y")
         self.assertIsNone(self.failures.beyond("10.0.0.0", ANGELO))
@@ -101,8 +105,17 @@ class LoginFailuresTests(SynchronousTestCase):
     def test_no_limit(self) -> None:
         """With 0 there is no limit."""
         limits = Limits(login_failures_per_address=0, login_failures_per_login=0)
-        failures = LoginFailures(limits=limits, clock=self.clock)
+        failures = LoginFailures(limits=limits, clock=self.clock, records=self.records)
         for _ in range(99):
             failures.failed("192.0.2.1", ANGELO)
         self.assertIsNone(failures.beyond("192.0.2.1", ANGELO))
-        self.assertEqual(len(failures), 0)
+        self.assertEqual((len(self.addresses), len(self.logins)), (0, 0))
+
+    def test_other_limits(self) -> None:
+        """A reload would let guessing begin anew, or a limit that was taken away go on."""
+        for _ in range(2):
+            self.failures.failed("192.0.2.1", ANGELO)
+        for limit, expected in ((2, "login_failures_per_address"), (4, None), (0, None)):
+            limits = Limits(login_failures_per_address=limit, login_failures_per_login=0)
+            failures = LoginFailures(limits=limits, clock=self.clock, records=self.records)
+            self.assertEqual(failures.beyond("192.0.2.1", b"x"), expected)

@@ -42,7 +42,9 @@ class ConnectionTests(SessionCase):
         for number in range(10):
             session, _ = self.connect(factory, f"192.0.2.{number}")
             self.lose(session)
-        self.assertEqual(len(factory.connections._of_address), 0)
+        self.assertEqual(
+            (len(factory.connections._tally), factory.connections._tally.total), (0, 0)
+        )
 
     def test_shared_failures(self) -> None:
         """Who may not guess at one server goes on at the next."""

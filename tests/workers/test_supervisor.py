@@ -19,7 +19,8 @@ from mailframe.settings import from_text
 from mailframe.workers import supervisor as module
 from mailframe.workers.balance import Counts
 from mailframe.workers.messages import read_greeting, read_order
-from mailframe.workers.place import COUNTS, FIRST_SOCKET
+from mailframe.workers.place import COUNTS, FIRST_SOCKET, SHARED
+from mailframe.workers.shared import Shared
 from mailframe.workers.supervisor import STOP_TIME, Supervisor
 from tests.workers.fakes import FakeProcess, ProcessReactor
 
@@ -133,8 +134,13 @@ class SupervisorTests(SynchronousTestCase):
         for worker, clients in ((1, 7), (2, 3)):
             counts.set(worker, clients)
         self.assertEqual(counts.least(), 3)
+        shared = Shared(2, os.dup(self.reactor.started[0]["childFDs"][SHARED]))
+        self.addCleanup(shared.close)
+        shared.records(2).tally("mx").add("192.0.2.1")
+        self.assertEqual(shared.records(1).tally("mx").count("192.0.2.1"), 1)
         workers[1].end(None, 9)
         self.assertEqual(counts.least(), 7)
+        self.assertEqual(shared.records(1).tally("mx").count("192.0.2.1"), 0)
 
     def test_workers_find_the_same_code(self) -> None:
         """A checkout that is not installed must work in workers as well."""

@@ -15,10 +15,12 @@ from zope.interface.verify import verifyObject
 
 from mailframe.certificates import read_key_pair
 from mailframe.listening import CannotListen
+from mailframe.server.client_records import ClientRecords
 from mailframe.testing.network import VirtualReactor
 from mailframe.workers import worker as module
 from mailframe.workers.balance import Balance, Counts
 from mailframe.workers.messages import Greeting, Order, line
+from mailframe.workers.shared import Shared
 from mailframe.workers.worker import FromParent, WorkerServer, main, read_first_line, serve
 
 TLS = '[tls]\ncertificate = "chain.pem"\nprivate_key = "key.pem"\n'
@@ -88,7 +90,7 @@ class Case(SynchronousTestCase):
         """A worker's server."""
         order = None if latest is None else Order(text=latest, pair=pair)
         greeting = self.greeting(Order(text=text, pair=pair), order)
-        return WorkerServer(greeting, self.balance(), self.reactor)
+        return WorkerServer(greeting, self.balance(), ClientRecords(), self.reactor)
 
     def balance(self) -> Balance:
         """What the second of two workers has."""
@@ -173,7 +175,7 @@ class ServerTests(Case):
         self.patch(sockets, "inherit", inherit)
         server = '[[server]]\nname = "mx"\nprotocol = "smtp"\nlisten = "tcp:25"\n'
         greeting = self.greeting(Order(text=self.text(server), pair=None), sockets=[4])
-        made = WorkerServer(greeting, self.balance(), self.reactor)
+        made = WorkerServer(greeting, self.balance(), ClientRecords(), self.reactor)
         self.assertRaises((OSError, CannotListen), made.privilegedStartService)
         self.assertEqual(opened, [4])
 
@@ -184,7 +186,7 @@ class FakeServer:
     trouble: Exception | None = None
     last: Any = None
 
-    def __init__(self, greeting: Any, balance: Any, reactor: Any) -> None:
+    def __init__(self, greeting: Any, balance: Any, records: Any, reactor: Any) -> None:
         self.orders: list[Any] = []
         FakeServer.last = self
 
@@ -214,7 +216,8 @@ class ServeTests(Case):
     def serve(self) -> Any:
         """Serve; the reader of what the supervising process says."""
         speaker: Any = self
-        serve(self.greeting(Order(text="", pair=None)), self.balance(), speaker, self.reactor)
+        greeting = self.greeting(Order(text="", pair=None))
+        serve(greeting, self.balance(), ClientRecords(), speaker, self.reactor)
         (reader,) = self.reactor.getReaders()
         return reader
 
@@ -336,6 +339,9 @@ class MainTests(Case):
         counts = Counts(2)
         self.addCleanup(counts.close)
         self.patch(module, "COUNTS", os.dup(counts.descriptor))
+        shared = Shared(2)
+        self.addCleanup(shared.close)
+        self.patch(module, "SHARED", os.dup(shared.descriptor))
         self.patch(module, "serve", lambda *args: served.append(args))
         main()
         self.assertEqual(self.handlers, dict.fromkeys((1, 2), signal.SIG_IGN))
@@ -343,3 +349,5 @@ class MainTests(Case):
         self.assertEqual(served[0][0].path, self.path)
         served[0][1].begin()
         self.assertEqual(counts.least(), 0)
+        served[0][2].tally("mx").add("192.0.2.1")
+        self.assertEqual(shared.records(1).tally("mx").count("192.0.2.1"), 1)
