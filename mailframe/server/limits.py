@@ -25,9 +25,8 @@ class Limits:
     :ivar login_failures: failed logins in one connection that are answered at once; as many more
         are answered after a growing delay, then 421
     :ivar login_failures_per_address: failed logins from one IP address, or one IPv6 /64, within
-        ``login_window`` and over all connections to all servers of one process, those that were
-        broken off included; then no login from there is tried until the window is over; 0 for no
-        limit
+        ``login_window`` and over all connections to all servers, those that were broken off
+        included; then no login from there is tried until the window is over; 0 for no limit
     :ivar login_failures_per_login: the same of one login, from wherever
     :ivar login_window: how long failed logins count, from the first one on
     :ivar login_delay: how long a POP3 client waits between two logins to a mailbox, shown as
