@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from mailframe.delivery.relay_settings import Timeouts
 from mailframe.wire.sender_events import Stage
 
-CLOSING = 5.0  # seconds that the server gets to answer to QUIT, and the transport to close
+CLOSING = 2.0  # seconds that the server gets to answer to QUIT
+LINGERING = 1.0  # seconds that the transport gets to close: TLS would wait for the server's consent
 
 
 class Deadline:
@@ -71,5 +72,5 @@ def allowed(timeouts: Timeouts) -> dict[Stage, float]:
         "content": timeouts.block,
         "final": timeouts.final,
         "quit": CLOSING,
-        "closed": CLOSING,
+        "closed": LINGERING,
     }

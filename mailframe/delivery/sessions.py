@@ -56,7 +56,12 @@ class Sessions:
         if target.is_local:  # nobody could listen in, and there is no name for a certificate
             hop = attrs.evolve(hop, tls="none")
         opened = await self._connect(target, hop, login)
-        if isinstance(opened, Failed) and opened.stage == "tls" and hop.tls == "opportunistic":
+        if (
+            isinstance(opened, Failed)
+            and opened.stage == "tls"
+            and hop.tls == "opportunistic"
+            and not self._closing
+        ):
             log.info(
                 "TLS with {where} failed, trying in clear: {reason}",
                 where=str(target),
@@ -170,6 +175,8 @@ def _time_out(_value: object, _seconds: float) -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, ConnectTimeout):
         return "no answer in time"
+    if isinstance(error, ConnectingCancelledError):
+        return "the server is shutting down"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, NoRouteError):

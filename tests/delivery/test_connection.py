@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.delivery.connection import CLOSING, RelayConnection
+from mailframe.delivery.deadlines import LINGERING
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.interfaces import StorageFault
 from mailframe.outcome import NextHop
@@ -161,6 +162,20 @@ class SessionTests(ConnectionCase):
             self.reactor.advance(CLOSING + 1)
             self.successResultOf(gone)
             self.successResultOf(again)
+
+    def test_close_unanswered(self) -> None:
+        """A server that does not close its side of TLS would hold up our shutdown."""
+        server = ScriptedServer()
+        connection = self.connect(server)
+        # As TLS, which waits for the other side:
+        for side in (connection, server.connections[0]):
+            side.transport.loseConnection = lambda: None
+        gone = connection.quit()
+        self.reactor.advance(0)
+        self.assertEqual(server.verbs[-1], "QUIT")
+        self.assertNoResult(gone)
+        self.reactor.advance(LINGERING)
+        self.successResultOf(gone)
 
     def test_one_delayed_call(self) -> None:
         """Thousands of timers would be made and thrown away each second."""

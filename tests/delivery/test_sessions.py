@@ -149,6 +149,18 @@ class TlsTests(SessionsCase):
             self.assertEqual(isinstance(opened, RelayConnection), good)
             self.nothing_left()
 
+    def test_handshake_at_the_shutdown(self) -> None:
+        """A message would go out in clear during the shutdown, over a connection nobody closes."""
+        server = ScriptedServer(EHLO=WITH_TLS)
+        self.reactor.at(HOST).listenTCP(25, server)
+        result = self.begin("opportunistic")
+        self.reactor.advance(0)
+        closed = Deferred.fromCoroutine(self.sessions.close())
+        self.reactor.advance(0)
+        self.assertIsInstance(self.successResultOf(result), Failed)
+        self.successResultOf(closed)
+        self.assertEqual(len(server.commands), 1)
+
     def test_injection_is_not_retried_in_clear(self) -> None:
         """Whoever injects octets before TLS could have the mail in clear."""
         server = ScriptedServer(EHLO=WITH_TLS, STARTTLS=b"220 go\r\n250 AUTH PLAIN\r\n")
@@ -266,4 +278,8 @@ class ConnectTests(SessionsCase):
         result = self.begin("none")
         self.reactor.advance(0)
         self.successResultOf(Deferred.fromCoroutine(self.sessions.close()))
-        self.assertEqual(self.successResultOf(result).reply.status, "4.4.1")
+        self.assertEqual(
+            str(self.successResultOf(result).reply),
+            f"451 4.4.1 could not connect to mx.blu.example [{HOST}]:25: "
+            "the server is shutting down",
+        )
