@@ -52,6 +52,7 @@ class Address:
 
     local_part: str
     domain: str
+    _text: str = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not _UNQUOTED_TEXT.fullmatch(self.local_part):
@@ -60,8 +61,11 @@ class Address:
             raise AddressError("the local part is empty")
         if normal_domain(self.domain) != self.domain:
             raise AddressError("the domain is not in normal form")
-        if len(str(self)) > MAX_PATH or len(str(self).encode()) > MAX_PATH:
+        text = f"{quote_local_part(self.local_part)}@{self.domain}"
+        if len(text) > MAX_PATH or len(text.encode()) > MAX_PATH:
             raise AddressError(f"the address is longer than {MAX_PATH} octets")
+        # Kept, for it is asked for a dozen times on a message's way.
+        object.__setattr__(self, "_text", text)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -79,7 +83,7 @@ class Address:
 
     def __str__(self) -> str:
         """The address as it stands on the wire, quoted where it must be; encode it as UTF-8."""
-        return f"{quote_local_part(self.local_part)}@{self.domain}"
+        return self._text
 
 
 @lru_cache(maxsize=4096)
