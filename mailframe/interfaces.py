@@ -311,6 +311,16 @@ class IQueueStorage(Interface):
         """Finish what is under way and let go of everything."""
 
 
+class IRoom(Interface):
+    """Provided besides `IQueueStorage` by a storage that can tell whether it is full.
+
+    So a client is told at once, instead of after it has sent its message.
+    """
+
+    def has_room(octets: int) -> bool:
+        """Whether a message may be begun, of so many octets as far as that is known; at once."""
+
+
 class IDeliveryAgent(Interface):
     """Hands a message over: into mailboxes here (``[delivery] plugin``) or to another server."""
 

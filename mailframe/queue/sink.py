@@ -6,7 +6,7 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -14,6 +14,7 @@ from mailframe.envelope import Envelope
 from mailframe.interfaces import IMessageSink, StorageFault, StorageFull
 from mailframe.queue.ids import id_text
 from mailframe.queue.ledger import Arrival
+from mailframe.queue.room import Room
 from mailframe.queue.seals import checksum
 from mailframe.queue.spool import Spool, SpoolFile
 
@@ -26,6 +27,7 @@ class Keeper(Protocol):
     """What a sink needs of its storage: `mailframe.queue.sqlite.SqliteStorage`."""
 
     spool: Spool
+    room: Room
     in_thread: Callable[..., Deferred[Any]]
 
     @property
@@ -78,8 +80,13 @@ class Sink:
 
     def _flush(self) -> Deferred[None]:
         """Have a thread write what was gathered; fires when it is done, with or without success."""
-        pieces, self._pieces, self._gathered = self._pieces, [], 0
-        writing: Deferred[None] = self._storage.in_thread(self._write_pieces, pieces)
+        pieces, self._pieces, gathered, self._gathered = self._pieces, [], self._gathered, 0
+        writing: Deferred[None]
+        if self._storage.room.has_room(gathered):
+            self._storage.room.take(gathered)
+            writing = self._storage.in_thread(self._write_pieces, pieces)
+        else:
+            writing = fail(OSError(errno.ENOSPC, "what room is left is kept in reserve"))
         self._writing = writing
 
         def done(result: Any) -> None:

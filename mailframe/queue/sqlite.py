@@ -32,8 +32,10 @@ from mailframe.interfaces import (
     IContent,
     IMessageSink,
     IQueueStorage,
+    IRoom,
     Site,
     StorageFault,
+    StorageFull,
     UnknownMessage,
 )
 from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
@@ -41,6 +43,7 @@ from mailframe.queue.content import BytesContent, FileContent
 from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.room import RESERVE, RESERVE_FILES, Room
 from mailframe.queue.sink import Sink
 from mailframe.queue.spool import Spool
 from mailframe.units import FilePath, Octets, Seconds
@@ -60,14 +63,19 @@ class SqliteSettings:
     :ivar path: the folder of the queue; ``queue`` in ``state_dir`` unless told otherwise
     :ivar inline: contents up to this size lie in the database, larger ones in files
     :ivar history: how long the history of a message is kept, from its arrival
+    :ivar reserve: octets of the file system that are left for deliveries; when no more are free,
+        messages are refused
+    :ivar reserve_files: likewise, how many more files there could be
     """
 
     path: FilePath | None = None
     inline: Octets = Octets(65_536)
     history: Seconds = Seconds(14 * 86400.0)
+    reserve: Octets = RESERVE
+    reserve_files: int = attrs.field(default=RESERVE_FILES, validator=attrs.validators.ge(0))
 
 
-@implementer(IQueueStorage)
+@implementer(IQueueStorage, IRoom)
 class SqliteStorage:
     """The queue in a folder.
 
@@ -103,14 +111,23 @@ class SqliteStorage:
         self._next_housekeeping = 0.0
         self._looked_through = -1
         database = os.path.join(spool.root, "queue.db")
+        self.room = Room(
+            spool.root, settings.reserve, settings.reserve_files, clock=clock, in_thread=in_thread
+        )
         self.committer = committer(lambda: Ledger(database), self._notify)
         spool.sync()
 
     # --- arrivals --------------------------------------------------------------------------------
 
     def receive(self, envelope: Envelope) -> IMessageSink:
-        """Begin to keep a message."""
+        """Begin to keep a message. :raises StorageFull: there is nothing left but the reserve"""
+        if not self.room.has_room():
+            raise StorageFull("what room is left is kept in reserve")
         return Sink(self, self._ids.make(self._clock.seconds()), envelope)
+
+    def has_room(self, octets: int) -> bool:
+        """Whether there is room for a message."""
+        return self.room.has_room(octets)
 
     @property
     def inline(self) -> int:
@@ -119,6 +136,9 @@ class SqliteStorage:
 
     def keep(self, arrival: Arrival) -> Deferred[None]:
         """Commit a message, remember it for its first delivery, and tell who watches."""
+        if arrival.content is not None:
+            # Not refused any more: all that are on their way and so small fit into the reserve.
+            self.room.take(arrival.size)
         lease = self._first.lease(arrival.envelope.due, self._clock.seconds())
         if lease is not None:
             arrival = attrs.evolve(arrival, lease=lease)
@@ -310,6 +330,7 @@ class SqliteStorage:
 
     async def close(self) -> None:
         """Finish what is under way, and give back what is still leased."""
+        self.room.close()
         for owner in self._alive:
             try:
                 await self.committer.write(methodcaller("abandon", owner))

@@ -17,7 +17,13 @@ from twisted.logger import Logger
 from mailframe import guard
 from mailframe.address import Address
 from mailframe.envelope import Body, Client, Envelope, Notify, Recipient
-from mailframe.interfaces import IQueueStorage, IRelayAuthorisation, StorageFault, StorageFull
+from mailframe.interfaces import (
+    IQueueStorage,
+    IRelayAuthorisation,
+    IRoom,
+    StorageFault,
+    StorageFull,
+)
 from mailframe.outcome import Decision, Deny, Local, Permit, Redirect, Route, Unroutable, Verdict
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.incoming import FAULT, NO_ROOM, TOO_BIG, Incoming
@@ -93,6 +99,7 @@ class Admission:
         self._hostname = hostname
         self._storage = storage
         self._storage_name = storage_name
+        self._has_room = storage.has_room if IRoom.providedBy(storage) else None
         self._router = router
         self._authorisation = authorisation
         self._authorisation_name = authorisation_name
@@ -123,6 +130,8 @@ class Admission:
                 size=size,
             )
             return TOO_BIG
+        if self._has_room is not None and not self._has_room(size or 0):
+            return NO_ROOM
         transaction = Transaction(client=client, sender=sender, body=body)
         if wishes is not NO_WISHES:
             transaction.wishes = envelope_fields(wishes, self._clock.seconds())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe import start_check
+from mailframe.cli import disk_findings
 from mailframe.cli.disk_findings import ACCEPT, of_disks
 from mailframe.settings import from_text
 from tests.test_mounts import line
@@ -44,6 +45,25 @@ class OfDisks(SynchronousTestCase):
         found = self.findings("nfs4")
         self.assertEqual([level for level, _, _ in found], ["warn", "warn"])
         self.assertNotIn(ACCEPT, found[0][2])
+
+    def test_reserve(self) -> None:
+        """Every message is refused, and nobody is told why."""
+        _, (level, message, mend) = self.findings("xfs", "reserve = 1000000000000000000")
+        self.assertEqual(level, "error")
+        self.assertIn("452", message)
+        self.assertIn("reserve", mend)
+        _, (level, message, _) = self.findings("xfs", "reserve_files = 1000000000000000")
+        self.assertEqual(level, "error")
+
+    def test_disk_that_fails(self) -> None:
+        """The check itself fails."""
+
+        def fails(_folder: str) -> None:
+            raise OSError(5, "Input/output error")
+
+        self.patch(disk_findings, "free_at", fails)
+        _, (level, message, _) = self.findings("xfs")
+        self.assertEqual((level, message), ("error", "/: Input/output error"))
 
     def test_nothing_is_kept(self) -> None:
         """Something is said about disks that are not used."""

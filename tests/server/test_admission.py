@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.envelope import Client
-from mailframe.interfaces import StorageFault, StorageFull
+from mailframe.interfaces import IRoom, StorageFault, StorageFull
 from mailframe.outcome import Deny, Local, NextHop, Permit, Redirect, Relay, Unroutable
 from mailframe.reply import Reply
 from mailframe.server.admission import (
@@ -38,6 +39,19 @@ STRANGER = Client(server="mx", protocol="smtp", address="192.0.2.1")
 CUSTOMER = attrs.evolve(STRANGER, login="angelo@here.example")
 SUBMITTER = attrs.evolve(CUSTOMER, protocol="submission")
 SENDER = Address("angelo", "rosse.example")
+
+
+@implementer(IRoom)
+class SmallStorage(FakeStorage):
+    """Has room for 99 octets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def has_room(self, octets: int) -> bool:
+        self.asked.append(octets)
+        return octets < 100
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -83,6 +97,15 @@ class AdmissionTests(SynchronousTestCase):
         self.assertIsInstance(admission.mail(STRANGER, None, 100, "7BIT"), Transaction)
         unlimited = self.make(message_size=Octets(0))
         self.assertIsInstance(unlimited.mail(STRANGER, None, 10**12, "7BIT"), Transaction)
+
+    def test_no_room(self) -> None:
+        """A client sends its whole message, and is told then that there was no room for it."""
+        self.storage = storage = SmallStorage()
+        admission = self.make()
+        self.assertEqual(admission.mail(STRANGER, SENDER, 100, "7BIT"), NO_ROOM)
+        self.assertIsInstance(admission.mail(STRANGER, SENDER, 99, "7BIT"), Transaction)
+        self.assertIsInstance(admission.mail(STRANGER, SENDER, None, "7BIT"), Transaction)
+        self.assertEqual(storage.asked, [100, 99, 0])
 
     def test_local(self) -> None:
         """Anyone may write to a mailbox or an alias here; nobody is asked for leave."""
