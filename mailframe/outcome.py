@@ -108,11 +108,16 @@ class Delivered:
     :ivar reply: what the remote server said, or our own words for a local delivery
     :ivar notifies: it took over to tell the sender of what becomes of the message, where that was
         asked for (RFC 3461 §5.2.1)
+    :ivar is_final: it took over for the recipient's mailbox rather than to pass the message on, and
+        nobody but us tells the sender so
+    :ivar knows_deadline: it offers DELIVERBY, so that it was told of a deadline (RFC 2852)
     """
 
     where: str
     reply: Reply
     notifies: bool = False
+    is_final: bool = False
+    knows_deadline: bool = False
 
 
 @attrs.frozen(kw_only=True)

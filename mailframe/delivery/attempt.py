@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 from twisted.logger import Logger
 
 from mailframe.delivery.content_facts import ContentFacts
@@ -41,6 +42,8 @@ class Attempt:
         *,
         again: bool,
         dsn: bool = False,
+        deliver_by: bool = False,
+        lmtp: bool = False,
     ) -> None:
         """Take over what a server said of recipients; nothing of those with ``None``.
 
@@ -50,12 +53,21 @@ class Attempt:
         :param where: the server
         :param again: whether it could be given another transaction
         :param dsn: it offers DSN, so that it was told what the sender wants to be told
+        :param deliver_by: it offers DELIVERBY
+        :param lmtp: it speaks LMTP: without DSN it is taken for the last one on the way
         """
         more = again and any(reply is not None and reply.is_positive for reply in replies)
         for index, reply in zip(indices, replies, strict=True):
             if reply is not None and not (more and reply.code == 452):
-                notifies = dsn and bool(self.job.originals[index].notify)
-                self._outcomes[index] = _outcome(where, reply, notifies)
+                outcome = _outcome(where, reply)
+                if isinstance(outcome, Delivered):
+                    outcome = attrs.evolve(
+                        outcome,
+                        notifies=dsn and bool(self.job.originals[index].notify),
+                        is_final=lmtp and not dsn,
+                        knows_deadline=deliver_by,
+                    )
+                self._outcomes[index] = outcome
         self._note_unsettled()
 
     def settle(self, where: str, indices: Sequence[int], reply: Reply) -> None:
@@ -97,9 +109,9 @@ class Attempt:
         return tuple([outcome or rest for outcome in self._outcomes])
 
 
-def _outcome(where: str, reply: Reply, notifies: bool = False) -> Outcome:
+def _outcome(where: str, reply: Reply) -> Outcome:
     if reply.is_positive:
-        return Delivered(where=where, reply=reply, notifies=notifies)
+        return Delivered(where=where, reply=reply)
     if reply.is_temporary:
         return Postponed(where=where, reply=reply)
     return Refused(where=where, reply=reply)

@@ -15,7 +15,8 @@ it is late                                          once it is late: 5.4.7
 
 What was only declared, and turns out not to be so when the content is looked at, is not needed.
 DSN, SIZE, and a deadline after which only a notice is sent, are left out where they are not
-offered. A server on a UNIX socket is a mailbox as far as REQUIRETLS and deadlines are concerned.
+offered. A server on a UNIX socket is a mailbox as far as REQUIRETLS and deadlines are concerned;
+any that speaks LMTP is one as far as deadlines are.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def _deadline(attempt: Attempt, connection: RelayConnection, now: float) -> str 
         if returns and least.isdecimal() and 0 < left < int(least[:9]):
             return _NOT_IN_TIME
         return f"{left};{deliver_by.mode}{'T' if deliver_by.trace else ''}"
-    if returns and left > 0 and not connection.local:
+    if returns and left > 0 and not (connection.local or connection.lmtp):
         return _NO_DELIVERBY
     return None
 

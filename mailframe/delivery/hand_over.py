@@ -40,6 +40,8 @@ async def hand_over(
             result.replies or (None,) * len(fitted.indices),
             again=connection.usable and not connection.lmtp,
             dsn=connection.offers("DSN"),
+            deliver_by=connection.offers("DELIVERBY"),
+            lmtp=connection.lmtp,
         )
         if isinstance(result, Failed):
             return result if attempt.unsettled else None

@@ -177,17 +177,22 @@ class _Attempt:
         self.events.append(Event(at=self.now, kind="dropped", recipient=address, reason=reason))
 
     def _arrived(self, index: int, local: bool, outcome: Delivered) -> None:
-        if local:
+        if local or outcome.is_final:
             self._ask("delivered", index)
-        elif not outcome.notifies and self._ask("relayed", index):
-            return
-        elif (deadline := self.entry.envelope.deliver_by) is not None and deadline.trace:
-            self._trace(index)
+        elif outcome.notifies or not self._ask("relayed", index):
+            self._trace(index, outcome)
 
-    def _trace(self, index: int) -> None:
-        """RFC 2852 §4: with ``T`` each server tells that it has passed the message on."""
-        sender, original = self.entry.envelope.sender, self.entry.original(index)
-        if sender is not None and "NEVER" not in original.notify:
+    def _trace(self, index: int, outcome: Delivered) -> None:
+        """Tell of a server on the way of a message with a deadline.
+
+        With ``T`` each server tells that it has passed the message on (RFC 2852 §4), with ``N`` the
+        last one that knows of the deadline (§4.1.4.2).
+        """
+        envelope = self.entry.envelope
+        deadline, original = envelope.deliver_by, self.entry.original(index)
+        if deadline is None or envelope.sender is None or "NEVER" in original.notify:
+            return
+        if deadline.trace or (deadline.mode == "N" and not outcome.knows_deadline):
             self.notices.setdefault("relayed", []).append(index)
 
     # --- redirects -------------------------------------------------------------------------------

@@ -97,6 +97,17 @@ class AttemptTests(SynchronousTestCase):
                 told,
             )
 
+    def test_last_server(self) -> None:
+        """The sender would be told of another server where the mailbox has it, or the reverse."""
+        for lmtp, dsn, final in ((True, False, True), (True, True, False), (False, False, False)):
+            attempt = self.attempt()
+            attempt.record(
+                "x", (0, 1, 2), (OK, NEVER, LATER), again=False, lmtp=lmtp, dsn=dsn, deliver_by=True
+            )
+            outcome = attempt.outcomes()[0]
+            assert isinstance(outcome, Delivered)
+            self.assertEqual((outcome.is_final, outcome.knows_deadline), (final, True))
+
     def test_some(self) -> None:
         """Recipients whom a server can't be told of would hold up the others, or be lost."""
         attempt = self.attempt()

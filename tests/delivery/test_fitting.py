@@ -476,6 +476,8 @@ class DeadlineTests(FittingCase):
 
     def test_offered(self) -> None:
         """The next server would not know of the deadline, or think that it has all the time."""
+        (outcome,) = self.send(["DELIVERBY"], envelope=self.by(60))
+        self.assertTrue(outcome.knows_deadline)
         for seconds, mode, trace, value in (
             (120.5, "R", False, b"120;R"),
             (60, "N", True, b"60;NT"),
@@ -508,7 +510,16 @@ class DeadlineTests(FittingCase):
         self.setUp()
         (outcome,) = self.send(envelope=self.by(100, "N"))
         self.assertIsInstance(outcome, Delivered)
+        self.assertFalse(outcome.knows_deadline)
         self.assertNotIn(b"BY", self.line(b"MAIL"))
+
+    def test_mailbox(self) -> None:
+        """Mail for a mailbox server would come back because that does not look at the clock."""
+        hop = NextHop(where="tcp:192.0.2.1:25", protocol="lmtp")
+        self.listen(ScriptedServer(LHLO=ehlo()))
+        (outcome,) = self.deliver(self.agent(), self.job(hop, envelope=self.by(100)))
+        self.assertIsInstance(outcome, Delivered)
+        self.assertTrue(outcome.is_final)
 
 
 class LimitTests(FittingCase):

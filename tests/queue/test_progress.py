@@ -242,6 +242,12 @@ class NotifyTests(SynchronousTestCase):
         passed = attrs.evolve(DELIVERED, notifies=True)
         self.assertEqual(self.notices(message, tried(0, passed)), {})
 
+    def test_success_at_the_last_server(self) -> None:
+        """Who asked whether the message arrived hears of another server, which is the mailbox's."""
+        message = asking(entry(), ("SUCCESS",))
+        final = attrs.evolve(DELIVERED, is_final=True)
+        self.assertEqual(self.notices(message, tried(0, final)), {"delivered": (0,)})
+
     def test_failure_not_asked(self) -> None:
         """Mail fails in silence: neither is anybody told, nor does the history say why not."""
         notifies: tuple[tuple[Notify, ...], ...] = (("NEVER",), ("SUCCESS",), ("DELAY",))
@@ -341,6 +347,26 @@ class DeadlineTests(SynchronousTestCase):
         bounce = attrs.evolve(message, envelope=attrs.evolve(message.envelope, sender=None))
         self.assertEqual(advance(bounce, [passed], 1.0, Schedule()).notices, {})
 
+    def test_server_that_knows_no_deadline(self) -> None:
+        """Nobody watches the deadline any more, and the sender is not told (RFC 2852 §4.1.4.2)."""
+        knows = attrs.evolve(DELIVERED, knows_deadline=True)
+        told_of = {"relayed": (0,)}
+        for mode, notify, outcome, notices in (
+            ("N", "DELAY", DELIVERED, told_of),
+            ("N", "SUCCESS", DELIVERED, told_of),
+            ("N", "SUCCESS", attrs.evolve(DELIVERED, notifies=True), told_of),
+            ("N", "NEVER", DELIVERED, {}),
+            ("N", "DELAY", knows, {}),
+            ("R", "DELAY", DELIVERED, {}),  # which does not happen
+            ("N", "DELAY", attrs.evolve(DELIVERED, is_final=True), {}),
+        ):
+            message = self.message(mode, notify)
+            result = advance(message, [tried(0, outcome)], 1.0, Schedule())
+            self.assertEqual(result.notices, notices, (mode, notify, outcome))
+        bounce = self.message("N", "DELAY")
+        bounce = attrs.evolve(bounce, envelope=attrs.evolve(bounce.envelope, sender=None))
+        self.assertEqual(advance(bounce, [tried(0, DELIVERED)], 1.0, Schedule()).notices, {})
+
     def test_released_later(self) -> None:
         """What its sender held back for a week is given up when it is first tried (RFC 4865)."""
         message = entry()
@@ -367,7 +393,15 @@ NOTIFIES: tuple[tuple[Notify, ...], ...] = (
     ("SUCCESS", "FAILURE", "DELAY"),
 )
 outcomes = st.sampled_from(
-    [DELIVERED, attrs.evolve(DELIVERED, notifies=True), POSTPONED, POSTPONED, POSTPONED, REFUSED]
+    [
+        DELIVERED,
+        attrs.evolve(DELIVERED, notifies=True, knows_deadline=True),
+        attrs.evolve(DELIVERED, is_final=True),
+        POSTPONED,
+        POSTPONED,
+        POSTPONED,
+        REFUSED,
+    ]
 )
 deadlines = st.none() | st.builds(
     DeliverBy,
@@ -457,7 +491,11 @@ class InvariantTests(SynchronousTestCase):
         self.assertIsNotNone(message.envelope.sender)
         self.assertNotIn("NEVER", original.notify)
         deadline = message.envelope.deliver_by
-        if action == "relayed" and deadline is not None and deadline.trace:
+        if (
+            action == "relayed"
+            and deadline is not None
+            and (deadline.trace or deadline.mode == "N")
+        ):
             return
         self.assertTrue(is_asked(action, original))
 
