@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 
 from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
-from mailframe.queue.damage import is_damage
+from mailframe.queue.damage import is_damage, rescue
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.turns import NoTurn, Turn
 
@@ -176,7 +176,7 @@ class Batches:
             self._rescued = now
             try:
                 self._ledger = self._ledger or self._open()
-                self._ledger.rescue(now)
+                rescue(self._ledger.connection, now)
                 return True
             except sqlite3.Error as error:
                 log.critical("the queue's database can't be saved: {error}", error=str(error))

@@ -64,8 +64,7 @@ class FileContent:
         """The next piece. :raises StorageFault: the content is damaged"""
         piece: bytes = await self._in_thread(self._read)
         is_longer = self._size > self._kept.size
-        found = self._size, self._checksum
-        if is_longer or (not piece and found != (self._kept.size, self._kept.checksum)):
+        if is_longer or (not piece and not self._kept.is_content(self._size, self._checksum)):
             await self._damaged()
             raise StorageFault("the content is not as it was written")
         return piece

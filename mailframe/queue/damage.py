@@ -14,45 +14,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from mailframe.queue.codec import DamagedEntry
 from mailframe.queue.ids import id_text
-
-if TYPE_CHECKING:
-    from mailframe.queue.ledger import Ledger
+from mailframe.queue.schema import TABLES, message_index
+from mailframe.queue.seals import COLUMNS, unseal_row
 
 log = Logger()
 
-MESSAGE_TABLE = """
-CREATE TABLE message (
-    key INTEGER PRIMARY KEY,
-    due REAL,
-    owner TEXT,
-    next_attempt REAL NOT NULL,
-    held INTEGER NOT NULL DEFAULT 0,
-    warned INTEGER NOT NULL DEFAULT 0,
-    size INTEGER NOT NULL,
-    envelope TEXT NOT NULL,
-    recipients TEXT NOT NULL
-)"""
-CONTENT_TABLE = "CREATE TABLE content (key INTEGER PRIMARY KEY, octets BLOB NOT NULL)"
-_TABLES = {
-    "message": (
-        "key, due, owner, next_attempt, held, warned, size, envelope, recipients",
-        MESSAGE_TABLE,
-    ),
-    "content": ("key, octets", CONTENT_TABLE),
-}
-
-
-def message_index(number: int = 0) -> str:
-    """The statement that makes the index of what is due.
-
-    :param number: how often the table was made anew
-    """
-    return f"CREATE INDEX message_due{number or ''} ON message (due) WHERE held = 0"
+_KEYS = {"history": ("key", "part")}  # of the others it is the number alone
 
 
 def is_damage(error: BaseException) -> bool:
@@ -72,30 +44,31 @@ def set_aside(connection: sqlite3.Connection, key: int, now: float, reason: str)
 # --- what is not as it was written -------------------------------------------------------------
 
 
-def look_through(ledger: Ledger, after: int, limit: int, now: float) -> int | None:
+def look_through(connection: sqlite3.Connection, after: int, limit: int, now: float) -> int:
     """Look at some entries, and set aside what is damaged.
 
     :param after: the number behind which to begin
-    :returns: behind which to go on next; ``None`` when all were looked at
+    :returns: behind which to go on next; -1 when all were looked at
     :raises sqlite3.DatabaseError: the table is damaged, see `rescue`
     """
-    connection = ledger.connection
     rows = connection.execute(
-        "SELECT key, due, owner, next_attempt, held FROM message WHERE key > ?"
+        f"SELECT {COLUMNS}, due, owner FROM message WHERE key > ?"  # noqa: S608  # constant
         " AND key NOT IN (SELECT key FROM damaged) ORDER BY key LIMIT ?",
         (after, limit),
     ).fetchall()
-    for key, due, owner, next_attempt, held in rows:
-        if ledger.find(key, now) is None:
-            continue  # it is set aside now, or is gone
-        if not isinstance(due, float) or held not in (0, 1):
-            set_aside(connection, key, now, "its time or mark is not as it was written")
-        elif owner is None and due != next_attempt:
-            set_aside(connection, key, now, "its times contradict each other")
-        elif held == 0 and not _is_indexed(connection, key, due):
+    for *row, due, owner in rows:
+        key, *_, next_attempt, held, _ = row
+        try:
+            unseal_row(tuple(row))
+            if not isinstance(due, float) or (owner is None and due != next_attempt):
+                raise DamagedEntry("its times contradict each other")
+        except DamagedEntry as error:
+            set_aside(connection, key, now, str(error))
+            continue
+        if not held and not _is_indexed(connection, key, due):
             log.error("the queue's index does not know {id}: it is made anew", id=id_text(key))
             connection.execute("REINDEX message")
-    return rows[-1][0] if len(rows) == limit else None
+    return int(rows[-1][0]) if len(rows) == limit else -1
 
 
 def _is_indexed(connection: sqlite3.Connection, key: int, due: float) -> bool:
@@ -122,17 +95,16 @@ def missing_content(connection: sqlite3.Connection, key: int, now: float) -> Non
 
     :raises DamagedTable: it is in its table, which is to be made anew
     """
-    for statement, act in (
-        ("SELECT 1 FROM content WHERE key = ?", None),
-        ("SELECT 1 FROM content WHERE +key = ?", DamagedTable("a content is not found by its key")),
-        ("SELECT 1 FROM message WHERE key = ?", "its content is missing"),
-    ):
-        if connection.execute(statement, (key,)).fetchone() is not None:
-            if isinstance(act, Exception):
-                raise act
-            if act is not None:
-                set_aside(connection, key, now, act)
-            return
+
+    def is_there(query: str) -> bool:
+        return connection.execute(query, (key,)).fetchone() is not None
+
+    if is_there("SELECT 1 FROM content WHERE key = ?"):
+        return
+    if is_there("SELECT 1 FROM content WHERE +key = ?"):  # by reading all
+        raise DamagedTable("a content is not found by its number")
+    if is_there("SELECT 1 FROM message WHERE key = ?"):
+        set_aside(connection, key, now, "its content is missing")
 
 
 def rescue(connection: sqlite3.Connection, now: float) -> None:
@@ -148,7 +120,7 @@ def rescue(connection: sqlite3.Connection, now: float) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.text_factory = connection.text_factory
         keys = set(_keys(reader))
-        broken = [table for table in _TABLES if not _is_in_order(reader, table)]
+        broken = [table for table in TABLES if not _is_in_order(reader, table)]
         if "message" not in broken and not _is_indexed_anew(connection):
             broken.append("message")
         connection.execute("BEGIN IMMEDIATE")
@@ -166,12 +138,13 @@ def rescue(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _is_in_order(reader: sqlite3.Connection, table: str) -> bool:
-    """Whether all rows of a table can be read and found."""
-    columns, _ = _TABLES[table]
-    last = -1
+    """Whether all rows of a table can be read, and stand where they belong."""
+    width = len(_KEYS.get(table, "1"))
+    last: tuple[int, ...] = ()
     try:
-        for key, *_ in reader.execute(f"SELECT {columns} FROM {table} NOT INDEXED"):  # noqa: S608  # constants
-            if not isinstance(key, int) or key <= last:
+        for row in reader.execute(_all_of(table)):
+            key = row[:width]
+            if not all(isinstance(part, int) for part in key) or key <= last:
                 return False
             last = key
         return True
@@ -179,6 +152,13 @@ def _is_in_order(reader: sqlite3.Connection, table: str) -> bool:
         if not is_damage(error):
             raise
         return False
+
+
+def _all_of(table: str, order: str = "") -> str:
+    # By the index it might not find all. Of these tables the first columns are the key.
+    plain = "" if table == "history" else "NOT INDEXED"
+    keys = ", ".join(f"{key} {order}" for key in _KEYS.get(table, ("key",)))
+    return f"SELECT * FROM {table} {plain} ORDER BY {keys}"  # noqa: S608  # constants
 
 
 def _is_indexed_anew(connection: sqlite3.Connection) -> bool:
@@ -193,18 +173,17 @@ def _is_indexed_anew(connection: sqlite3.Connection) -> bool:
 
 def _make_anew(connection: sqlite3.Connection, reader: sqlite3.Connection, table: str) -> None:
     """Copy what can be read of a table: from both ends up to what can't be."""
-    columns, statement = _TABLES[table]
     (number,) = connection.execute(
         "SELECT 1 + count(*) FROM sqlite_schema WHERE name GLOB '*_damaged*'"
     ).fetchone()
     connection.execute(f"ALTER TABLE {table} RENAME TO {table}_damaged{number}")
-    connection.execute(statement)
+    connection.execute(TABLES[table])
     if table == "message":
         connection.execute(message_index(number))
-    places = ", ".join("?" * len(columns.split(",")))
     # The reader does not see what has not been committed yet, and so the old table.
-    for order in ("", "ORDER BY key DESC"):
-        for row in _rows(reader, f"SELECT {columns} FROM {table} NOT INDEXED {order}"):  # noqa: S608  # as above
+    for order in ("ASC", "DESC"):
+        for row in _rows(reader, _all_of(table, order)):
+            places = ", ".join("?" * len(row))
             connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)  # noqa: S608  # as above
 
 

@@ -30,7 +30,6 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
 
 import attrs
 from twisted.logger import Logger
@@ -39,58 +38,30 @@ from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, Step
 from mailframe.envelope import Envelope
 from mailframe.interfaces import LeaseLost, UnknownMessage
 from mailframe.queue import codec
-from mailframe.queue.beginnings import first_events
-from mailframe.queue.damage import (
-    CONTENT_TABLE,
-    MESSAGE_TABLE,
-    is_damage,
-    look_through,
-    message_index,
-    missing_content,
-    rescue,
-    set_aside,
-)
-from mailframe.queue.ids import first_key, id_text
+from mailframe.queue.damage import set_aside
+from mailframe.queue.histories import add_histories, forget_histories, read_history
+from mailframe.queue.ids import id_text
+from mailframe.queue.schema import prepare
 from mailframe.queue.seals import (
+    COLUMNS,
     Kept,
+    Row,
     checksum,
-    seal,
     seal_envelope,
     seal_recipients,
-    unseal,
     unseal_envelope,
     unseal_recipients,
+    unseal_row,
 )
 
 log = Logger()
 
-SCHEMA_VERSION = 2
 _CONTENTS = 64  # contents in one statement
-_SCHEMA = f"""
-{MESSAGE_TABLE};
-{message_index()};
-{CONTENT_TABLE};
-CREATE TABLE history (
-    key INTEGER NOT NULL,
-    part INTEGER NOT NULL,
-    events TEXT NOT NULL,
-    PRIMARY KEY (key, part)
-) WITHOUT ROWID;
-CREATE TABLE damaged (
-    key INTEGER PRIMARY KEY,
-    found REAL NOT NULL,
-    reason TEXT NOT NULL,
-    removed INTEGER NOT NULL DEFAULT 0
-);
-"""
-_COLUMNS = "key, envelope, size, recipients, next_attempt, held, warned"
 # A lease that still runs keeps its end; one that ran out is over.
 _DUE_NOW = (
-    "next_attempt = :now, recipients = :recipients,"
-    " due = iif(owner IS NOT NULL AND due > :now, due, :now),"
+    "due = iif(owner IS NOT NULL AND due > :now, due, :now),"
     " owner = iif(owner IS NOT NULL AND due > :now, owner, NULL)"
 )
-_Row: TypeAlias = tuple[int, str, int, str, float, int, int]
 
 
 @attrs.frozen(kw_only=True)
@@ -139,25 +110,7 @@ class Ledger:
             raise
 
     def _prepare(self) -> None:
-        execute = self.connection.execute
-        execute("PRAGMA journal_mode = WAL")
-        # FULL syncs the log at every commit: what commit() promises rests on this line.
-        execute("PRAGMA synchronous = FULL")
-        execute("PRAGMA wal_autocheckpoint = 4000")
-        execute("PRAGMA journal_size_limit = 67108864")
-        (version,) = execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            execute("BEGIN IMMEDIATE")
-            (version,) = execute("PRAGMA user_version").fetchone()
-            if version == 0:  # nobody else was quicker
-                for statement in _SCHEMA.split(";"):
-                    execute(statement)
-                execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            execute("COMMIT")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(
-                f"the queue's format is version {version}, this program reads {SCHEMA_VERSION}"
-            )
+        prepare(self.connection)
 
     # --- transactions ------------------------------------------------------------------------
 
@@ -225,39 +178,35 @@ class Ledger:
     def claim(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
         """Lease what is due; what can't be read is set aside and reported."""
         rows = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE held = 0 AND due <= ?"  # noqa: S608  # constant
+            f"SELECT {COLUMNS} FROM message WHERE held = 0 AND due <= ?"  # noqa: S608  # constant
             " AND key NOT IN (SELECT key FROM damaged) ORDER BY due LIMIT ?",
             (now, limit),
         ).fetchall()
-        found = [(row[0], entry) for row in rows if (entry := self._entry(row, now)) is not None]
-        leased = []
-        for key, entry in found:
-            if entry.held:
-                set_aside(self.connection, key, now, "its marks contradict the index")
-            else:
-                leased.append((key, entry))
+        found = {row[0]: entry for row in rows if (entry := self._entry(row, now)) is not None}
+        leased = {key: entry for key, entry in found.items() if not entry.held}
+        if len(leased) < len(found):
+            log.error("the queue's index names messages that are held: it is made anew")
+            self.connection.execute("REINDEX message")
         self.connection.execute(
             "UPDATE message SET owner = ?, due = ? WHERE key IN (SELECT value FROM json_each(?))",
-            (owner, until, json.dumps([key for key, _ in leased])),
+            (owner, until, json.dumps(list(leased))),
         )
-        return [entry for _, entry in leased]
+        return list(leased.values())
 
-    def _entry(self, row: _Row, now: float) -> Entry | None:
-        key, envelope, size, recipients, next_attempt, held, warned = row
+    def _entry(self, row: Row, now: float) -> Entry | None:
+        key, _, size, _, next_attempt, held, warned = row
         try:
-            kept = unseal_envelope(key, envelope)
-            if kept.size != size:
-                raise codec.DamagedEntry("its size is not as it was written")
+            envelope, recipients = unseal_row(row)
             return Entry(
                 id=id_text(key),
-                envelope=codec.load_envelope(kept.envelope),
+                envelope=codec.load_envelope(envelope),
                 size=size,
-                recipients=codec.load_recipients(unseal_recipients(key, recipients, next_attempt)),
+                recipients=codec.load_recipients(recipients),
                 next_attempt=next_attempt,
                 held=bool(held),
                 warned=bool(warned),
             )
-        except (codec.DamagedEntry, TypeError, ValueError, AttributeError) as error:
+        except codec.DamagedEntry as error:
             set_aside(self.connection, key, now, str(error))
             return None
 
@@ -286,16 +235,18 @@ class Ledger:
             if not self.leave({key: step.events}, owner):
                 raise LeaseLost(id_text(key))
         else:
-            recipients = seal_recipients(
-                key, codec.dump_recipients(step.recipients), step.next_attempt
-            )
-            changed = self.connection.execute(
-                "UPDATE message SET due = ?1, owner = NULL, next_attempt = ?1,"
-                " warned = ?2, recipients = ?3 WHERE key = ?4 AND owner = ?5",
-                (step.next_attempt, step.warned, recipients, key, owner),
-            )
-            if not changed.rowcount:
+            row = self.connection.execute(
+                "SELECT held FROM message WHERE key = ? AND owner = ?", (key, owner)
+            ).fetchone()
+            if row is None:
                 raise LeaseLost(id_text(key))
+            text = codec.dump_recipients(step.recipients)
+            recipients = seal_recipients(key, text, step.next_attempt, row[0], step.warned)
+            self.connection.execute(
+                "UPDATE message SET due = ?1, owner = NULL, next_attempt = ?1,"
+                " warned = ?2, recipients = ?3 WHERE key = ?4",
+                (step.next_attempt, step.warned, recipients, key),
+            )
             self._add_history(key, step.events)
         if notices:
             self.insert(notices)
@@ -314,13 +265,13 @@ class Ledger:
         :returns: which of them were there
         """
         found = self.connection.execute(
-            "SELECT key, next_attempt FROM message"
+            "SELECT key, next_attempt, held, coalesce(?, warned) FROM message"
             " WHERE key IN (SELECT value FROM json_each(?)) AND owner = ?",
-            (json.dumps(list(messages)), owner),
+            (warned, json.dumps(list(messages)), owner),
         ).fetchall()
         rows = [
-            (key, seal_recipients(key, codec.dump_recipients(messages[key]), next_attempt))
-            for key, next_attempt in found
+            (key, seal_recipients(key, codec.dump_recipients(messages[key]), due, held, mark))
+            for key, due, held, mark in found
         ]
         self.connection.execute(
             "UPDATE message SET warned = coalesce(?2, warned), recipients = noted.text"
@@ -350,7 +301,7 @@ class Ledger:
     def find(self, key: int, now: float) -> Entry | None:
         """One message."""
         row = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE key = ?"  # noqa: S608  # constant
+            f"SELECT {COLUMNS} FROM message WHERE key = ?"  # noqa: S608  # constant
             " AND key NOT IN (SELECT key FROM damaged)",
             (key,),
         ).fetchone()
@@ -360,7 +311,7 @@ class Ledger:
         """A page of the queue; what can't be read is not in it."""
         while True:
             rows = self.connection.execute(
-                f"SELECT {_COLUMNS} FROM message WHERE key > ?"  # noqa: S608  # constant
+                f"SELECT {COLUMNS} FROM message WHERE key > ?"  # noqa: S608  # constant
                 " AND key NOT IN (SELECT key FROM damaged) ORDER BY key LIMIT ?",
                 (after, limit),
             ).fetchall()
@@ -372,15 +323,62 @@ class Ledger:
 
     def hold(self, key: int, now: float) -> None:
         """Stop attempts; one that is under way goes on."""
-        self._change(key, now, "held", "UPDATE message SET held = 1")
+        self._change(key, now, "held", held=1)
 
     def release(self, key: int, now: float) -> None:
         """End a hold; the message is due now, unless an attempt is under way."""
-        self._change(key, now, "released", f"UPDATE message SET held = 0, {_DUE_NOW}")  # noqa: S608  # constant
+        self._change(key, now, "released", held=0, next_attempt=now)
 
     def retry(self, key: int, now: float) -> None:
-        """Make a message due now, unless an attempt is under way. A held one stays held."""
-        self._change(key, now, "retried", f"UPDATE message SET {_DUE_NOW}")  # noqa: S608  # constant
+        """Make a message due now, unless an attempt is under way. A held one stays held.
+
+        One that was set aside is looked at anew.
+        """
+        self.connection.execute(
+            "DELETE FROM damaged WHERE key = ? AND NOT removed"
+            " AND key IN (SELECT key FROM message)",
+            (key,),
+        )
+        self._change(key, now, "retried", next_attempt=now)
+
+    def _change(
+        self,
+        key: int,
+        now: float,
+        kind: EventKind,
+        *,
+        held: int | None = None,
+        next_attempt: float | None = None,
+    ) -> None:
+        row = self.connection.execute(
+            "SELECT recipients, next_attempt, held, warned FROM message WHERE key = ?"
+            " AND key NOT IN (SELECT key FROM damaged)",
+            (key,),
+        ).fetchone()
+        if row is None:
+            raise UnknownMessage(id_text(key))
+        try:
+            text = unseal_recipients(key, *row)
+        except codec.DamagedEntry as error:
+            set_aside(self.connection, key, now, str(error))
+            raise UnknownMessage(id_text(key)) from error
+        _, was_next, was_held, warned = row
+        held = was_held if held is None else held
+        self.connection.execute(
+            "UPDATE message SET held = :held, recipients = :recipients,"  # noqa: S608  # constant
+            f" next_attempt = :next_attempt{'' if next_attempt is None else f', {_DUE_NOW}'}"
+            " WHERE key = :key",
+            {
+                "key": key,
+                "now": now,
+                "held": held,
+                "next_attempt": was_next if next_attempt is None else next_attempt,
+                "recipients": seal_recipients(
+                    key, text, was_next if next_attempt is None else next_attempt, held, warned
+                ),
+            },
+        )
+        self._add_history(key, (_operators(now, kind),))
 
     def remove(self, key: int, now: float) -> None:
         """Take a message out; of one that is damaged, the row stays."""
@@ -395,26 +393,7 @@ class Ledger:
 
     def history(self, key: int) -> list[Event]:
         """What happened to a message."""
-        rows = self.connection.execute(
-            "SELECT 0 AS part, envelope FROM message WHERE key = ?1"
-            " UNION ALL SELECT part, events FROM history WHERE key = ?1 ORDER BY part",
-            (key,),
-        )
-        events: list[Event] = []
-        for part, text in rows:
-            try:
-                if part == 0:
-                    envelope = unseal_envelope(key, text).envelope
-                    events.extend(first_events(codec.load_envelope(envelope)))
-                else:
-                    events.extend(codec.load_events(unseal(key, text)))
-            except codec.DamagedEntry as error:
-                log.error(
-                    "a part of the history of {id} is damaged: {error}",
-                    id=id_text(key),
-                    error=str(error),
-                )
-        return events
+        return read_history(self.connection, key)
 
     def content(self, key: int, now: float) -> tuple[bytes | None, Kept]:
         """The content, or ``None`` when it is in a file; and what it must be like.
@@ -422,28 +401,21 @@ class Ledger:
         :raises UnknownMessage: the message is not in the queue
         :raises DamagedEntry: it is not as it was written; the message is set aside
         """
-        try:
-            row = self.connection.execute(
-                "SELECT envelope, octets FROM message LEFT JOIN content USING (key)"
-                " WHERE message.key = ?",
-                (key,),
-            ).fetchone()
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                set_aside(self.connection, key, now, f"its content: {error}")
-            raise
+        row = self.connection.execute(
+            "SELECT envelope, octets FROM message LEFT JOIN content USING (key)"
+            " WHERE message.key = ?",
+            (key,),
+        ).fetchone()
         if row is None:
             raise UnknownMessage(id_text(key))
+        envelope, octets = row
         try:
-            kept = unseal_envelope(key, row[0])
-            octets = row[1]
-            if octets is None:
-                return None, kept
-            if not isinstance(octets, bytes):
-                raise codec.DamagedEntry("its content is of the wrong kind")
-            if len(octets) != kept.size or checksum(octets) != kept.checksum:
-                raise codec.DamagedEntry("its content is not as it was written")
-            return octets, kept
+            kept = unseal_envelope(key, envelope)
+            if octets is None or (
+                isinstance(octets, bytes) and kept.is_content(len(octets), checksum(octets))
+            ):
+                return octets, kept
+            raise codec.DamagedEntry("its content is not as it was written")
         except codec.DamagedEntry as error:
             set_aside(self.connection, key, now, str(error))
             raise
@@ -453,11 +425,7 @@ class Ledger:
 
         :param before: POSIX seconds; of messages that arrived earlier
         """
-        return self.connection.execute(
-            "DELETE FROM history WHERE (key, part) IN (SELECT key, part FROM history WHERE key < ?1"
-            " AND NOT EXISTS (SELECT 1 FROM message WHERE message.key = history.key) LIMIT ?2)",
-            (first_key(before), limit),
-        ).rowcount
+        return forget_histories(self.connection, before, limit)
 
     def damaged(self) -> list[tuple[int, str]]:
         """What was set aside because it can't be read, and why."""
@@ -465,47 +433,9 @@ class Ledger:
             "SELECT key, reason FROM damaged WHERE NOT removed ORDER BY key"
         ).fetchall()
 
-    def set_aside(self, key: int, now: float, reason: str) -> None:
-        """Have a message that is damaged not be tried any more."""
-        set_aside(self.connection, key, now, reason)
-
-    def look_through(self, after: int, limit: int, now: float) -> int:
-        """Look at some entries for damage.
-
-        :param after: the number behind which to begin
-        :returns: behind which to go on; -1 when all were looked at
-        """
-        found = look_through(self, after, limit, now)
-        return -1 if found is None else found
-
-    def missing_content(self, key: int, now: float) -> None:
-        """See `mailframe.queue.damage.missing_content`."""
-        missing_content(self.connection, key, now)
-
-    def rescue(self, now: float) -> None:
-        """Make a damaged database readable again. :raises sqlite3.Error: that can't be done"""
-        rescue(self.connection, now)
-
     def close(self) -> None:
         """Let go of the database."""
         self.connection.close()
-
-    def _change(self, key: int, now: float, kind: EventKind, statement: str) -> None:
-        row = self.connection.execute(
-            "SELECT recipients, next_attempt FROM message WHERE key = ?", (key,)
-        ).fetchone()
-        if row is None:
-            raise UnknownMessage(id_text(key))
-        try:
-            text = unseal_recipients(key, *row)
-        except codec.DamagedEntry as error:
-            set_aside(self.connection, key, now, str(error))
-            raise UnknownMessage(id_text(key)) from error
-        recipients = seal_recipients(key, text, now)
-        self.connection.execute(
-            f"{statement} WHERE key = :key", {"key": key, "now": now, "recipients": recipients}
-        )
-        self._add_history(key, (_operators(now, kind),))
 
     def leave(self, messages: Mapping[int, Sequence[Event]], owner: str | None) -> set[int]:
         """Delete messages; of each, keep the envelope as the beginning of its history.
@@ -535,21 +465,11 @@ class Ledger:
                 f"DELETE FROM {table} WHERE key IN (SELECT value FROM json_each(?))",  # noqa: S608  # constant
                 (keys,),
             )
-        self._add_histories([(key, messages[key]) for key in found])
+        add_histories(self.connection, [(key, messages[key]) for key in found])
         return found
 
     def _add_history(self, key: int, events: Sequence[Event]) -> None:
-        self._add_histories([(key, events)])
-
-    def _add_histories(self, histories: Sequence[tuple[int, Sequence[Event]]]) -> None:
-        rows = [(key, seal(key, codec.dump_events(events))) for key, events in histories if events]
-        self.connection.execute(
-            "INSERT INTO history (key, part, events)"
-            " SELECT json_extract(value, '$[0]'), (SELECT coalesce(max(part), 0) + 1 FROM history"
-            " WHERE key = json_extract(value, '$[0]')), json_extract(value, '$[1]')"
-            " FROM json_each(?)",
-            (json.dumps(rows),),
-        )
+        add_histories(self.connection, [(key, events)])
 
 
 def _operators(now: float, kind: EventKind) -> Event:

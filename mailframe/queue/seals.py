@@ -2,13 +2,15 @@
 
 Disks and memory flip bits. What is kept of a message is sealed: its texts begin with a checksum,
 which the message's number is part of, so that a text that stands in another's place is found as
-well. The checksum and the size of the content stand in the sealed envelope.
+well. Columns of their own stand once more in the texts: in that of the envelope the size, and the
+checksum of the content; in that of the recipients when the next attempt is, and the marks.
 
 CRC-32 finds every single flipped bit and every run of up to 32; it is no protection against people.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
 from zlib import crc32
 
 import attrs
@@ -16,21 +18,29 @@ import attrs
 from mailframe.queue.codec import DamagedEntry
 
 _DIGITS = 8
+_UNKNOWN = "-" * _DIGITS
 _SAME = 0.01  # seconds by which two times may differ that are the same
+
+COLUMNS = "key, envelope, size, recipients, next_attempt, held, warned"
+Row: TypeAlias = tuple[int, str, int, str, float, int, int]
 
 
 @attrs.frozen
 class Kept:
     """What a sealed envelope says.
 
-    :ivar checksum: of the content, see `checksum`
+    :ivar checksum: of the content, see `checksum`; ``None`` when it is not known
     :ivar size: octets of the content
     :ivar envelope: its text, see `mailframe.queue.codec`
     """
 
-    checksum: int
+    checksum: int | None
     size: int
     envelope: str
+
+    def is_content(self, size: int, checksum: int) -> bool:
+        """Whether a content of that size and checksum is the one that was written."""
+        return size == self.size and self.checksum in (checksum, None)
 
 
 def seal(key: int, text: str) -> str:
@@ -43,34 +53,56 @@ def seal(key: int, text: str) -> str:
 
 def unseal(key: int, sealed: str) -> str:
     """The text. :raises DamagedEntry: it is not as it was written"""
+    if not isinstance(sealed, str):
+        raise DamagedEntry("a text is of the wrong kind")
     text = sealed[_DIGITS:]
     if sealed[:_DIGITS] != f"{_sum(key, text):08x}":
         raise DamagedEntry("the checksum is not that of the text")
     return text
 
 
-def seal_envelope(key: int, envelope: str, size: int, checksum: int) -> str:
+def seal_envelope(key: int, envelope: str, size: int, checksum: int | None) -> str:
     """Seal an envelope, with what is to be known of the content."""
-    return seal(key, f"{checksum:08x} {size} {envelope}")
+    return seal(key, f"{_UNKNOWN if checksum is None else f'{checksum:08x}'} {size} {envelope}")
 
 
 def unseal_envelope(key: int, sealed: str) -> Kept:
     """What `seal_envelope` was given. :raises DamagedEntry: it is not as it was written"""
     checksum, size, envelope = unseal(key, sealed).split(" ", 2)
-    return Kept(int(checksum, 16), int(size), envelope)
+    return Kept(None if checksum == _UNKNOWN else int(checksum, 16), int(size), envelope)
 
 
-def seal_recipients(key: int, recipients: str, next_attempt: float) -> str:
-    """Seal how the recipients stand, with the time of the next attempt, POSIX seconds."""
-    return seal(key, f"{next_attempt:.3f} {recipients}")
+def seal_recipients(
+    key: int, recipients: str, next_attempt: float, held: int = 0, warned: int = 0
+) -> str:
+    """Seal how the recipients stand, with the time of the next attempt and the marks."""
+    return seal(key, f"{next_attempt:.3f} {held:d} {warned:d} {recipients}")
 
 
-def unseal_recipients(key: int, sealed: str, next_attempt: object) -> str:
-    """The text. :raises DamagedEntry: that or the time is not as it was written"""
-    written, recipients = unseal(key, sealed).split(" ", 1)
+def unseal_recipients(key: int, sealed: str, next_attempt: float, held: int, warned: int) -> str:
+    """The text of the recipients.
+
+    :raises DamagedEntry: that, or one of the others, is not as it was written
+    """
+    written, was_held, was_warned, recipients = unseal(key, sealed).split(" ", 3)
     if not isinstance(next_attempt, float) or not abs(float(written) - next_attempt) < _SAME:
         raise DamagedEntry("the time of the next attempt is not as it was written")
+    if (was_held, was_warned) != (str(held), str(warned)):
+        raise DamagedEntry("a mark is not as it was written")
     return recipients
+
+
+def unseal_row(row: Row) -> tuple[str, str]:
+    """The texts of the envelope and of the recipients.
+
+    :param row: the `COLUMNS` of a message
+    :raises DamagedEntry: something is not as it was written
+    """
+    key, envelope, size, recipients, next_attempt, held, warned = row
+    kept = unseal_envelope(key, envelope)
+    if kept.size != size:
+        raise DamagedEntry("its size is not as it was written")
+    return kept.envelope, unseal_recipients(key, recipients, next_attempt, held, warned)
 
 
 def checksum(octets: bytes | memoryview, before: int = 0) -> int:

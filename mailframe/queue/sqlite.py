@@ -40,6 +40,7 @@ from mailframe.interfaces import (
 )
 from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
+from mailframe.queue.damage import look_through, missing_content, set_aside
 from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
@@ -51,7 +52,7 @@ from mailframe.units import FilePath, Octets, Seconds
 log = Logger()
 
 HOUSEKEEPING = 60.0  # seconds between looking for dead owners, orphans and old histories
-LOOK_AT = 1000  # entries that are looked at for damage each time
+LOOKS, LOOK_AT = 10, 100  # then that many entries are looked at for damage, that often
 ORPHAN_AGE = 3600.0  # seconds; a content is written and published in less
 REMEMBERED = 16 * 2**20  # octets of just accepted contents kept in memory
 
@@ -211,13 +212,15 @@ class SqliteStorage:
 
         async def damaged() -> None:
             reason = "its content, in a file of its own, is not as it was written"
-            await self.committer.write(lambda ledger: ledger.set_aside(key, now, reason))
+            await self.committer.write(
+                lambda ledger: set_aside(ledger.connection, key, now, reason)
+            )
 
         try:
             file = await self.in_thread(self.spool.open, key)
             return FileContent(file, self.in_thread, kept, damaged)
         except FileNotFoundError as error:
-            await self.committer.write(methodcaller("missing_content", key, now))
+            await self.committer.write(lambda ledger: missing_content(ledger.connection, key, now))
             octets, kept = await self.committer.read(lambda ledger: ledger.content(key, now))
             if octets is None:
                 raise StorageFault(f"the content of {id} is not there") from error
@@ -373,10 +376,18 @@ class SqliteStorage:
         await self.committer.write(lambda ledger: ledger.forget_history(before, 5000))
 
     async def _look_through(self, now: float) -> None:
-        """Look for damage in a part of the queue, each time in the next."""
-        after = self._looked_through
-        look = methodcaller("look_through", after, LOOK_AT, now)
-        self._looked_through = await self.committer.write(look)
+        """Look for damage in a part of the queue, each time in the next; what waits goes between.
+
+        :param now: POSIX seconds
+        """
+        for _ in range(LOOKS):
+
+            def look(ledger: Ledger, after: int = self._looked_through) -> int:
+                return look_through(ledger.connection, after, LOOK_AT, now)
+
+            self._looked_through = await self.committer.write(look)
+            if self._looked_through < 0:
+                return
 
 
 def _key(id: str) -> int:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import sqlite3
 
 from mailframe.interfaces import UnknownMessage
+from mailframe.queue import committer
 from mailframe.queue.committer import Batches
-from mailframe.queue.damage import DamagedTable, rescue
+from mailframe.queue.damage import (
+    DamagedTable,
+    look_through,
+    missing_content,
+    rescue,
+    set_aside,
+)
 from mailframe.queue.ids import id_text
 from mailframe.queue.ledger import Ledger
 from tests.crash.flips import beginning
@@ -30,7 +37,7 @@ class DamageCase(LedgerCase):
         return [key for key, _ in self.ledger.damaged()]
 
     def look(self) -> None:
-        self.assertEqual(self.ledger.look_through(-1, 10, 5.0), -1)
+        self.assertEqual(look_through(self.ledger.connection, -1, 10, 5.0), -1)
 
 
 class SetAsideTests(DamageCase):
@@ -75,6 +82,23 @@ class SetAsideTests(DamageCase):
         self.assertRaises(UnknownMessage, self.ledger.retry, 2, 5.0)
         self.assertEqual(self.aside(), [2])
 
+    def test_looked_at_anew(self) -> None:
+        """Who has repaired something could not have it sent."""
+        for key in (1, 2):
+            self.execute(f"UPDATE message SET warned = 1 - warned WHERE key = {key}")
+        self.assertEqual(self.claimed(), ["3"])
+        self.execute("UPDATE message SET warned = 0 WHERE key = 2")
+        self.assertRaises(UnknownMessage, self.ledger.retry, 1, 0.5)
+        self.ledger.retry(2, 0.5)
+        self.assertEqual(self.aside(), [1])
+        self.assertEqual(self.claimed(), ["2"])
+
+    def test_what_can_not_be_read_stays_reported(self) -> None:
+        """Trying again would make the report go away, and not bring the message back."""
+        set_aside(self.ledger.connection, 7, 1.0, "it can't be read any more")
+        self.assertRaises(UnknownMessage, self.ledger.retry, 7, 5.0)
+        self.assertEqual(self.aside(), [7])
+
     def test_history(self) -> None:
         """One damaged part would hide the others."""
         self.ledger.hold(2, 5.0)
@@ -105,6 +129,30 @@ class LookThroughTests(DamageCase):
         self.look()
         self.assertEqual(self.aside(), [1, 2, 3])
 
+    def test_marks(self) -> None:
+        """What an operator holds would be sent, or a sender never be told of a delay."""
+        self.ledger.hold(1, 0.0)
+        self.execute("UPDATE message SET held = 0 WHERE key = 1")
+        self.execute("UPDATE message SET warned = 1 WHERE key = 2")
+        self.assertEqual(self.claimed(), ["3"])
+        self.assertEqual(self.aside(), [1, 2])
+
+    def test_the_index_names_what_is_held(self) -> None:
+        """What an operator holds would be sent."""
+        self.execute("PRAGMA writable_schema = ON")
+        self.execute("UPDATE sqlite_schema SET sql = replace(sql, 'held = 0', 'held >= 0')")
+        self.ledger.close()
+        self.ledger = Ledger(self.path)
+        self.ledger.hold(2, 0.0)  # and stays in the index
+        self.execute("PRAGMA writable_schema = ON")
+        self.execute("UPDATE sqlite_schema SET sql = replace(sql, 'held >= 0', 'held = 0')")
+        self.ledger.close()
+        self.ledger = Ledger(self.path)
+        self.addCleanup(self.ledger.close)
+        self.assertEqual(self.claimed(), ["1", "3"])
+        self.assertEqual(self.aside(), [])
+        self.assertEqual(self.execute("SELECT key FROM message WHERE held = 0 AND due <= 1"), [])
+
     def test_the_index(self) -> None:
         """A message that the index does not know would never be claimed."""
         self.execute("PRAGMA writable_schema = ON")
@@ -123,8 +171,8 @@ class LookThroughTests(DamageCase):
 
     def test_in_turns(self) -> None:
         """A long queue would be looked at in one go, and nothing could be written meanwhile."""
-        self.assertEqual(self.ledger.look_through(-1, 2, 5.0), 2)
-        self.assertEqual(self.ledger.look_through(2, 2, 5.0), -1)
+        self.assertEqual(look_through(self.ledger.connection, -1, 2, 5.0), 2)
+        self.assertEqual(look_through(self.ledger.connection, 2, 2, 5.0), -1)
 
 
 class RescueTests(DamageCase):
@@ -151,13 +199,26 @@ class RescueTests(DamageCase):
         self.assertEqual([entry.id[-1] for entry in entries], ["1", "3"])
         self.assertIn(id_text(2), [id_text(key) for key in self.aside()])
 
+    def test_the_history(self) -> None:
+        """No message could leave the queue any more: what was sent would be sent again."""
+        for key in (1, 2, 3):
+            self.ledger.hold(key, 5.0)
+        ((text,),) = self.execute("SELECT events FROM history WHERE key = 3")
+        self.spoil(str(text).encode(), b"\xff\xff\xff\x7f")
+        batches = Batches(lambda: Ledger(self.path))
+        self.addCleanup(batches.close)
+        batches.apply([lambda ledger: ledger.leave({3: ()}, None)], writes=True)
+        self.assertEqual(len(self.ledger.messages(-1, 10, 5.0)), 2)
+        for key in (1, 2):
+            self.assertEqual(self.ledger.history(key)[-1].kind, "held")
+
     def test_only_once_in_a_while(self) -> None:
         """A server would do nothing but read its queue."""
         now = [100.0]
         batches = Batches(lambda: Ledger(self.path), lambda: now[0])
         self.addCleanup(batches.close)
         rescued: list[float] = []
-        self.patch(Ledger, "rescue", lambda ledger, time: rescued.append(time))
+        self.patch(committer, "rescue", lambda connection, time: rescued.append(time))
 
         def damaged(ledger: Ledger) -> None:
             raise DamagedTable("made for the test")
@@ -169,10 +230,10 @@ class RescueTests(DamageCase):
     def test_it_can_not_be_saved(self) -> None:
         """Who waits would never be told."""
 
-        def fails(ledger: Ledger, now: float) -> None:
+        def fails(connection: sqlite3.Connection, now: float) -> None:
             raise sqlite3.DatabaseError("made for the test")
 
-        self.patch(Ledger, "rescue", fails)
+        self.patch(committer, "rescue", fails)
 
         def damaged(ledger: Ledger) -> None:
             raise DamagedTable("made for the test")
@@ -191,7 +252,7 @@ class RescueTests(DamageCase):
     def test_a_content_that_is_nowhere(self) -> None:
         """The message would be tried for days, and its sender not told why."""
         self.execute("DELETE FROM content WHERE key = 2")
-        self.ledger.missing_content(2, 5.0)
-        self.ledger.missing_content(3, 5.0)
-        self.ledger.missing_content(99, 5.0)
+        missing_content(self.ledger.connection, 2, 5.0)
+        missing_content(self.ledger.connection, 3, 5.0)
+        missing_content(self.ledger.connection, 99, 5.0)
         self.assertEqual(self.aside(), [2])

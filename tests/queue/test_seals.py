@@ -12,8 +12,10 @@ from mailframe.queue.seals import (
     checksum,
     seal,
     seal_envelope,
+    seal_recipients,
     unseal,
     unseal_envelope,
+    unseal_recipients,
 )
 
 KEYS = st.integers(0, 2**63 - 1)
@@ -29,6 +31,31 @@ class SealTests(SynchronousTestCase):
         self.assertEqual(unseal(key, seal(key, text)), text)
         sealed = seal_envelope(key, text, size, checksum(content))
         self.assertEqual(unseal_envelope(key, sealed), Kept(checksum(content), size, text))
+
+    @settings(deadline=None, max_examples=50)
+    @given(KEYS, st.text(), st.floats(0, 1e10), st.booleans(), st.booleans())
+    def test_what_stands_beside_the_recipients(
+        self, key: int, text: str, due: float, held: bool, warned: bool
+    ) -> None:
+        """A mark or a time that has changed would decide about the message."""
+        sealed = seal_recipients(key, text, due, held, warned)
+        self.assertEqual(unseal_recipients(key, sealed, due, int(held), int(warned)), text)
+        for other in (
+            (due + 1, int(held), int(warned)),
+            (due, 1 - held, int(warned)),
+            (due, int(held), 1 - warned),
+            (str(due), int(held), int(warned)),
+        ):
+            self.assertRaises(DamagedEntry, unseal_recipients, key, sealed, *other)
+
+    def test_of_the_wrong_kind(self) -> None:
+        """What is no text any more would end the look at all others."""
+        self.assertRaises(DamagedEntry, unseal, 1, b"00000000")
+
+    def test_an_unknown_checksum(self) -> None:
+        """A large message of an older version would be taken for damaged."""
+        kept = unseal_envelope(1, seal_envelope(1, "{}", 5, None))
+        self.assertEqual(kept, Kept(None, 5, "{}"))
 
     @settings(deadline=None, max_examples=50)
     @given(KEYS, st.text(st.characters(codec="ascii")), st.data())
