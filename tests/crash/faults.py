@@ -31,7 +31,7 @@ NUMBERS = ("ENOSPC", "EDQUOT", "EIO", "EMFILE", "EROFS")
 PATIENCE = 0.7  # seconds until a call must have been made
 TOGETHER = 25  # faults, after which everything must have arrived
 # What is done once, when a server starts: a fault there keeps it from starting.
-STARTING = re.compile(r"Ledger\._prepare|Ledger\.__init__|Spool\.sync|show_alive")
+STARTING = re.compile(r"queue\.schema\.|Ledger\._prepare|Ledger\.__init__|Spool\.sync|show_alive")
 EXPECTED = re.compile(
     r"OSError|\w*(NotFound|Permission|Exists|Directory)\w*Error|StorageFault|StorageFull"
     r"|sqlite3\.\w+|ForeignMaildir|PluginFault|ConnectionLost|ConnectionDone"
