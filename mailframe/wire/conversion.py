@@ -1,8 +1,9 @@
 """Brings a MIME message into a form that a server without 8BITMIME or BINARYMIME takes.
 
 RFC 6152 §3 and RFC 3030 §3 leave the choice between this and returning the message. Each body that
-can't go as it is becomes quoted-printable or base64; all other octets stay as they are, except the
-name of the transfer encoding where it promises more than is left. It takes two passes: a `Survey`
+can't go as it is becomes quoted-printable or base64, and header lines that are too long are folded;
+all other octets stay as they are, except the name of the transfer encoding where it promises more
+than is left. It takes two passes: a `Survey`
 sees what there is and makes a `Plan`, by which a `Converter` works. Both take the octets piece by
 piece, in time proportional to their number.
 
@@ -19,11 +20,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from mailframe.wire.folding import MAX_LINE, folded, is_too_long
 from mailframe.wire.mime_header import IDENTITY, Entity, with_encoding
 from mailframe.wire.mime_walker import TooComplex, Walker
 from mailframe.wire.transfer_encodings import Base64, BodyEncoder, QuotedPrintable
-
-MAX_LINE = 998  # octets of a line without its CRLF that 8BITMIME can carry (RFC 5321 §4.5.3.1.6)
 
 Label: TypeAlias = Literal["7bit", "8bit", "quoted-printable", "base64"]
 _ENCODERS: dict[str, type[QuotedPrintable] | type[Base64]] = {
@@ -181,6 +181,12 @@ class Survey:
         self._bodies.append(_Body(entity, in_signed))
         if not header.isascii() and self._beyond_ascii():
             self._refuse("5.6.3", "header fields beyond ASCII can't be encoded")
+        if self._binary and (is_too_long(header) or b"\0" in header):
+            self._needed = True
+            if in_signed:
+                self._refuse("5.6.2", _SIGNED)
+            elif b"\0" in header or folded(header) is None:
+                self._refuse("5.6.3", "a header field is no text, or a word of it is too long")
 
     def body(self, octets: bytes) -> None:
         """See `mailframe.wire.mime_walker.Visitor.body`."""
@@ -238,6 +244,8 @@ class Converter:
         self._next += 1
         encoder = _ENCODERS.get(label or "")
         self._encoder = encoder() if encoder else None
+        if is_too_long(header):
+            header = folded(header) or header
         if label is not None:
             if whole and not entity.versioned:
                 header += b"MIME-Version: 1.0\r\n"

@@ -197,6 +197,26 @@ class ConversionTests(SynchronousTestCase):
         self.assertNotIn(b"\0", converted)
         self.assertTrue(plan(content, eight_bit=True, binary=True).has_8bit)
 
+    def test_endless_header(self) -> None:
+        """A program's header lines would be refused by every server but the rarest."""
+        field = b"To: " + b", ".join([b"someone@blu.example"] * 100) + b"\r\n"
+        content = field + b"\r\nx\r\n"
+        for size in (7, 100_000):
+            converted = convert(content, size, binary=True)
+            self.assertLessEqual(max(map(len, converted.split(b"\r\n"))), 998)
+            self.assertEqual(converted.replace(b"\r\n ", b" "), content)
+        nested = message(part("message/rfc822", "binary", content))
+        self.assertIn(b"Content-Transfer-Encoding: 7bit", convert(nested, binary=True))
+        self.assertFalse(plan(convert(nested, binary=True), binary=True).is_needed)
+        for bad, status in (
+            (b"X: " + b"x" * 1000 + b"\r\n\r\nx\r\n", "5.6.3"),
+            (b"X: a\0b\r\n\r\nx\r\n", "5.6.3"),
+            (message(field + b"\r\nx", kind="signed"), "5.6.2"),
+        ):
+            with self.assertRaises(Unconvertible) as caught:
+                plan(bad, binary=True)
+            self.assertEqual(caught.exception.status, status)
+
     @settings(deadline=None, max_examples=80)
     @given(st.data())
     def test_any_message(self, data: st.DataObject) -> None:
