@@ -153,7 +153,7 @@ def save(files: Files, maildir: OpenMaildir, index: Index) -> None:
 
 def _encode(index: Index) -> list[bytes]:
     listing = index.listing
-    names = os.fsencode("".join([name + "\0" for name in listing.names]))
+    names = os.fsencode("\0".join([*listing.names, ""]))
     sizes = listing.sizes
     if sys.byteorder == "big":
         sizes = array("Q", sizes)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import stat
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from itertools import compress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 from twisted.logger import Logger
 
-from mailframe.delivery.maildir_files import ForeignMaildir, OpenMaildir, open_regular
+from mailframe.delivery.maildir_files import ForeignMaildir, OpenMaildir
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_names import arrival, base_name, wire_size
+from mailframe.delivery.maildir_sizes import read_size
 from mailframe.files import Files
 
 log = Logger()
 
 Place: TypeAlias = tuple[str, bool]  # a whole name, and whether it lies in cur
 
-BLOCK = 65536  # octets that are read at a time
+FEW = 1000  # messages that came out of order; more are better put in order with all the others
+_TRIES = 3  # how often a folder is read again that changes meanwhile
 _PART = 10_000  # names that are sorted at a time
 _DIGITS = 10  # of a POSIX time between 2001 and 2286: such names sort by themselves
 
@@ -71,10 +74,30 @@ def told_by_names(listing: Listing) -> bool:
     )
 
 
+@attrs.frozen(eq=False)
+class Seen:
+    """The regular files of a folder.
+
+    :ivar known: those of an earlier listing, by their places there
+    :ivar others: the names of the others
+    """
+
+    known: list[int]
+    others: list[str]
+
+    def names(self, before: Listing) -> list[str]:
+        """All names.
+
+        :param before: the earlier listing
+        """
+        return [before.names[at] for at in self.known] + self.others
+
+
 class Lister:
     """Lists one Maildir.
 
     :ivar complete: nothing was left out that may be there next time
+    :ivar changes: how many messages came, went or moved since the earlier listing
     """
 
     def __init__(self, files: Files, maildir: OpenMaildir, path: MailboxPath) -> None:
@@ -82,8 +105,8 @@ class Lister:
         self._files = files
         self._maildir = maildir
         self._path = path
-        self._buffer = bytearray(BLOCK)
         self.complete = True
+        self.changes = 0
 
     def listing(self, before: Listing) -> Listing:
         """List it.
@@ -91,58 +114,79 @@ class Lister:
         :param before: an earlier listing, or an empty one
         :raises OSError: a folder can't be read
         """
+        known = dict(zip(before.names, range(len(before)), strict=True))
         # New comes first: a message that somebody moves meanwhile is then seen in either folder.
-        new = self._names(self._maildir.new, before)
-        cur = self._names(self._maildir.cur, before)
-        return self._continued(before, new, cur) or self._afresh(before, new, cur)
+        new = self._look(self._maildir.new, known)
+        cur = self._look_in_cur(known)
+        found = self._continued(before, new, cur) if known else None
+        return self._afresh(before, new, cur) if found is None else found
 
-    def _continued(self, before: Listing, new: list[str], cur: list[str]) -> Listing | None:
-        """The earlier listing without what went and with what came after all of it.
+    def _continued(self, before: Listing, new: Seen, cur: Seen) -> Listing | None:
+        """The earlier listing with what moved, without what went, and with what came.
 
-        :returns: ``None`` when more has happened than that
+        :returns: ``None`` when that is not enough to find the order
         """
-        if not len(before):
+        there, in_cur = bytearray(len(before)), bytearray(len(before))
+        for at in new.known:
+            there[at] = 1
+        for at in cur.known:
+            there[at] = in_cur[at] = 1
+        kept = Listing(list(before.names), in_cur, before.sizes[:])
+        came = by_base(new.others, cur.others)
+        self.changes = len(came)
+        if 0 in there:
+            for at in [at for at, present in enumerate(there) if not present]:
+                place = came.pop(base_name(kept.names[at]), None)
+                if place is not None:
+                    there[at] = 1
+                    kept.names[at], in_cur[at] = place
+            if 0 in there:
+                self.changes += there.count(0)
+                kept = Listing(
+                    list(compress(kept.names, there)),
+                    bytearray(compress(in_cur, there)),
+                    array("Q", compress(kept.sizes, there)),
+                )
+        return self._with(kept, came) if came else kept
+
+    def _with(self, kept: Listing, came: dict[str, Place]) -> Listing | None:
+        """A listing with some messages more.
+
+        :returns: ``None`` when their place is not easily found
+        """
+        names = kept.names
+        last = arrival(names[-1]) if names else 0
+        if last is None or not all(map(_plain, came)):
             return None
-        there = (set(new), set(cur))
-        stayed = [
-            name in there[place] for name, place in zip(before.names, before.in_cur, strict=True)
-        ]
-        if all(stayed):
-            kept = Listing(list(before.names), before.in_cur[:], before.sizes[:])
-        else:
-            kept = Listing(
-                list(compress(before.names, stayed)),
-                bytearray(compress(before.in_cur, stayed)),
-                array("Q", compress(before.sizes, stayed)),
-            )
-        known = set(kept.names)
-        added = by_base(
-            [name for name in new if name not in known], [name for name in cur if name not in known]
-        )
-        if not added:
-            return kept
-        last = arrival(kept.names[-1]) if kept.names else 0
-        if last is None or not all(_plain(base) and int(base[:_DIGITS]) > last for base in added):
+        amid = sum(int(base[:_DIGITS]) <= last for base in came)
+        if amid and (amid > FEW or not came.keys().isdisjoint(map(base_name, names))):
             return None
         sizes: dict[str, int] = {}
-        if self._measure(added, sizes):
+        if self._measure(came, sizes):
             return None
         for base in sorted(sizes):
-            name, in_cur = added[base]
-            kept.names.append(name)
-            kept.in_cur.append(in_cur)
-            kept.sizes.append(sizes[base])
+            at = len(names)
+            if amid and int(base[:_DIGITS]) <= last:
+                try:
+                    at = bisect_left(names, (int(base[:_DIGITS]), base), key=_sort_key)
+                except ValueError:
+                    return None
+            name, in_cur = came[base]
+            names.insert(at, name)
+            kept.in_cur.insert(at, in_cur)
+            kept.sizes.insert(at, sizes[base])
         return kept
 
-    def _afresh(self, before: Listing, new: list[str], cur: list[str]) -> Listing:
+    def _afresh(self, before: Listing, new: Seen, cur: Seen) -> Listing:
         """A listing for which all names are looked at."""
-        places = by_base(new, cur)
+        places = by_base(new.names(before), cur.names(before))
+        self.changes = len(places)
         sizes: dict[str, int] = dict(zip(map(base_name, before.names), before.sizes, strict=True))
         arrivals = self._arrivals(places)
         missing = self._measure(places, sizes)
         if missing:
             # Another program moved these while we read the others.
-            again = by_base((), self._names(self._maildir.cur, before))
+            again = by_base((), self._look_in_cur({}).others)
             found = {base: again[base] for base in missing & again.keys()}
             places.update(found)
             missing -= found.keys() - self._measure(found, sizes)
@@ -157,15 +201,33 @@ class Lister:
             array("Q", [sizes[base] for base in order]),
         )
 
-    def _names(self, folder: int, before: Listing) -> list[str]:
-        """The regular files of a folder."""
-        if len(before):
-            # Much faster, as only what was not there before is looked at one by one.
+    def _look_in_cur(self, known: Mapping[str, int]) -> Seen:
+        """Look what cur holds, and miss nothing that others rename meanwhile.
+
+        Reading a folder may miss a file that is given another name at that time, and a message
+        would be gone for a session because somebody flagged it.
+        """
+        folder = self._maildir.cur
+        for _ in range(_TRIES):
+            before = self._files.fstat(folder).st_mtime_ns
+            seen = self._look(folder, known)
+            if self._files.fstat(folder).st_mtime_ns == before:
+                break
+        return seen
+
+    def _look(self, folder: int, known: Mapping[str, int]) -> Seen:
+        """Look what a folder holds; only what is not known is looked at one by one."""
+        at: list[Any] = []
+        if known:
             names = self._files.names(folder)
-            others = [name for name in set(names).difference(before.names) if name[0] != "."]
-            odd = {name for name in others if not self._is_regular(name, folder)}
+            at = list(map(known.get, names))
+            others = []
+            if None in at:
+                others = [name for name, place in zip(names, at, strict=True) if place is None]
+                at = [place for place in at if place is not None]
+            odd = {name for name in others if name[0] != "." and not self._is_regular(name, folder)}
         else:
-            names, irregular = self._files.regular(folder)
+            others, irregular = self._files.regular(folder)
             odd = {name for name in irregular if name[0] != "."}
         for name in odd:
             log.warn(
@@ -173,7 +235,7 @@ class Lister:
                 name=name,
                 path=str(self._path),
             )
-        return [name for name in names if name[0] != "." and name not in odd]
+        return Seen(at, [name for name in others if name[0] != "." and name not in odd])
 
     def _is_regular(self, name: str, folder: int) -> bool:
         try:
@@ -213,7 +275,7 @@ class Lister:
                 folder = self._maildir.cur if in_cur else self._maildir.new
                 # What can't be read is left out, rather than keep all the others from being read.
                 try:
-                    size = self._read_size(name, folder)
+                    size = read_size(self._files, name, folder)
                 except FileNotFoundError:
                     missing.add(base)
                     continue
@@ -223,25 +285,6 @@ class Lister:
                     continue
             sizes[base] = size
         return missing
-
-    def _read_size(self, name: str, folder: int) -> int:
-        """Octets as they are sent, stuffed dots not counted."""
-        files, buffer = self._files, self._buffer
-        descriptor, whole = open_regular(files, name, folder)
-        try:
-            size = left = whole
-            last = 10
-            while left > 0 and (count := files.read_into(descriptor, buffer)):
-                left -= count
-                # Each lone CR or LF becomes two octets; a CRLF across two pieces counts once.
-                size += buffer.count(b"\n", 0, count)
-                if last == 13 or buffer.find(b"\r", 0, count) >= 0:
-                    size += buffer.count(b"\r", 0, count) - 2 * buffer.count(b"\r\n", 0, count)
-                    size -= 2 if last == 13 and buffer[0] == 10 else 0
-                last = buffer[count - 1]
-            return size - max(left, 0) + (0 if last in (10, 13) else 2)
-        finally:
-            files.close(descriptor)
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.complete = False
@@ -262,6 +305,18 @@ def _plain(base: str) -> bool:
         and digits.isascii()
         and digits[0] != "0"
     )
+
+
+def _sort_key(name: str) -> tuple[int, str]:
+    """What a listing is sorted by.
+
+    :raises ValueError: the name alone does not tell
+    """
+    base = base_name(name)
+    time = arrival(base)
+    if time is None:
+        raise ValueError(name)
+    return time, base
 
 
 def _in_order(bases: list[str], arrivals: Mapping[str, int]) -> list[str]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 MAX_UIDL = 70  # octets, RFC 1939 §7
 _TIME = re.compile(r"([0-9]{1,15})\.")
 _WIRE_SIZE = re.compile(r",W=([0-9]{1,15})(?=,|\Z)")
-_ODD = re.compile(r"[^\x21-\x7e]")
 
 
 def base_name(name: str) -> str:
@@ -32,8 +32,10 @@ def arrival(base: str) -> int | None:
 
 def wire_size(base: str) -> int | None:
     """The octets with CRLF line ends that a name tells, or ``None``."""
+    if ",W=" not in base:
+        return None
     size = base.rpartition(",W=")[2]
-    if len(size) <= 15 and size.isdecimal() and size.isascii() and len(size) < len(base):
+    if len(size) <= 15 and size.isdecimal() and size.isascii():
         return int(size)
     match = _WIRE_SIZE.search(base)
     return int(match[1]) if match else None
@@ -42,21 +44,35 @@ def wire_size(base: str) -> int | None:
 def uidls(names: Sequence[str]) -> list[bytes]:
     """The unique ids of RFC 1939 §7: the unique part of each name where it has the form.
 
-    Else, and where two names have the same unique part, the hash of the base stands in for it.
+    Else its hash stands in for it. Where two names have the same unique part, it is the hash of the
+    base for both: none of them may get the id of the other once that one is removed.
     """
-    unique = [name.partition(":")[0].partition(",")[0] for name in names]
+    unique = [unique_part(name) for name in names]
     joined = "".join(unique)
-    if (
-        len(set(unique)) == len(unique)
-        and all(unique)
-        and max(map(len, unique), default=0) <= MAX_UIDL
-        and not _ODD.search(joined)
-    ):
-        return [text.encode("ascii") for text in unique]
-    found: dict[bytes, None] = {}
+    different = len(set(unique)) == len(unique)
+    if different and all(unique) and max(map(len, unique), default=0) <= MAX_UIDL and _fits(joined):
+        return "\0".join(unique).encode("ascii").split(b"\0") if unique else []
+    times = Counter(unique)
+    found = []
     for name, text in zip(names, unique, strict=True):
-        uidl = text.encode("ascii", "replace")
-        if not 0 < len(text) <= MAX_UIDL or _ODD.search(text) or uidl in found:
-            uidl = hashlib.sha256(os.fsencode(base_name(name))).hexdigest().encode("ascii")
-        found[uidl] = None
-    return list(found)
+        if times[text] > 1:
+            found.append(_hash(base_name(name)))
+        elif 0 < len(text) <= MAX_UIDL and _fits(text):
+            found.append(text.encode("ascii"))
+        else:
+            found.append(_hash(text))
+    return found
+
+
+def unique_part(name: str) -> str:
+    """What tells a message from all others in a mailbox, and stays whatever happens to it."""
+    return name.partition(":")[0].partition(",")[0]
+
+
+def _fits(text: str) -> bool:
+    """Whether all characters are printable ASCII and none is a space."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(os.fsencode(text)).hexdigest().encode("ascii")

@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 AT_ONCE = 65536  # octets; a message smaller than this is read as it is opened
 MANY = 1000  # messages from which on an index pays, even if all names tell sizes
+FEW = 20  # messages that came, went or moved
 _LOCK = "mailframe-pop3.lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -141,7 +142,8 @@ class Session:
         self.listing = listing = lister.listing(before)
         sure = lister.complete and maildir_index.settled(stamps, self._now)
         if len(listing) >= MANY or not told_by_names(listing):
-            if sure or index is None or listing.names != before.names:
+            # A few changes are found again next time, for less than it costs to write them down.
+            if sure or index is None or lister.changes > FEW:
                 kept = stamps if sure else UNSETTLED
                 maildir_index.save(files, maildir, Index(kept, listing))
         elif index is not None:

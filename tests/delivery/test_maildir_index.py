@@ -172,6 +172,18 @@ class SessionTests(IndexCase):
         self.open()
         self.assertEqual(self.listings(), before)
 
+    def test_few_changes(self) -> None:
+        """The index of a large mailbox is written for each message that comes, or for no number."""
+        self.open()
+        written = os.stat(self.path).st_ino
+        self.put("5.d.host")
+        self.assertEqual(len(self.open(later=0.5)), 4)
+        self.assertEqual(os.stat(self.path).st_ino, written)
+        for number in range(maildir_session.FEW):
+            self.put(f"{number + 6}.d.host")
+        self.assertEqual(len(self.open(later=0.5)), 4 + maildir_session.FEW)
+        self.assertNotEqual(os.stat(self.path).st_ino, written)
+
     def test_unreadable(self) -> None:
         """A message that could not be read once is left out for ever."""
         self.files.fail("open", errno.EACCES, nth=9)

@@ -6,18 +6,14 @@ import errno
 import os
 import random
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery import maildir_listing
 from mailframe.delivery.maildir_files import close_all, open_maildir
 from mailframe.delivery.maildir_layout import MailboxPath
-from mailframe.delivery.maildir_listing import BLOCK, Lister, Listing, nothing, told_by_names
+from mailframe.delivery.maildir_listing import Lister, Listing, nothing, told_by_names
 from mailframe.delivery.maildir_names import base_name
 from mailframe.testing.faulty_files import FaultyFiles
-from mailframe.wire.data import DataEncoder
 
 
 class ListingCase(SynchronousTestCase):
@@ -117,6 +113,13 @@ class ListTests(ListingCase):
         self.assertEqual(list(listing.in_cur), [1, 1])
         self.assertFalse(lister.complete)
 
+    def test_names_that_tell_all(self) -> None:
+        """An index is kept where none is needed, or none where the sizes have to be read."""
+        self.put("1.a.host,W=3")
+        self.assertTrue(told_by_names(self.list()))
+        self.put("2.a.host")
+        self.assertFalse(told_by_names(self.list()))
+
     def test_again(self) -> None:
         """All messages are read again for one that came."""
         for number in range(10):
@@ -173,6 +176,8 @@ class ContinuedTests(ListingCase):
             lambda: os.link(f"{new}/{self.name(7)}", f"{cur}/{self.name(7)}:2,S"),
             lambda: [os.unlink(f"{sub}/{name}") for sub in (new, cur) for name in os.listdir(sub)],
             lambda: self.put(self.name(1)),
+            lambda: self.put("0900000001.odd.host"),
+            lambda: [self.put(f"{1_700_000_000 + n}.z.host") for n in range(30)],
         ):
             change()
             self.before = self.same()
@@ -186,6 +191,57 @@ class ContinuedTests(ListingCase):
         self.assertEqual(self.files.count("open") - opened, 1)
         self.assertEqual(self.files.count("stat") - stats, 1)
 
+    def test_costs_little(self) -> None:
+        """All messages are put in order again for one that came, went or was flagged."""
+        new, cur = f"{self.root}/mary/new", f"{self.root}/mary/cur"
+        afresh = self.patch(Lister, "_afresh", lambda *args: self.fail("it was listed afresh"))
+        for change in (
+            lambda: self.put(self.name(20)),
+            lambda: self.put("1700000020.a.host"),  # in the same second
+            lambda: self.put("1700000005.a.host"),  # between others
+            lambda: self.put("1600000000.a.host", folder="cur"),  # before all others
+            lambda: os.rename(f"{new}/{self.name(9)}", f"{cur}/{self.name(9)}:2,"),
+            lambda: os.rename(f"{cur}/{self.name(9)}:2,", f"{cur}/{self.name(9)}:2,S"),
+            lambda: os.unlink(f"{new}/{self.name(0)}"),
+        ):
+            change()
+            lister = self.lister()
+            self.before = lister.listing(self.before)
+            self.assertEqual(lister.changes, 1)
+        afresh.restore()
+        self.same()
+
+    def test_renamed_meanwhile(self) -> None:
+        """A message is gone for a session because somebody flagged it while it was looked for."""
+        old, new = f"{self.name(4)}", f"{self.name(4)}:2,S"
+        names = self.files.names
+
+        def missing(descriptor: int) -> list[str]:
+            found = names(descriptor)
+            if descriptor == self.maildir.cur and old in found:
+                # What readdir may do: the old name is gone, the new one lies behind it.
+                os.rename(*(f"{self.root}/mary/cur/{name}" for name in (old, new)))
+                os.utime(f"{self.root}/mary/cur", ns=(1, 1))
+                return [name for name in found if name != old]
+            return found
+
+        self.patch(self.files, "names", missing)
+        self.assertIn(new, self.list(self.before).names)
+
+    def test_restless(self) -> None:
+        """A folder that others change all the time is read without end."""
+        names = self.files.names
+
+        def touch(descriptor: int) -> list[str]:
+            times.append(descriptor)
+            os.utime(f"{self.root}/mary/cur", ns=(1, len(times)))
+            return names(descriptor)
+
+        times: list[int] = []
+        self.patch(self.files, "names", touch)
+        self.assertEqual(self.list(self.before).names, self.before.names)
+        self.assertLess(len(times), 6)
+
     def test_gone_meanwhile(self) -> None:
         """A message that came and went again is listed."""
         path = self.put(self.name(20))
@@ -195,40 +251,3 @@ class ContinuedTests(ListingCase):
         lister = self.lister()
         self.assertEqual(lister.listing(self.before).names, self.before.names)
         self.assertFalse(lister.complete)
-
-
-class SizeTests(ListingCase):
-    """Octets as they are sent (RFC 1939 §11)."""
-
-    @settings(deadline=None, max_examples=60)
-    @given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r", b".b"]), max_size=12))
-    def test_sizes(self, parts: list[bytes]) -> None:
-        """A size is not what is sent, as another program has stored other line ends."""
-        octets = b"".join(parts)
-        self.put("1.a.host", octets)
-        sizes = []
-        for block in (3, BLOCK):
-            self.patch(maildir_listing, "BLOCK", block)
-            sizes += self.list().sizes
-        encoder = DataEncoder()
-        sent = encoder.encode(octets) + encoder.finish()
-        stuffed = sent.count(b"\r\n..") + sent.startswith(b"..")
-        self.assertEqual(sizes, [len(sent) - len(b".\r\n") - stuffed] * 2)
-
-    def test_names_that_tell_all(self) -> None:
-        """An index is kept where none is needed, or none where the sizes have to be read."""
-        self.put("1.a.host,W=3")
-        self.assertTrue(told_by_names(self.list()))
-        self.put("2.a.host")
-        self.assertFalse(told_by_names(self.list()))
-
-    def test_cut_short(self) -> None:
-        """A file that shrinks while it is read is counted with octets that are not there."""
-        path = self.put("1.a.host", b"0123456789" * 10)
-
-        def shrink(operation: str) -> None:
-            if operation == "read":
-                os.truncate(path, 4)
-
-        self.files.before = shrink
-        self.assertEqual(list(self.list().sizes), [6])

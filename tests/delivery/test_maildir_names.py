@@ -56,7 +56,17 @@ class UniqueIdTests(SynchronousTestCase):
         self.assertEqual(len(set(found)), len(odd) + 1)
         for uidl in found[1:]:
             self.assertRegex(uidl.decode(), r"\A[0-9a-f]{64}\Z")
-        self.assertEqual(uidls(["x" * 71]), uidls(["x" * 71 + ":2,S"]))
+        # Another server that mends the sizes in a name leaves the message the same.
+        self.assertEqual(uidls(["x" * 71]), uidls(["x" * 71 + ",S=1,W=2:2,S"]))
+
+    def test_not_unique(self) -> None:
+        """One of two gets the id of the other once that is removed, and is never fetched."""
+        both = ["1.x.host,S=5", "1.x.host,S=6:2,S"]
+        found = uidls(both)
+        self.assertEqual(len({*found, b"1.x.host"}), 3)
+        self.assertEqual(uidls([both[1], both[0]]), found[::-1])
+        # A name that is the hash of another must not make the list shorter.
+        self.assertEqual(len(uidls(["a b", uidls(["a b"])[0].decode()])), 2)
 
     @settings(deadline=None, max_examples=100)
     @given(st.sets(st.text(st.sampled_from("ab,S=1.\udc80 "), max_size=6)))
