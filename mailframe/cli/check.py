@@ -20,6 +20,7 @@ from mailframe.cli.options import config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
 from mailframe.cli.queue_findings import of_queue
+from mailframe.cli.routing_findings import of_routing
 from mailframe.plugin import PluginError, load_builder
 from mailframe.settings import Settings
 
@@ -51,6 +52,7 @@ def examine(settings: Settings) -> list[Finding]:
     return [
         *of_settings(settings),
         *of_parts(settings),
+        *of_routing(settings),
         *of_accounts(settings),
         *of_tls(settings, now),
         *of_files(settings),

@@ -104,13 +104,13 @@ class Targets:
             return _our_fault(
                 hop, f"the route names no valid endpoint: {type(error).__name__} {error}"
             )
-        kind, host = _endpoint_parts(hop.where)
+        kind, host = endpoint_parts(hop.where)
         if hop.tls == "verify" and kind == "ssl":
             return _our_fault(hop, "an ssl: endpoint verifies no certificate; write tls: instead")
         return (Target(where=hop.where, host=host, endpoint=endpoint, is_local=kind == "unix"),)
 
 
-def _endpoint_parts(where: str) -> tuple[str, str]:
+def endpoint_parts(where: str) -> tuple[str, str]:
     """The kind of an endpoint string and the host it names (``""`` when it names none).
 
     The syntax is that of `twisted.internet.endpoints.clientFromString`: parts divided by colons, a

@@ -9,7 +9,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.exchanges import Host
-from mailframe.delivery.targets import Target, Targets, _endpoint_parts
+from mailframe.delivery.targets import Target, Targets, endpoint_parts
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.testing.site import make_site
@@ -60,9 +60,9 @@ class TargetsTests(SynchronousTestCase):
             (target,) = self.of(where)
             self.assertEqual((target.host, target.address, target.port), (host, "", None))
             self.assertEqual(str(target), where)
-        self.assertEqual(_endpoint_parts("tls:smart.example:465"), ("tls", "smart.example"))
-        self.assertEqual(_endpoint_parts("tcp"), ("tcp", ""))
-        self.assertEqual(_endpoint_parts("tcp:port=1"), ("tcp", ""))
+        self.assertEqual(endpoint_parts("tls:smart.example:465"), ("tls", "smart.example"))
+        self.assertEqual(endpoint_parts("tcp"), ("tcp", ""))
+        self.assertEqual(endpoint_parts("tcp:port=1"), ("tcp", ""))
 
     def test_unverified_tls(self) -> None:
         """A route that asks for a verified server would be content with any."""
