@@ -6,6 +6,7 @@ The dialogue itself is in `mailframe.wire.smtp_receiver`, the decisions are in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -18,7 +19,7 @@ from mailframe.server.authentication import Authentication
 from mailframe.server.outlet import Outlet
 from mailframe.server.peer import tls_description
 from mailframe.server.smtp_connection import SHUTTING_DOWN, TIMED_OUT, Answer, SmtpConnection
-from mailframe.server.xclient import client_of
+from mailframe.server.xclient import client_of, greeted, in_force
 from mailframe.wire.sasl import encode
 from mailframe.wire.smtp_events import (
     Authenticate,
@@ -49,6 +50,7 @@ class SmtpSession(SmtpConnection):
         """:param factory: the server that the client is connected to"""
         super().__init__(factory)
         self._trusted = False  # to speak for others
+        self._said: Mapping[str, str | None] = {}  # of the other, with XCLIENT
         self._authentication = (
             Authentication(
                 portal=factory.portal,
@@ -75,19 +77,16 @@ class SmtpSession(SmtpConnection):
     # --- what is answered to each event -------------------------------------------------------
 
     def _hello(self, event: Hello) -> Reply:
-        self._set_client(
-            attrs.evolve(
-                self._client,
-                helo=event.name,
-                esmtp=event.esmtp,
-                tls=tls_description(self._transport()) if self._tls else None,
-            )
-        )
+        client = greeted(self._client, event.name, event.esmtp, self._said)
+        if self._tls:
+            client = attrs.evolve(client, tls=tls_description(self._transport()))
+        self._set_client(client)
         self._abandon("the client began a new session")
         return hello_reply(self._server.hostname, event.esmtp, self._receiver.offer)
 
     def _xclient(self, event: Xclient) -> Reply:
-        client = client_of(event.attributes, self._client)
+        self._said = in_force(self._said, event.attributes)
+        client = client_of(self._said, self._client)
         log.info(
             "{address} on {server} speaks for {client} ({login})",
             address=self._client.address,
@@ -123,6 +122,7 @@ class SmtpSession(SmtpConnection):
         transport.startTLS(self._server.tls_context)
         if self._authentication is not None:
             self._authentication.log_out()
+        self._said = {}
         self._set_client(attrs.evolve(self._client, helo=None, esmtp=False, login=None))
 
     async def _authenticate(self, event: Authenticate) -> Reply:

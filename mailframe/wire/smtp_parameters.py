@@ -24,7 +24,9 @@ _NOTIFY: tuple[Notify, ...] = ("SUCCESS", "FAILURE", "DELAY")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
 _BY = re.compile(r"([+-]?[0-9]{1,9});([NRnr])([Tt]?)")
 _SECONDS = re.compile(r"[1-9][0-9]{0,8}")
-_DATE_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_DATE_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:(?:[0-5][0-9]|60))(\.[0-9]{1,9})?Z"
+)
 # RFC 6533 §3: what stands for a character in an address of type utf-8 that is sent in ASCII.
 _HEXPOINT = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _JOINERS = str.maketrans("", "", "\u200c\u200d")
@@ -135,14 +137,15 @@ def hold_for(value: str | None) -> dict[str, Any]:
 
 
 def hold_until(value: str | None) -> dict[str, Any]:
-    """HOLDUNTIL (RFC 4865 §4.1): a date and time of RFC 3339 in UTC."""
-    if value is not None and _DATE_TIME.fullmatch(value):
+    """HOLDUNTIL (RFC 4865 §4.1): a date and time of RFC 3339 §5.6 in UTC."""
+    match = _DATE_TIME.fullmatch((value or "").upper())
+    if match:
         try:
-            at = time.strptime(value, "%Y-%m-%dT%H:%M:%SZ")
+            at = time.strptime(match[1], "%Y-%m-%dT%H:%M:%S")
         except ValueError:  # a 13th month or the like
             pass
         else:
-            return {"hold_until": float(calendar.timegm(at))}
+            return {"hold_until": calendar.timegm(at) + float(match[2] or 0)}
     raise GrammarError("HOLDUNTIL is a date and time such as 2030-12-31T23:59:59Z")
 
 

@@ -44,6 +44,8 @@ SENDER_NEEDS_SMTPUTF8 = Reply(550, "5.6.7", "an address beyond ASCII needs SMTPU
 RECIPIENT_NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
 REQUIRETLS_NEEDS_TLS = Reply(530, "5.7.10", "REQUIRETLS needs TLS: use STARTTLS first")
 HELD_TOO_LONG = syntax("5.5.4", "a message can't be held that long")
+HELD_NO_MORE = syntax("5.5.4", "the time of HOLDUNTIL is over already")
+HELD_BEYOND_BY = syntax("5.5.4", "the time of BY would be over before the message is tried")
 
 USE_LHLO = Reply(500, "5.5.1", "this is LMTP: send LHLO")
 HELLO_FIRST = Reply(503, "5.5.1", "send EHLO or HELO first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mailframe.reply import Reply
@@ -10,7 +11,7 @@ from mailframe.wire import smtp_replies as replies
 from mailframe.wire.grammar import GrammarError, parse_forward_path, parse_reverse_path
 from mailframe.wire.smtp_command import no_argument
 from mailframe.wire.smtp_events import Data, Event, Mail, Rcpt, Reset, Wishes
-from mailframe.wire.smtp_extensions import MAIL_PARAMETERS, RCPT_PARAMETERS, read_parameters
+from mailframe.wire.smtp_extensions import MAIL_PARAMETERS, RCPT_PARAMETERS, Offer, read_parameters
 from mailframe.wire.smtp_replies import Refusal, syntax
 
 if TYPE_CHECKING:
@@ -42,13 +43,26 @@ def _mail_fields(receiver: Receiver, text: str) -> dict[str, Any]:
     if fields.keys() <= _USUAL:
         return fields
     wishes = {name: value for name, value in fields.items() if name not in _USUAL}
-    if "hold_for" in wishes and "hold_until" in wishes:
-        raise Refusal(syntax("5.5.4", "HOLDFOR and HOLDUNTIL exclude each other"))
-    offer = receiver.offer
-    if wishes.get("hold_for", 0) > offer.hold or wishes.get("hold_until", 0) > offer.hold_until:
-        raise Refusal(replies.HELD_TOO_LONG)
+    if "hold_for" in wishes or "hold_until" in wishes:
+        _check_hold(wishes, receiver.offer)
     usual = {name: value for name, value in fields.items() if name in _USUAL}
     return {**usual, "wishes": Wishes(**wishes)}
+
+
+def _check_hold(wishes: Mapping[str, Any], offer: Offer) -> None:
+    """HOLDFOR and HOLDUNTIL (RFC 4865 §4), beside each other, our limits and BY."""
+    if "hold_for" in wishes and "hold_until" in wishes:
+        raise Refusal(syntax("5.5.4", "HOLDFOR and HOLDUNTIL exclude each other"))
+    # For how long, from the offer on, which was made with EHLO: the dialogue has no clock.
+    hold = wishes["hold_until"] - offer.hold_until + offer.hold if "hold_until" in wishes else 0
+    hold = wishes.get("hold_for", hold)
+    if hold > offer.hold:
+        raise Refusal(replies.HELD_TOO_LONG)
+    if hold <= 0:
+        raise Refusal(replies.HELD_NO_MORE)
+    by = wishes.get("by")
+    if by is not None and by.returns and by.seconds <= hold:
+        raise Refusal(replies.HELD_BEYOND_BY)
 
 
 def read_rcpt(receiver: Receiver, argument: str) -> Event | Reply:

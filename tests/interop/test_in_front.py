@@ -77,7 +77,11 @@ class XclientTests(InFrontCase):
             *("--xclient-delim", "--xclient-login", "[UNAVAILABLE]"),
             port=self.port,
         )
-        self.assertIn(CLIENT.encode(), self.arrived()[0].split(b"by mx.demo.example")[0])
+        trace = f"Received: from true.example ([{CLIENT}])\n\tby mx.demo.example with ESMTP id"
+        self.assertIn(trace.encode(), self.arrived()[0])
+        self.swaks("--xclient-addr", CLIENT, "--xclient-proto", "SMTP", port=self.port)
+        trace = f"Received: from client.example ([{CLIENT}])\n\tby mx.demo.example with SMTP id"
+        self.assertIn(trace.encode(), b"".join(self.arrived(2)))
 
     def test_a_login_by_xclient(self) -> None:
         """Whom the filter has proved may send elsewhere; over TLS as well."""

@@ -178,6 +178,13 @@ class WishTests(ExtensionCase):
             (b"HOLDFOR=3601", b"501"),
             (b"HOLDUNTIL=1970-01-12T14:46:41Z", b"501"),
             (b"HOLDFOR=60 HOLDUNTIL=1970-01-12T14:46:40Z", b"501"),
+            (b"HOLDFOR=60 HOLDFOR=60", b"501"),
+            (b"HOLDUNTIL=1970-01-12T13:46:40Z", b"501"),  # it is that time already
+            (b"HOLDFOR=60 BY=60;R", b"501"),
+            (b"HOLDUNTIL=1970-01-12T13:48:40Z BY=120;R", b"501"),
+            (b"HOLDFOR=60 BY=61;R", b"250"),
+            (b"HOLDFOR=60 BY=1;N", b"250"),
+            (b"HOLDUNTIL=1970-01-12t13:46:40.5z", b"250"),
             (b"HOLDUNTIL=1970-01-12T14:46:40Z", b"250"),
         ):
             self.codes(transport)
@@ -222,6 +229,17 @@ class XclientTests(ExtensionCase):
         session.dataReceived(b"RCPT TO:<x@far.example>\r\n")
         self.assertTrue(transport.value().endswith(DENIED.encode()))
         self.assertEqual(self.authorisation.asked[-1][0].address, "198.51.100.7")
+
+    def test_greeting(self) -> None:
+        """The trace names the filter as the one from whom the message came."""
+        self.start(
+            b"EHLO filter\r\nXCLIENT ADDR=127.0.0.1 HELO=true.example PROTO=SMTP\r\n"
+            b"EHLO filter\r\n" + ENVELOPE + b"DATA\r\n.\r\n",
+            xclient=self.TRUSTED,
+        )
+        trace = self.storage.sinks[0].content
+        self.assertTrue(trace.startswith(b"Received: from true.example ([127.0.0.1])\r\n"), trace)
+        self.assertIn(b"with SMTP id", trace)
 
     def test_login_ends(self) -> None:
         """A filter's own login counts for everyone it speaks for."""

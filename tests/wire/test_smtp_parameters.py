@@ -104,11 +104,16 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(read.hold_for("3600"), {"hold_for": 3600})
         self.refused(read.hold_for, None, "", "0", "012", "-1", "1234567890", "1h")
         self.assertEqual(read.hold_until("1970-01-02T00:00:01Z"), {"hold_until": 86401.0})
+        for written, second in (("00:00:01.25Z", 86401.25), ("00:00:60Z", 86460.0)):
+            self.assertEqual(
+                read.hold_until(f"1970-01-02t{written.lower()}"), {"hold_until": second}
+            )
         self.assertEqual(read.date_time(86401.5), "1970-01-02T00:00:01Z")
         self.refused(
             read.hold_until,
             *(None, "", "1970-01-02", "1970-01-02T00:00:01+00:00", "1970-13-02T00:00:01Z"),
             *("1970-01-02T00:00:01", "1970-02-30T00:00:01Z", "\u0661970-01-02T00:00:01Z"),
+            *("1970-01-02T00:00:01.Z", "1970-01-02T24:00:00Z", "1970-01-02T00:00:61Z"),
         )
 
     @settings(max_examples=300, deadline=None)
