@@ -31,7 +31,7 @@ from mailframe.delivery.maildir_files import (
 from mailframe.delivery.maildir_index import UNSETTLED, Index, Stamps
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_listing import Lister, by_base, nothing, told_by_names
-from mailframe.delivery.maildir_names import base_name, uidls
+from mailframe.delivery.maildir_names import base_name, uidls, unique_part
 from mailframe.files import Files
 from mailframe.interfaces import MailboxInUse
 from mailframe.wire.pop3_message import wire_form
@@ -42,6 +42,7 @@ T = TypeVar("T")
 AT_ONCE = 65536  # octets; a message smaller than this is read as it is opened
 MANY = 1000  # messages from which on an index pays, even if all names tell sizes
 FEW = 20  # messages that came, went or moved
+_TRIES = 3  # how often a message is looked for that moves whenever one does
 _LOCK = "mailframe-pop3.lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -206,10 +207,11 @@ class Session:
 
     def _read(self, index: int) -> tuple[bytes, BinaryIO | None]:
         """A small message's octets, or an open file."""
-        files, listing, maildir = self._files, self.listing, self._maildir
-        folder = maildir.cur if listing.in_cur[index] else maildir.new
+        files, listing = self._files, self.listing
         try:
-            octets, descriptor = files.read_small(listing.names[index], folder, AT_ONCE)
+            octets, descriptor = files.read_small(
+                listing.names[index], self._folder(index), AT_ONCE
+            )
         except FileNotFoundError:
             octets, descriptor = self._find(
                 index, lambda name, there: files.read_small(name, there, AT_ONCE)
@@ -250,12 +252,12 @@ class Session:
         with self._in_use():
             faults: list[OSError] = []
             touched: set[int] = set()
-            for index in indices:
-                if index not in self._gone:
-                    try:
-                        touched.add(self._remove(index))
-                    except OSError as error:
-                        faults.append(error)
+            left = [index for index in indices if index not in self._gone]
+            for _ in range(_TRIES):
+                moved = [index for index in left if not self._remove(index, touched, faults)]
+                left = self._moved(moved, touched) if moved else []
+            if left:
+                faults.append(FileNotFoundError(f"{self.listing.names[left[0]]!r} never stays"))
             for folder in touched:
                 try:
                     self._files.fsync(folder)
@@ -264,44 +266,83 @@ class Session:
             if faults:
                 raise faults[0]
 
-    def _remove(self, index: int) -> int:
-        def unlink(name: str, folder: int) -> None:
-            self._files.unlink(name, folder)
+    def _remove(self, index: int, touched: set[int], faults: list[OSError]) -> bool:
+        """Remove one message.
 
-        with suppress(FileNotFoundError):
-            self._find(index, unlink)
-        self._gone.add(index)
-        # Where it was seen last; if another program removed it, that is made sure of as well.
+        :returns: ``False`` when it is not where it was seen last
+        """
+        folder = self._folder(index)
+        try:
+            self._files.unlink(self.listing.names[index], folder)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            faults.append(error)
+        else:
+            self._gone.add(index)
+            touched.add(folder)
+        return True
+
+    def _moved(self, indices: list[int], touched: set[int]) -> list[int]:
+        """Look once for all messages that were not where they were seen last.
+
+        :returns: those that are elsewhere. Another program has removed the others, and what it did
+            is made sure of as well
+        """
+        with self._searching:
+            self._search()
+            gone = self._lost.intersection(indices)
+        self._gone |= gone
+        touched.update(map(self._folder, gone))
+        return [index for index in indices if index not in gone]
+
+    def _folder(self, index: int) -> int:
+        """Where a message was seen last."""
         return self._maildir.cur if self.listing.in_cur[index] else self._maildir.new
 
     def _find(self, index: int, act: Callable[[str, int], T]) -> T:
         """Do something with a message's file; when it has moved, look for it and try again."""
-        listing, maildir = self.listing, self._maildir
-        for _ in range(3):
-            name = listing.names[index]
+        names = self.listing.names
+        for _ in range(_TRIES):
+            name = names[index]
             with suppress(FileNotFoundError):
-                return act(name, maildir.cur if listing.in_cur[index] else maildir.new)
+                return act(name, self._folder(index))
             self._look_again(index, name)
-        return act(listing.names[index], maildir.cur if listing.in_cur[index] else maildir.new)
+        return act(names[index], self._folder(index))
 
     def _look_again(self, index: int, name: str) -> None:
         """Find out where all messages are now: who moved or removed one has often done so to many.
 
         :raises FileNotFoundError: this one is not there any more
         """
-        listing, maildir = self.listing, self._maildir
         with self._searching:
-            if listing.names[index] != name:
+            if self.listing.names[index] != name:
                 return  # another thread has just looked
-            stamps = maildir_index.stamps_of(self._files, maildir)
+            stamps = maildir_index.stamps_of(self._files, self._maildir)
             if index not in self._lost or stamps != self._looked:
-                places = by_base(self._files.names(maildir.new), self._files.names(maildir.cur))
-                self._looked, self._lost = stamps, set()
-                for each, old in enumerate(listing.names):
-                    place = places.get(base_name(old))
-                    if place is None:
-                        self._lost.add(each)
-                    else:
-                        listing.names[each], listing.in_cur[each] = place
+                self._search()
             if index in self._lost:
                 raise FileNotFoundError(name)
+
+    def _search(self) -> None:
+        """Find all messages again, and note which are lost."""
+        files, maildir, listing = self._files, self._maildir, self.listing
+        self._looked, self._lost = maildir_index.stamps_of(files, maildir), set()
+        places = by_base(files.names(maildir.new), files.names(maildir.cur))
+        gone: list[int] = []
+        for each, old in enumerate(listing.names):
+            place = places.pop(base_name(old), None)
+            if place is None:
+                gone.append(each)
+            else:
+                listing.names[each], listing.in_cur[each] = place
+        if not gone:
+            return
+        # Dovecot gives a message another name when the sizes in it are wrong.
+        others = {unique_part(place[0]): place for place in places.values()}
+        for each in gone:
+            place = others.pop(unique_part(listing.names[each]), None)
+            if place is None:
+                self._lost.add(each)
+            else:
+                listing.names[each], listing.in_cur[each] = place

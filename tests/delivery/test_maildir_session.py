@@ -152,6 +152,20 @@ class ReadTests(SessionCase):
         os.unlink(f"{self.root}/mary/cur/1.a.host:2,S")
         self.assertRaises(FileNotFoundError, session.read, 0)
 
+    def test_sizes_mended(self) -> None:
+        """A message in whose name Dovecot mends the sizes can't be fetched, and is not deleted."""
+        wrong = self.put("1.a.host,S=9,W=9:2,S", b"moving\n", folder="cur")
+        self.put("2.b.host,W=3")
+        session = self.open()
+        before = session.uidls()
+        mended = f"{self.root}/mary/cur/1.a.host,S=7,W=8:2,S"
+        os.rename(wrong, mended)
+        self.assertEqual(self.read(session, 0), b"moving\n")
+        self.assertEqual(session.uidls(), before)
+        os.rename(mended, wrong)
+        session.remove((0,))
+        self.assertEqual((self.names("cur"), self.names()), ([], ["2.b.host,W=3"]))
+
     def test_restless(self) -> None:
         """A message that moves whenever one looks for it is not looked for without end."""
         self.put("1.a.host", b"moving\n")
@@ -290,6 +304,39 @@ class RemoveTests(SessionCase):
         session = self.open()
         os.rename(moved, f"{self.root}/mary/cur/1.a.host,W=1:2,S")
         os.unlink(gone)
+        session.remove((0, 1))
+        self.assertEqual(self.names() + self.names("cur"), [])
+
+    def test_many_moved_or_gone(self) -> None:
+        """A client waits for minutes at QUIT, as each message that is not there is looked for."""
+        for number in range(40):
+            self.put(f"{number}.a.host,W=1")
+        session = self.open()
+        for number in range(0, 40, 3):
+            os.unlink(f"{self.root}/mary/new/{number}.a.host,W=1")
+        for number in range(1, 40, 3):
+            name = f"{number}.a.host,W=1"
+            os.rename(f"{self.root}/mary/new/{name}", f"{self.root}/mary/cur/{name}:2,S")
+        before = self.files.count("names")
+        session.remove(range(40))
+        self.assertEqual(self.names() + self.names("cur"), [])
+        self.assertEqual(self.files.count("names") - before, 2)
+
+    def test_restless(self) -> None:
+        """A client is told that a message is deleted that nobody could get hold of."""
+        self.put("1.a.host,W=1")
+        self.put("2.a.host,W=1")
+        session = self.open()
+        places = ["new/1.a.host,W=1", "cur/1.a.host,W=1:2,", "cur/1.a.host,W=1:2,S"] * 3
+
+        def move(operation: str) -> None:
+            if operation == "unlink":
+                os.rename(f"{self.root}/mary/{places[0]}", f"{self.root}/mary/{places[1]}")
+                del places[0]
+
+        self.files.before = move
+        self.assertRaises(FileNotFoundError, session.remove, (0,))
+        self.files.before = lambda operation: None
         session.remove((0, 1))
         self.assertEqual(self.names() + self.names("cur"), [])
 
