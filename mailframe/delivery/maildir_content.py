@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from mailframe.address import Address
+from mailframe.wire.line_ends import count_lf
 
 HEAD = 65536  # octets of a message's beginning that are searched for a loop
 
@@ -64,6 +65,6 @@ class Unix:
 
     def _counted(self, octets: bytes) -> bytes:
         self.size += len(octets)
-        self.lines += octets.count(b"\n")
+        self.lines += count_lf(octets)
         self._at_line_start = octets.endswith(b"\n")
         return octets

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from mailframe.reply import Reply
+from mailframe.wire.line_ends import has_bare
 
 LOOP = Reply(554, "5.4.6", "mail loop: the message has passed too many servers")
 TOO_LARGE = Reply(554, "5.6.0", "the message's header section is too large")
@@ -57,8 +58,7 @@ def is_lines(octets: bytes) -> bool:
     :param octets: the whole section, and maybe more
     """
     header = octets[: end_of_header(octets)]
-    ends = header.count(b"\r\n")
-    return header.count(b"\r") == header.count(b"\n") == ends and b"\0" not in header
+    return b"\0" not in header and not has_bare(header)
 
 
 class HeaderScan:

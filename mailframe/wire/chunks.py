@@ -7,6 +7,7 @@ given it with DATA.
 
 from __future__ import annotations
 
+from mailframe.wire import line_ends
 from mailframe.wire.data import DataFault, measure
 
 
@@ -86,8 +87,7 @@ class ChunkDecoder:
             octets = octets[:-1]
         if not octets:
             return b""
-        line_ends = octets.count(b"\r\n")
-        if octets.count(b"\n") != line_ends or octets.count(b"\r") != line_ends:
+        if line_ends.has_bare(octets):
             self.fault = "bare line end"
         elif b"\0" in octets and self._has_null(octets):
             self.fault = "null"

@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from mailframe.wire import line_ends
 from mailframe.wire.folding import MAX_LINE, folded, is_too_long
 from mailframe.wire.mime_header import IDENTITY, Entity, with_encoding
 from mailframe.wire.mime_walker import TooComplex, Walker
@@ -89,16 +90,10 @@ class _Body:
         self._held_cr = octets.endswith(b"\r")
         if self._held_cr:
             octets = octets[:-1]
-        ends = octets.count(b"\r\n")
         lines = [len(line) for line in octets.split(b"\r\n")]
         lines[0] += self._line
         self._line = lines[-1]
-        self.binary = (
-            b"\0" in octets
-            or octets.count(b"\r") != ends
-            or octets.count(b"\n") != ends
-            or max(lines) > MAX_LINE
-        )
+        self.binary = b"\0" in octets or line_ends.has_bare(octets) or max(lines) > MAX_LINE
 
 
 class Survey:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from mailframe.wire import line_ends
+
 MAX_LINE = 1000  # octets of a line of content with its CRLF, RFC 5321 §4.5.3.1.6
 END = b"\r\n.\r\n"
 _BEGINNINGS = tuple(END[:size] for size in range(len(END) - 1, 0, -1))  # the longest first
@@ -69,8 +71,7 @@ class DataDecoder:
         return self._content(buffer)
 
     def _content(self, buffer: bytes) -> bytes:
-        line_ends = buffer.count(b"\r\n")
-        if buffer.count(b"\n") != line_ends or buffer.count(b"\r") != line_ends:
+        if line_ends.has_bare(buffer):
             self.fault = "bare line end"
             return b""
         if b"\0" in buffer and (b"\r\n\0" in buffer or b"\r\n.\0" in buffer):
@@ -128,9 +129,7 @@ class DataEncoder:
             octets = octets[:-1]
         if not octets:
             return b""
-        line_ends = octets.count(b"\r\n")
-        if octets.count(b"\n") != line_ends or octets.count(b"\r") != line_ends:
-            octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        octets = line_ends.whole(octets)
         stuffed = octets.replace(b"\r\n.", b"\r\n..")
         if self._at_line_start and octets.startswith(b"."):
             stuffed = b"." + stuffed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mailframe.wire import line_ends
+
 
 class ChunkEncoder:
     """Frames content, piece by piece; the last piece is held back, for it is to be marked.
@@ -42,7 +44,4 @@ class ChunkEncoder:
         self._held_cr = octets.endswith(b"\r")
         if self._held_cr:
             octets = octets[:-1]
-        line_ends = octets.count(b"\r\n")
-        if octets.count(b"\n") != line_ends or octets.count(b"\r") != line_ends:
-            octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-        return octets
+        return line_ends.whole(octets)
