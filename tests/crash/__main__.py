@@ -1,73 +1,129 @@
-"""Crash campaigns: ``python -m tests.crash KIND ... [--rounds N] [--seed S]``.
+"""Crash campaigns: ``python -m tests.crash KIND ... [--rounds N] [--calls N] [--seed S]``.
 
-``power``   the power of a loop-mounted disk, ext4 and xfs, is cut under load: at random moments, at
-            the moment of a 250, and before and after every single call that does something to files
-``kill``    the same with SIGKILL
+``power``   the power of a loop-mounted disk, ext4 and xfs, is cut N times under load: at random
+            moments, at the moment of a 250, and before and after calls that do something to files
+``kill``    the same with SIGKILL, N times, and before and after every single such call in addition
 ``faults``  every call of the program that does something to files fails in every way
-``model``   every state in which a disk could be that forgets what was not synced
-``mutants`` each sync and each ordering is removed, one at a time: the above must find it
-``flips``   every bit of a queue entry is flipped
+``pairs``   the same with N pairs of failures
 
-Ends with 1 when a promise was broken.
+In some of the rounds of ``power`` and ``kill`` the server is several processes, of which one
+worker, the supervising one or all are killed.
+
+Ends with 1 when a promise was broken, with 3 when that can't be found out on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from types import FrameType
 
-from tests.crash.campaigns import Report, crash, shares, survey
+import attrs
+
+from tests.crash.campaigns import Report, crash, shares
+from tests.crash.disks import Unavailable, own_mounts
 from tests.crash.faults import FaultReport, faults
+from tests.crash.sites import RUNS, Strike, survey
 from tests.crash.zygote import Zygote
 
-
-def power(rounds: int, seed: str) -> bool:
-    """Cut the power."""
-    return _crash(rounds, seed, cut=True)
-
-
-def kill(rounds: int, seed: str) -> bool:
-    """Kill."""
-    return _crash(rounds, seed, cut=False)
+SEVERAL = 0.06  # of the rounds that are at random
+OFTEN = 10.0  # seconds between two reports, until the last one
+NOT_HERE = 3  # the exit status
 
 
-def _crash(rounds: int, seed: str, *, cut: bool) -> bool:
-    good = True
-    with closing(Zygote()) as zygote:
-        sites = survey(zygote, seed)
-        for kind, share in shares(rounds, ("ext4", "xfs") if cut else ("folder",)):
-            report = crash(
-                zygote,
-                "cut" if cut else "kill",
-                kind,
-                rounds=share,
-                sites=sites,
-                seed=seed,
-                progress=_show,
-            )
+@attrs.define
+class Task:
+    """What was asked for, and what the campaigns share.
+
+    :ivar rounds: how often, where that can be chosen
+    :ivar calls: no more calls than this are struck at or made to fail; ``None``: all
+    :ivar sites: every call
+    """
+
+    rounds: int
+    calls: int | None
+    seed: str
+    zygote: Zygote
+    sites: list[Strike]
+    told: float = attrs.field(factory=time.monotonic)
+
+    def progress(self, report: Report | FaultReport) -> None:
+        """Tell, now and then."""
+        if time.monotonic() - self.told > OFTEN:
+            self.told = time.monotonic()
             print(report, flush=True)
-            print("  not reached:", *report.unreached, sep="\n    ")
-            good = good and report.tally.is_clean
+
+    def crash(self, kind: str, rounds: int, several: float, sites: list[Strike]) -> bool:
+        """Cut the power of a disk, or kill where there is none."""
+        report = crash(
+            self.zygote,
+            "kill" if kind == "folder" else "cut",
+            kind,
+            rounds=rounds,
+            sites=sites,
+            seed=self.seed,
+            several=several,
+            progress=self.progress,
+        )
+        print(report, flush=True)
+        if report.unreached:
+            print("  not reached:", *report.unreached, sep="\n    ", flush=True)
+        return report.tally.is_clean
+
+
+def power(task: Task) -> bool:
+    """Cut the power; up to half of the times at a call of its own, on one disk or on both."""
+    kinds = ("ext4", "xfs")
+    sites = random.Random(f"{task.seed}/sites").sample(task.sites, len(task.sites))[: task.calls]
+    good = True
+    for number, (kind, rounds) in enumerate(shares(task.rounds, kinds)):
+        some = sites if rounds > 2 * len(sites) else sites[number :: len(kinds)][: rounds // 2]
+        good &= task.crash(kind, rounds - len(some), SEVERAL, some)
     return good
 
 
-def _show(report: Report | FaultReport) -> None:
-    print(report, flush=True)
+def kill(task: Task) -> bool:
+    """Kill."""
+    sites = random.Random(f"{task.seed}/sites").sample(task.sites, len(task.sites))
+    return task.crash("folder", task.rounds, SEVERAL, sites[: task.calls])
 
 
-def every_fault(rounds: int, seed: str) -> bool:
+def single_faults(task: Task) -> bool:
     """Have every call fail."""
-    with closing(Zygote()) as zygote:
-        report = faults(zygote, survey(zygote, seed), seed=seed, pairs=rounds > 0, progress=_show)
-        print(report, flush=True)
-        print("  not reached:", *sorted(report.unreached), sep="\n    ")
+    return _faults(task, pairs=None)
+
+
+def pairs(task: Task) -> bool:
+    """Have two calls fail."""
+    return _faults(task, pairs=task.rounds)
+
+
+def _faults(task: Task, pairs: int | None) -> bool:
+    report = faults(
+        task.zygote,
+        task.sites,
+        seed=task.seed,
+        pairs=pairs,
+        most=task.calls,
+        progress=task.progress,
+    )
+    print(report, flush=True)
+    if report.unreached:
+        print("  not reached:", *report.unreached, sep="\n    ", flush=True)
     return report.is_clean
 
 
-KINDS = {"power": power, "kill": kill, "faults": every_fault}
+KINDS: dict[str, Callable[[Task], bool]] = {
+    "power": power,
+    "kill": kill,
+    "faults": single_faults,
+    "pairs": pairs,
+}
 
 
 def main() -> int:
@@ -76,10 +132,19 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("kinds", nargs="+", choices=sorted(KINDS), metavar="KIND")
     parser.add_argument("--rounds", type=int, default=200, help="where there are rounds")
+    parser.add_argument("--calls", type=int, help="strike at no more calls than this")
     parser.add_argument("--seed", default="1")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _end)  # so that nothing stays mounted
-    kept = [KINDS[kind](options.rounds, options.seed) for kind in options.kinds]
+    signal.signal(signal.SIGTERM, _end)  # so that nothing is left
+    own_mounts()
+    with closing(Zygote()) as zygote:
+        try:
+            sites = survey(zygote, options.seed, RUNS if options.calls is None else RUNS[:3])
+            task = Task(options.rounds, options.calls, options.seed, zygote, sites)
+            kept = [KINDS[kind](task) for kind in options.kinds]
+        except Unavailable as error:
+            print(f"can't be found out here: {error}")
+            return NOT_HERE
     return 0 if all(kept) else 1
 
 

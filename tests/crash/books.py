@@ -83,7 +83,8 @@ class Books:
 
     :ivar switched: how often the power was cut and switched on; odd while it is off. The server
         runs on for a moment then, and some file systems answer a sync with success after they
-        were ended. So what was not asked and read between the same two cuts counts for nothing
+        were ended. So what was not asked and read between the same two cuts counts for nothing.
+        Nor does what is asked in one epoch and read in the next
     """
 
     tally: Tally = attrs.field(factory=Tally)
@@ -196,7 +197,7 @@ class Books:
     def scan(self, mail: str) -> None:
         """Look at every message that lies in a mailbox now."""
         present = set()
-        for box in _folders(mail):
+        for box in _files(mail):
             for folder in ("new", "cur"):
                 for name in _files(f"{mail}/{box}/{folder}"):
                     at = time.monotonic()
@@ -237,21 +238,27 @@ class Books:
         missing = self.missing()
         for what in missing:
             self.find("lost", what)
+        self.forget()
+        return not missing
+
+    def forget(self) -> None:
+        """Begin anew. What was begun before, and is not acknowledged yet, counts for nothing."""
         with self.lock:
+            self.switched += 2
             self.letters.clear()
             self.names.clear()
             self.present = set()
             self.deleted.clear()
             self.taken.clear()
-        return not missing
 
-
-def _folders(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except FileNotFoundError:
-        return []
+    def is_empty(self) -> bool:
+        """Whether nothing was acknowledged since it was begun anew."""
+        with self.lock:
+            return not any(letter.acknowledged for letter in self.letters.values())
 
 
 def _files(path: str) -> list[str]:
-    return [name for name in _folders(path) if not name.startswith(".")]
+    try:
+        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

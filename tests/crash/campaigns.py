@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 
 import attrs
 
 from tests.crash.books import Tally
 from tests.crash.disks import Disk, Folder
-from tests.crash.hooks import SURVEY
-from tests.crash.world import By, World
+from tests.crash.sites import SMALL_LOG, Strike
+from tests.crash.world import PATIENCE, By, World
 from tests.crash.zygote import Zygote
 
-EPOCH = 10  # rounds, after which everything must have arrived
+EPOCH = 20  # rounds, after which everything must have arrived
 MOST_CALLS = 1500  # of which one is struck
-SMALL_LOG = 40  # pages after which SQLite copies them from its log, in some rounds
 
 
 @attrs.define
@@ -28,8 +25,8 @@ class Report:
 
     :ivar what: its name
     :ivar rounds: how often the server was ended
-    :ivar sites: how many calls in the program were struck, before and after
-    :ivar unreached: of those, the ones that the server did not come to
+    :ivar sites: at how many calls of the program it was ended, before or after
+    :ivar unreached: of those, the ones that no server came to
     """
 
     what: str
@@ -52,42 +49,16 @@ class Report:
 Progress = Callable[[Report], None]
 
 
-def survey(zygote: Zygote, seed: str) -> list[str]:
-    """Every place in the program where something is done to a file, as sites.
-
-    Found by watching a server through some kills, as what a start does after one counts as well.
-    """
-    disk = Folder()
-    path = f"{disk.path}.sites"
-    found: set[str] = set()
-    try:
-        with World(disk, zygote, seed) as world:
-            for _ in range(4):
-                for hooks in ({"survey": path}, {"survey": path, "small_log": SMALL_LOG}):
-                    world.hooks = hooks
-                    world.start()
-                    world.wait_for_mail(80)
-                    time.sleep(2.5 * SURVEY)
-                    world.server.kill()
-                    with open(path, encoding="utf-8") as file:
-                        found |= json.load(file).keys()
-            world.drain()
-    finally:
-        disk.close()
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-    return sorted(found)
-
-
 def crash(
     zygote: Zygote,
     by: By,
     kind: str,
     *,
     rounds: int,
-    sites: Sequence[str],
+    sites: Sequence[Strike],
     seed: str,
     mutant: str = "",
+    several: float = 0.0,
     progress: Progress = lambda report: None,
     until_found: bool = False,
 ) -> Report:
@@ -95,43 +66,114 @@ def crash(
 
     :param kind: of the disk: ``ext4``, ``xfs`` or ``folder``
     :param rounds: at random moments
-    :param sites: calls before and after each of which it is ended once, in addition
+    :param sites: calls at which it is ended, once at each, in addition
+    :param several: the share of rounds in which the server is several processes
     :param until_found: stop as soon as a promise was broken
     """
-    begin = time.monotonic()
-    chance = random.Random(f"{seed}/{kind}")  # to be repeated, not to be secret
-    report = Report(f"{by} on {kind}, seed {seed}")
-    strikes: list[tuple[str, str] | None] = [
-        (s, when) for s in sites for when in ("before", "after")
-    ]
-    report.sites = len(strikes)
-    strikes += [None] * rounds
-    chance.shuffle(strikes)
+    report = Report(f"{by} on {kind}, seed {seed}", sites=len(sites))
     disk = Folder() if kind == "folder" else Disk(kind)
     with closing(disk), World(disk, zygote, f"{seed}/{kind}") as world:
         report.tally, report.findings = world.books.tally, world.books.findings
-        for number, strike in enumerate(strikes, 1):
-            world.hooks = {"mutant": mutant}
-            if chance.random() < 0.3 or (strike and "queue.db at" in strike[0]):
-                world.hooks["small_log"] = SMALL_LOG
-            if strike is not None:
-                site, when = strike
-                if not world.end_at(by, site, when, chance.choice((1, 1, 2, 3, 5, 9))):
-                    report.unreached.append(f"{when} {site}")
-            elif chance.random() < 0.5:
-                world.end_at_random(by)
-            else:
-                when = chance.choice(("before", "after"))
-                world.end_at(by, "", when, chance.randint(1, MOST_CALLS))
-            report.rounds = number
-            report.seconds = time.monotonic() - begin
-            if number % EPOCH == 0 or number == len(strikes):
-                world.drain()
-                progress(report)
-            if until_found and not report.tally.is_clean:
-                break
-    report.seconds = time.monotonic() - begin
+        campaign = _Campaign(world, by, mutant, report, progress, until_found)
+        campaign.run(rounds, round(rounds * several), sites)
     return report
+
+
+class _Found(Exception):
+    """A promise was broken, which was to be found out."""
+
+
+@attrs.define
+class _Campaign:
+    """What is done in which order."""
+
+    world: World
+    by: By
+    mutant: str
+    report: Report
+    progress: Progress
+    until_found: bool
+    begin: float = attrs.field(factory=time.monotonic)
+    since: int = 0  # the last drain
+    missed: list[Strike] = attrs.field(factory=list)
+
+    def run(self, count: int, several: int, sites: Sequence[Strike]) -> None:
+        """Do all of it."""
+        chance = self.world.chance
+        steps: list[Strike | str] = [strike for strike in sites if not strike.fresh]
+        steps += ["one"] * (count - several) + ["several"] * several
+        fresh = [strike for strike in sites if strike.fresh]
+        chance.shuffle(steps)
+        chance.shuffle(fresh)
+        try:
+            for step in steps:
+                self._strike_fresh(fresh)
+                if isinstance(step, Strike):
+                    if not self._strike(step):
+                        self.missed.append(step)
+                elif step == "one":
+                    self._end_one()
+                elif several > 0:
+                    several -= (ended := self.world.end_several(self.by))
+                    self._ended(ended)
+            while fresh:
+                self._drain()
+                self._strike_fresh(fresh)
+            for strike in self.missed:
+                if strike.fresh:
+                    self._drain()
+                    self.world.wipe()
+                if not self._strike(strike, again=True):
+                    self.report.unreached.append(str(strike))
+            self._drain()
+        except _Found:
+            return
+
+    def _strike_fresh(self, strikes: list[Strike]) -> None:
+        """Strike at the first start, as long as nothing is lost by emptying the disk."""
+        while strikes and self.world.books.is_empty():
+            self.world.wipe()
+            strike = strikes.pop()
+            if not self._strike(strike):
+                self.missed.append(strike)
+
+    def _strike(self, strike: Strike, *, again: bool = False) -> bool:
+        self._set_hooks(strike.small_log)
+        number = 1 if again else strike.number(self.world.chance)
+        patience = 3 * PATIENCE if again else PATIENCE
+        reached = self.world.end_at(self.by, strike.site, strike.when, number, patience)
+        self._ended(1)
+        return reached
+
+    def _end_one(self) -> None:
+        chance = self.world.chance
+        self._set_hooks(False)
+        if chance.random() < 0.5:
+            self.world.end_at_random(self.by)
+        else:
+            number = round(math.exp(chance.random() * math.log(MOST_CALLS)))
+            self.world.end_at(self.by, "", chance.choice(("before", "after")), number)
+        self._ended(1)
+
+    def _set_hooks(self, small_log: bool) -> None:
+        self.world.hooks = {"mutant": self.mutant}
+        if small_log or self.world.chance.random() < 0.3:
+            self.world.hooks["small_log"] = SMALL_LOG
+
+    def _ended(self, count: int) -> None:
+        self.report.rounds += count
+        self.report.seconds = time.monotonic() - self.begin
+        self.since += count
+        if self.since >= EPOCH:
+            self._drain()
+            self.progress(self.report)
+        if self.until_found and not self.report.tally.is_clean:
+            raise _Found
+
+    def _drain(self) -> None:
+        self.since = 0
+        self.world.drain()
+        self.report.seconds = time.monotonic() - self.begin
 
 
 def shares(rounds: int, kinds: Sequence[str]) -> Iterator[tuple[str, int]]:

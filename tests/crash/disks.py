@@ -18,6 +18,11 @@ from pathlib import Path
 
 FS_IOC_SHUTDOWN = 0x8004587D
 WITHOUT_FLUSHING = 2
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+LOOP_SET_STATUS64, LOOP_GET_STATUS64 = 0x4C04, 0x4C05
+LOOP_INFO64 = struct.Struct("5Q4I64s64s32s2Q")
+FLAGS, LO_FLAGS_AUTOCLEAR = 8, 4
 SIZE = 512 * 2**20
 MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=8"),
@@ -38,6 +43,9 @@ class Folder:
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="mailframe-crash-", dir=_fast_folder())
+
+    def sync(self) -> None:
+        """Nothing: what a process has written stays."""
 
     def close(self) -> None:
         """Delete it."""
@@ -61,10 +69,11 @@ class Disk:
         image = f"{self._folder}/image"
         with open(image, "wb") as file:
             file.truncate(size)
-        self._device = ""
+        self._device, self._loop = "", -1
         try:
             _run(*MAKE[kind], image)
             self._device = _run("losetup", "--find", "--show", image)
+            self._loop = _detach_at_last(self._device)
             self._mount()
         except BaseException:
             self.close()
@@ -91,6 +100,15 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def sync(self) -> None:
+        """Have the disk keep all that was written."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            if _libc.syncfs(descriptor):
+                raise OSError(ctypes.get_errno(), f"{self.path} can't be synced")
+        finally:
+            os.close(descriptor)
+
     def remount(self) -> None:
         """Switch the power on again; nobody may have a file open any more."""
         self._unmount()
@@ -102,7 +120,29 @@ class Disk:
             if os.path.ismount(self.path):
                 self._unmount()
             _run("losetup", "--detach", self._device)
+        if self._loop >= 0:
+            os.close(self._loop)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def own_mounts() -> None:
+    """Let this thread, and the processes it starts, see what it mounts, and nobody else.
+
+    So nothing stays mounted, however they end. Without the right to do so nothing happens.
+    """
+    if not _libc.unshare(CLONE_NEWNS):
+        _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+
+
+def _detach_at_last(device: str) -> int:
+    """Have a loop device vanish when nobody uses it any more; a descriptor that uses it."""
+    descriptor = os.open(device, os.O_RDWR)
+    status = bytearray(LOOP_INFO64.size)
+    fcntl.ioctl(descriptor, LOOP_GET_STATUS64, status)
+    values = list(LOOP_INFO64.unpack(status))
+    values[FLAGS] |= LO_FLAGS_AUTOCLEAR
+    fcntl.ioctl(descriptor, LOOP_SET_STATUS64, LOOP_INFO64.pack(*values))
+    return descriptor
 
 
 def cut(descriptor: int) -> None:

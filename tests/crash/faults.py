@@ -16,27 +16,32 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import attrs
 
 from tests.crash.books import Tally
 from tests.crash.disks import Folder
 from tests.crash.hooks import control_path
-from tests.crash.world import World
-from tests.crash.zygote import Zygote
+from tests.crash.sites import Strike
+from tests.crash.world import Broken, World
+from tests.crash.zygote import Process, Zygote
 
+# ENOSPC is what a call gets that makes a file when no inode is left, too.
 NUMBERS = ("ENOSPC", "EDQUOT", "EIO", "EMFILE", "EROFS")
 PATIENCE = 0.7  # seconds until a call must have been made
+LONGER = 2.0  # the same, from the start of a server on
 TOGETHER = 25  # faults, after which everything must have arrived
-# What is done once, when a server starts: a fault there keeps it from starting.
-STARTING = re.compile(r"queue\.schema\.|Ledger\._prepare|Ledger\.__init__|Spool\.sync|show_alive")
 EXPECTED = re.compile(
     r"OSError|\w*(NotFound|Permission|Exists|Directory)\w*Error|StorageFault|StorageFull"
-    r"|sqlite3\.\w+|ForeignMaildir|PluginFault|ConnectionLost|ConnectionDone"
+    r"|sqlite3\.\w+|ForeignMaildir|PluginFault|PartError|ConnectionLost|ConnectionDone"
 )
 FEW = 3  # more descriptors than there were: kept Maildirs and the like come and go
+
+Fault: TypeAlias = tuple[Literal["errno", "short"], int]
+Order: TypeAlias = dict[str, str | int]
 
 
 @attrs.define
@@ -45,12 +50,14 @@ class FaultReport:
 
     :ivar faults: how many were made
     :ivar replies: what clients were told instead of 250, by its first four characters
+    :ivar not_started: how many of them kept a server from starting
     :ivar unreached: calls that the server did not come to
     """
 
     seed: str
     faults: int = 0
     sites: int = 0
+    not_started: int = 0
     replies: Counter[str] = attrs.field(factory=Counter)
     unreached: list[str] = attrs.field(factory=list)
     tally: Tally = attrs.field(factory=Tally)
@@ -60,7 +67,8 @@ class FaultReport:
     def __str__(self) -> str:
         text = (
             f"faults, seed {self.seed}: {self.faults} at {self.sites} calls, {self.seconds:.0f} s, "
-            f"{len(self.unreached)} not reached; replies {dict(self.replies)}; {self.tally}"
+            f"{self.not_started} of them ended a start, {len(self.unreached)} not reached; "
+            f"replies {dict(self.replies)}; {self.tally}"
         )
         return "\n  ".join([text, *self.findings])
 
@@ -72,70 +80,149 @@ class FaultReport:
 
 def faults(
     zygote: Zygote,
-    sites: Sequence[str],
+    sites: Sequence[Strike],
     *,
     seed: str,
-    pairs: bool = False,
-    share: float = 1.0,
+    pairs: int | None = None,
+    most: int | None = None,
     progress: Callable[[FaultReport], None] = lambda report: None,
 ) -> FaultReport:
     """Make every fault at every site.
 
-    :param pairs: of each, make two in a row, the second at a site that is chosen at random
-    :param share: of all that there are, so many are made
+    :param pairs: make so many pairs instead, of faults and sites that are chosen at random
+    :param most: of all that there are, make no more than so many
     """
-    begin = time.monotonic()
-    report = FaultReport(seed)
     chance = random.Random(f"{seed}/faults")  # to be repeated, not to be secret
-    kinds: list[tuple[str, int]] = [("errno", getattr(errno, name)) for name in NUMBERS]
-    sites = [site for site in sites if not STARTING.search(site)]
-    report.sites = len(sites)
+    sites = [strike for strike in sites if strike.when == "before"]
+    kinds: list[Fault] = [("errno", getattr(errno, name)) for name in NUMBERS]
     cases = list(itertools.product(sites, kinds))
-    cases += [(site, ("short", n)) for site in sites if site.startswith("write") for n in (0, 1)]
+    short: list[Fault] = [("short", 0), ("short", 1)]
+    cases += itertools.product((each for each in sites if each.site.startswith("write")), short)
     chance.shuffle(cases)
-    cases = cases[: round(len(cases) * share)]
+    report = FaultReport(seed, sites=len(sites))
     disk = Folder()
-    try:
-        with World(disk, zygote, f"{seed}/faults") as world:
-            report.tally, report.findings = world.books.tally, world.books.findings
-            world.hooks = {"watched": True, "impatient": True, "small_log": 200}
-            control = Control(control_path(world.place))
-            world.start()
-            world.wait_for_mail(20)
-            before = descriptors(world.server.pid)
-            for number, (site, fault) in enumerate(cases, 1):
-                wanted = [(site, fault)]
-                if pairs:
-                    wanted.append((chance.choice(sites), chance.choice(kinds)))
-                for place, (kind, value) in wanted:
-                    times = chance.choice((1, 1, 3))
-                    if control.order(place, kind, value, times):
-                        report.faults += 1
-                    else:
-                        report.unreached.append(f"{place} {kind} {value}")
-                    if not world.server.is_alive():
-                        report.findings.append(f"the server died of {place} {kind} {value}")
-                        world.start()
-                if number % TOGETHER == 0 or number == len(cases):
-                    control.forget()
-                    world.drain(restart=False)
-                    after = descriptors(world.server.pid)
-                    if len(after) > len(before) + FEW:
-                        left = Counter(after) - Counter(before)
-                        report.findings.append(f"descriptors stay open: {dict(left)}")
-                        before = after
-                    report.seconds = time.monotonic() - begin
-                    progress(report)
-            for sender in world.senders:
-                report.replies.update(reply[:4].decode() for reply in sender.refusals)
-            wrong = [reply for reply in report.replies if not re.match("4|2", reply)]
-            if wrong:
-                report.findings.append(f"replies that are not 4xx: {wrong}")
-            report.findings += unexpected(Path(world.place.log).read_text(errors="replace"))
-    finally:
-        disk.close()
-    report.seconds = time.monotonic() - begin
+    with closing(disk), World(disk, zygote, f"{seed}/faults") as world:
+        report.tally, report.findings = world.books.tally, world.books.findings
+        world.hooks = {"orders": [], "impatient": True, "small_log": 200}
+        world.start()
+        world.wait_for_mail(20)
+        campaign = _Campaign(world, report, chance, progress)
+        if pairs is None:
+            campaign.run(cases[:most])
+        else:
+            campaign.run_pairs([case for case in cases if not case[0].starting], pairs)
+        campaign.look_back()
     return report
+
+
+class _Campaign:
+    """What is done in which order."""
+
+    def __init__(
+        self,
+        world: World,
+        report: FaultReport,
+        chance: random.Random,
+        progress: Callable[[FaultReport], None],
+    ) -> None:
+        self._world = world
+        self._report = report
+        self._chance = chance
+        self._progress = progress
+        self._control = Control(control_path(world.place))
+        self._begin = time.monotonic()
+        self._since = 0  # the last drain
+        self._before = descriptors(world.server.pid)
+
+    def run(self, cases: Sequence[tuple[Strike, Fault]]) -> None:
+        """Make faults in a server that runs, and then those that only a start can meet."""
+        starting = [case for case in cases if case[0].starting]
+        for case in cases:
+            if not case[0].starting and not self._make(case):
+                starting.append(case)
+        for strike, fault in starting:
+            self._start_with(strike, fault)
+        self._settle()
+
+    def run_pairs(self, cases: Sequence[tuple[Strike, Fault]], count: int) -> None:
+        """Make two faults at once, again and again."""
+        for _ in range(count):
+            self._make(*self._chance.sample(cases, 2))
+        self._settle()
+
+    def _make(self, *cases: tuple[Strike, Fault]) -> bool:
+        """Make faults in the server that runs; whether it came to all of them."""
+        orders = [
+            self._control.prepared(strike.site, fault, self._chance.choice((1, 1, 3)))
+            for strike, fault in cases
+        ]
+        made = self._control.order(*orders)
+        self._report.faults += made
+        if not self._world.server.is_alive():
+            self._report.findings.append(f"the server died of {cases}")
+            self._world.start()
+        self._one_more()
+        return made == len(cases)
+
+    def _start_with(self, strike: Strike, fault: Fault) -> None:
+        """Have a fault wait for a server that starts.
+
+        That may be the end of the start, but the next one succeeds.
+        """
+        world = self._world
+        if strike.fresh and not world.books.is_empty():
+            self._settle()
+        world.end("kill")
+        if strike.fresh:
+            world.wipe()
+        order = self._control.prepared(strike.site, fault, 1)
+        world.start(orders=[order])
+        if self._control.answers(LONGER, order, server=world.server):
+            self._report.faults += 1
+        else:
+            self._report.unreached.append(f"{strike.site} {fault}")
+        try:
+            world.wait_for_mail(1)
+        except Broken:
+            if world.server.is_alive():
+                raise
+            self._report.not_started += 1
+            world.start()
+            world.wait_for_mail(1)
+        self._one_more()
+
+    def _one_more(self) -> None:
+        self._since += 1
+        if self._since == TOGETHER:
+            self._settle()
+            self._progress(self._report)
+
+    def _settle(self) -> None:
+        """Everything must have arrived when there are no faults any more, and nothing be open."""
+        self._since = 0
+        self._control.order()
+        self._world.drain(restart=False)
+        until = time.monotonic() + LONGER
+        while len(after := descriptors(self._world.server.pid)) > len(self._before) + FEW:
+            if time.monotonic() < until:
+                time.sleep(0.01)  # somebody reads his mail at the moment
+                continue
+            left = Counter(after) - Counter(self._before)
+            self._report.findings.append(f"descriptors stay open: {dict(left)}")
+            self._before = after
+            break
+        self._report.seconds = time.monotonic() - self._begin
+
+    def look_back(self) -> None:
+        """See what clients were told, and what was logged."""
+        report = self._report
+        for sender in self._world.senders:
+            report.replies.update(reply[:4].decode() for reply in sender.refusals)
+        wrong = [reply for reply in report.replies if not re.match("4|2", reply)]
+        if wrong:
+            report.findings.append(f"replies that are not 4xx: {wrong}")
+        log = Path(self._world.place.log).read_text(errors="replace")
+        report.findings += unexpected(log)
 
 
 def unexpected(log: str) -> list[str]:
@@ -158,24 +245,33 @@ class Control:
             os.unlink(self._own)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._own)
-        self._socket.settimeout(PATIENCE)
+        self._numbers = itertools.count(1)
 
-    def order(self, site: str, kind: str, value: int, times: int) -> bool:
-        """Have a call fail; whether it came to that."""
-        order = {"site": site, kind: value, "times": times, "answer": self._own}
-        self._send(order)
-        try:
-            return self._socket.recv(100) == b"done"
-        except TimeoutError:
-            return False
+    def prepared(self, site: str, fault: Fault, times: int) -> Order:
+        """An order."""
+        kind, value = fault
+        number = next(self._numbers)
+        return {"site": site, kind: value, "times": times, "answer": self._own, "number": number}
 
-    def forget(self) -> None:
-        """No more faults."""
-        self._send({})
-
-    def _send(self, order: object) -> None:
+    def order(self, *orders: Order, patience: float = PATIENCE) -> int:
+        """Have calls fail in the server that runs; how many of them it came to."""
         with suppress(OSError):
-            self._socket.sendto(json.dumps(order).encode(), self._path)
+            self._socket.sendto(json.dumps(orders).encode(), self._path)
+        return self.answers(patience, *orders)
+
+    def answers(self, patience: float, *orders: Order, server: Process | None = None) -> int:
+        """Wait until some calls have failed, but no longer than a server lives; how many have."""
+        waiting = {order["number"] for order in orders}
+        until = time.monotonic() + patience
+        while waiting and time.monotonic() < until:
+            alive = server is None or server.is_alive()  # what it did before its end counts
+            self._socket.settimeout(min(0.05, patience))
+            with suppress(TimeoutError):
+                waiting.discard(int(self._socket.recv(100)))
+                continue
+            if not alive:
+                break
+        return len(orders) - len(waiting)
 
 
 def descriptors(pid: int) -> list[str]:

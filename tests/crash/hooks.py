@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import signal
 import socket
 import struct
 import threading
-import time
 from collections import Counter
+from types import FrameType
 from typing import Any
 
 from mailframe.queue import runner
@@ -26,14 +27,15 @@ from mailframe.testing.watched_sqlite import WatchedSqlite
 from tests.crash.disks import FS_IOC_SHUTDOWN, WITHOUT_FLUSHING
 from tests.crash.server import Place
 
-SURVEY = 0.2  # seconds between two notes of what was reached
+SERVING = signal.SIGUSR1
+NOTED = (1, 2, 3, 5, 9)
 
 
 def install(
     place: Place,
     *,
     mutant: str = "",
-    watched: bool = False,
+    orders: list[dict[str, Any]] | None = None,
     survey: str = "",
     strike: dict[str, Any] | None = None,
     small_log: int = 0,
@@ -42,8 +44,8 @@ def install(
     """Change the process that calls this, for good.
 
     :param mutant: one of `tests.crash.mutants.MUTANTS`
-    :param watched: take orders for faults
-    :param survey: the file into which it is noted how often each site was reached
+    :param orders: take orders for faults, of which these are the first
+    :param survey: the file into which it is noted what calls are made, see `Noting`
     :param strike: the end of the process at a certain call, see `Striking`
     :param small_log: pages after which SQLite copies from its log into the database
     :param impatient: wait no longer than a moment after a fault of the storage
@@ -58,24 +60,23 @@ def install(
             prepare(ledger)
             ledger.connection.execute(f"PRAGMA wal_autocheckpoint = {small_log:d}")
 
-        Ledger._prepare = prepared  # type: ignore[method-assign]  # for good
+        Ledger._prepare = prepared  # type: ignore[method-assign, assignment]  # for good
     if mutant:
         from tests.crash.mutants import MUTANTS
 
         MUTANTS[mutant].install()
-    watch: Survey | Striking | Faulting | None = None
+    watch: Noting | Striking | Faulting | None = None
     if survey:
-        watch = Survey(survey)
+        watch = Noting(survey)
     elif strike is not None:
         watch = Striking(place.disk, **strike)
-    elif watched:
-        watch = Faulting(control_path(place))
+    elif orders is not None:
+        watch = Faulting(control_path(place), orders)
     if watch is not None:
-        from mailframe.delivery import maildir
-        from mailframe.queue import spool
-
         files = WatchedFiles(watch)
-        maildir.Files = spool.Files = lambda: files  # type: ignore[misc, assignment]  # for good
+        for module in ("mailframe.delivery.maildir", "mailframe.queue.spool"):
+            loaded: Any = importlib.import_module(module)
+            loaded.Files = lambda: files
         WatchedSqlite(watch).__enter__()
 
 
@@ -84,32 +85,41 @@ def control_path(place: Place) -> str:
     return f"{place.log}.control"
 
 
-class Survey:
-    """Notes how often each site was reached."""
+class Noting:
+    """Notes which calls are made, and how often: a line each for the first few times of each.
+
+    A line is the phase, the time (``before`` or ``after``), the number and the site, with tabs
+    between them. `SERVING`, a signal, begins the phase ``serving``, in which it counts anew.
+
+    :param path: the file that lines are added to
+    """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._counts: Counter[str] = Counter()
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._counts: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
-        threading.Thread(target=self._note, daemon=True).start()
+        self._phase = "start"
+        signal.signal(SERVING, self._begin_to_serve)
 
-    def _note(self) -> None:
-        while True:
-            time.sleep(SURVEY)
-            with self._lock:
-                counts = dict(self._counts)
-            with open(f"{self._path}.draft", "w", encoding="utf-8") as file:
-                json.dump(counts, file)
-            os.rename(f"{self._path}.draft", self._path)
+    def _begin_to_serve(self, _number: int, _frame: FrameType | None) -> None:
+        self._phase = "serving"
 
     def before(self, call: StorageCall) -> None:
-        """Count it."""
-        site = place_of(call)
-        with self._lock:
-            self._counts[site] += 1
+        """Note it."""
+        self._note(call, "before")
 
     def after(self, call: StorageCall) -> None:
-        """Nothing."""
+        """Note it."""
+        self._note(call, "after")
+
+    def _note(self, call: StorageCall, when: str) -> None:
+        what = self._phase, when, place_of(call)
+        with self._lock:
+            self._counts[what] += 1
+            number = self._counts[what]
+        if number in NOTED:
+            phase, when, site = what
+            os.write(self._descriptor, f"{phase}\t{when}\t{number}\t{site}\n".encode())
 
 
 class Striking:
@@ -154,43 +164,47 @@ class Striking:
 
 
 class Faulting:
-    """Has calls fail as ordered: ``{"site", "errno" or "short", "times", "answer"}``.
+    """Has calls fail as ordered: ``{"site", "errno" or "short", "times", "answer", "number"}``.
 
-    :param path: where orders come in; an order is answered at its ``answer`` once it is done
+    :param path: where orders come in, a list each time, which takes the place of the one before;
+        each is answered, with its number, at its ``answer`` once it is done
+    :param orders: the first ones
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, orders: list[dict[str, Any]]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(path)
-        self._order: dict[str, Any] | None = None
+        self._orders = orders
         self._lock = threading.Lock()
         threading.Thread(target=self._take_orders, daemon=True).start()
 
     def _take_orders(self) -> None:
         while True:
-            order = json.loads(self._socket.recv(65536))
+            orders = json.loads(self._socket.recv(65536))
             with self._lock:
-                self._order = order or None
+                self._orders = orders
 
     def before(self, call: StorageCall) -> int | None:
         """Fail, if it was ordered."""
-        order = self._order
-        if order is None or not is_at(call, order["site"]):
+        if not any(is_at(call, order["site"]) for order in self._orders):
             return None
         with self._lock:
-            order = self._order
-            if order is None:
-                return None
-            order["times"] -= 1
-            if not order["times"]:
-                self._order = None
-                with contextlib.suppress(OSError):
-                    self._socket.sendto(b"done", order["answer"])
-            if "short" in order:
-                return int(order["short"])
-            raise fault(order["errno"])
+            for order in self._orders:
+                if is_at(call, order["site"]):
+                    return self._fail(order)
+        return None
+
+    def _fail(self, order: dict[str, Any]) -> int:
+        order["times"] -= 1
+        if not order["times"]:
+            self._orders = [other for other in self._orders if other is not order]
+            with contextlib.suppress(OSError):
+                self._socket.sendto(b"%d" % order["number"], order["answer"])
+        if "short" in order:
+            return int(order["short"])
+        raise fault(order["errno"])
 
     def after(self, call: StorageCall) -> None:
         """Nothing."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
+import signal
 import socket
 import sqlite3
 import threading
@@ -22,7 +24,7 @@ from tests.crash.zygote import Process, Zygote
 
 SENDERS = 3
 DRAIN = 60.0  # seconds until what was acknowledged must have arrived
-PATIENCE = 1.5  # seconds until a call must have been made
+PATIENCE = 2.0  # seconds until a call must have been made
 STALL = 30.0  # seconds without any acknowledgement: the server does not serve
 
 
@@ -74,7 +76,8 @@ class World:
             client.stop()
         self.server.kill()
         self.sink.close()
-        for path in (self.place.log, control_path(self.place)):
+        log = self.place.log
+        for path in (log, f"{log}.accounts", control_path(self.place)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
@@ -116,14 +119,17 @@ class World:
     def end_at_random(self, by: By) -> None:
         """Start the server, and end it at a moment that has to do with nothing, or with a reply."""
         self.start()
+        self._strike_at_random(by)
+
+    def _strike_at_random(self, by: By) -> None:
         if self.chance.random() < 0.5:
             self.wait_for_mail(self.chance.randint(1, 12))
             time.sleep(self.chance.random() * 0.03)
-            self._end(by)
+            self.end(by)
         else:
             self.wait_for_mail(self.chance.randint(1, 4))
-            self.at_an_acknowledgement(lambda: self._end(by))
-        self._ended(by)
+            self.at_an_acknowledgement(lambda: self._strike(by))
+            self._ended(by)
 
     def end_at(self, by: By, site: str, when: str, nth: int, patience: float = PATIENCE) -> bool:
         """Start the server, and have it end before or after a certain call.
@@ -138,15 +144,48 @@ class World:
             reached = True
         except TimeoutError:
             reached = False
-            self._end(by)
+            self._strike(by)
         self._ended(by)
         return reached
+
+    def end_several(self, by: By) -> int:
+        """Start the server in several processes; kill workers, and end it as `end_at_random`.
+
+        :returns: how often something was ended
+        """
+        family = self._zygote.start_several(self.place)
+        self.server = family
+        kills = self.chance.randint(0, 3)
+        for _ in range(kills):
+            self.wait_for_mail(self.chance.randint(1, 20))
+            time.sleep(self.chance.random() * 0.03)
+            # Two may be gone at once. Who comes instead takes its time, as do clients.
+            with contextlib.suppress(IndexError, ProcessLookupError):
+                os.kill(self.chance.choice(family.workers()), signal.SIGKILL)
+            self.sink.crashes.append(time.monotonic())
+        if by == "cut" or self.chance.random() < 0.5:
+            self._strike_at_random(by)
+        else:
+            self.wait_for_mail(self.chance.randint(1, 12))
+            family.kill_first()
+            self.sink.crashes.append(time.monotonic())
+            if self.chance.random() < 0.5:
+                time.sleep(self.chance.random() * 0.2)  # in the middle of their last work
+            else:
+                family.wait()
+            self._ended(by)
+        return kills + 1
+
+    def end(self, by: By) -> None:
+        """End the server, now."""
+        self._strike(by)
+        self._ended(by)
 
     def _switch(self) -> None:
         with self.books.lock:
             self.books.switched += 1
 
-    def _end(self, by: By) -> None:
+    def _strike(self, by: By) -> None:
         if by == "cut":
             assert isinstance(self.disk, Disk)
             self._switch()
@@ -164,6 +203,15 @@ class World:
                 if self.books.switched % 2:
                     self._switch()
             self.books.scan(self.mail)
+
+    def wipe(self) -> None:
+        """Empty the disk while no server runs, and forget what was on it."""
+        with self.mover.busy:
+            self.books.forget()
+            for path in Path(self.disk.path).iterdir():
+                if path.name != "lost+found":
+                    shutil.rmtree(path)
+            self.disk.sync()
 
     # --- the judgement -------------------------------------------------------------------------
 
@@ -221,12 +269,12 @@ class World:
         for path in Path(self.mail).glob("*/[nc]*/*"):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-        os.sync()
+        self.disk.sync()
 
     def log(self) -> str:
         """The end of what the server has logged."""
         with contextlib.suppress(FileNotFoundError):
-            return Path(self.place.log).read_text(errors="replace")[-40000:]
+            return Path(self.place.log).read_text(errors="replace")[-6000:]
         return ""
 
 

@@ -3,12 +3,15 @@
 A server's start costs most of a second of imports, which prove nothing. What is forked here has
 imported, but opened and started nothing: from there on it is a server like any other.
 
-The process reads one JSON text a line, `Order`, and answers with the id of the process it started.
+The process reads one JSON text a line, with a place and hooks, and answers with the id of the
+process it started.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -24,6 +27,7 @@ import attrs
 from tests.crash.server import Place
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 PARTS = (
     "twisted.internet.epollreactor",
     "twisted.names.client",
@@ -34,6 +38,7 @@ PARTS = (
     "mailframe.tap",
     "tests.crash.hooks",
     "tests.crash.server",
+    "tests.crash.several",
 )
 
 
@@ -48,10 +53,15 @@ class Process:
         """Whether it still runs."""
         return self.descriptor >= 0 and not select.select([self.descriptor], [], [], 0)[0]
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.descriptor >= 0:
+                signal.pidfd_send_signal(self.descriptor, number)
+
     def kill(self) -> None:
         """End it at once, and wait until it is gone."""
-        if self.is_alive():
-            signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.wait()
 
     def wait(self, seconds: float = 30.0) -> None:
@@ -61,6 +71,40 @@ class Process:
                 raise TimeoutError(f"process {self.pid} does not end")
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+class Family(Process):
+    """A server in several processes: the supervising one, and its workers in its process group."""
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        with contextlib.suppress(OSError):
+            path = f"/proc/{self.pid}/task/{self.pid}/children"
+            with open(path, encoding="ascii") as file:
+                return [int(pid) for pid in file.read().split()]
+        return []
+
+    def kill_first(self) -> None:
+        """End the supervising process only; its workers come to their end by themselves."""
+        super().kill()
+
+    def kill(self) -> None:
+        """End all of them at once, and wait until they are gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self, seconds: float = 30.0) -> None:
+        """Wait for the end of the supervising process, and of its workers when that has ended."""
+        super().wait(seconds)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.002)
+        raise TimeoutError(f"the workers of process {self.pid} do not end")
 
 
 class Zygote:
@@ -80,16 +124,19 @@ class Zygote:
 
         :param hooks: see `tests.crash.hooks.install`
         """
+        pid = self._order(place, hooks)
+        return Process(pid, _pidfd(pid))
+
+    def start_several(self, place: Place) -> Family:
+        """Start a server in several processes."""
+        pid = self._order(place, None)
+        return Family(pid, _pidfd(pid))
+
+    def _order(self, place: Place, hooks: dict[str, Any] | None) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"place": attrs.asdict(place), "hooks": hooks}) + "\n")
-        pid = int(self._process.stdout.readline())
-        for _ in range(100):
-            try:
-                return Process(pid, os.pidfd_open(pid))
-            except ProcessLookupError:  # it is over already
-                time.sleep(0.01)
-        return Process(pid, -1)
+        return int(self._process.stdout.readline())
 
     def close(self) -> None:
         """End it, and every server with it."""
@@ -100,9 +147,17 @@ class Zygote:
         self._process.stdout.close()
 
 
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:  # it is over already
+        return -1
+
+
 def main() -> None:
     """Read orders until there are no more."""
     preload()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # of workers that outlive their parent
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     for line in sys.stdin:
         order = json.loads(line)
@@ -123,10 +178,13 @@ def serve(order: dict[str, Any]) -> None:
         place = Place(**order["place"])
         log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 2)
-        from tests.crash import hooks, server
+        from tests.crash import hooks, server, several
 
-        hooks.install(place, **order["hooks"])
-        server.run(place)
+        if order["hooks"] is None:
+            several.run(place)
+        else:
+            hooks.install(place, **order["hooks"])
+            server.run(place)
     except BaseException:
         import traceback
 
@@ -137,9 +195,14 @@ def serve(order: dict[str, Any]) -> None:
 
 
 def preload() -> None:
-    """Import what a server needs; nothing of it is started."""
+    """Import what a server needs, plugins and all; nothing of it is started."""
     for name in PARTS:
         importlib.import_module(name)
+    from tests.crash.server import make_server
+
+    make_server(Place(disk="/", log="/", smtp=1, pop3=2, sink=3))
+    gc.collect()
+    gc.freeze()  # what is never looked at again is never copied
     if "twisted.internet.reactor" in sys.modules:
         raise AssertionError("a reactor must not be shared by processes")
 
