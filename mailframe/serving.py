@@ -161,6 +161,7 @@ def _factory(server: ServerSettings, parts: Parts, lent: _Lent) -> ServerFactory
             login_failures=lent.failures,
             login_delays=lent.delays,
             tally=lent.records.tally(server.name),
+            mechanisms=server.mechanisms,
         )
     return SmtpServerFactory(
         name=server.name,
@@ -177,6 +178,7 @@ def _factory(server: ServerSettings, parts: Parts, lent: _Lent) -> ServerFactory
         tally=lent.records.tally(server.name),
         xclient=server.xclient,
         show_login=server.show_login,
+        mechanisms=server.mechanisms,
     )
 
 

@@ -67,6 +67,7 @@ class ServerSettings:
     :ivar xclient: networks whose programs may say for whom they speak (XCLIENT)
     :ivar proxies: networks of the proxies behind a ``haproxy:`` endpoint; nobody else gets in there
     :ivar show_login: the trace header names the client's login
+    :ivar mechanisms: those of SASL that may be offered; ``None``: all that anybody could use
     """
 
     name: str
@@ -76,6 +77,7 @@ class ServerSettings:
     xclient: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     show_login: bool = False
+    mechanisms: tuple[str, ...] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ from mailframe.config_errors import Mistake, nearest, shown
 from mailframe.delivery.resolver import parse_server
 from mailframe.listening import check_endpoint
 from mailframe.settings_reader import found_instead, mistake_at, table_name
+from mailframe.wire.sasl import SERVER_MECHANISMS
 
 if TYPE_CHECKING:
     from mailframe.settings import Chosen, ServerSettings
@@ -132,6 +133,21 @@ def _check_server(
     return mistakes
 
 
+def _check_mechanisms(
+    server: ServerSettings, document: Mapping[str, Any], place: tuple[str, int]
+) -> list[Mistake]:
+    """Mechanisms that there are, or clients would be offered less than was meant."""
+    known = ", ".join(map(shown, SERVER_MECHANISMS))
+    if server.mechanisms == ():
+        problem = "is empty: nobody could log in"
+        return [mistake_at(document, (*place, "mechanisms"), problem, known)]
+    return [
+        found_instead(document, (*place, "mechanisms", index), known, SERVER_MECHANISMS)
+        for index, name in enumerate(server.mechanisms or ())
+        if name.upper() not in SERVER_MECHANISMS
+    ]
+
+
 def _check_extras(
     server: ServerSettings, document: Mapping[str, Any], place: tuple[str, int]
 ) -> list[Mistake]:
@@ -152,7 +168,9 @@ def _check_extras(
     if server.proxies and not proxied:
         problem = 'proxies are heard at a "haproxy:" endpoint, and there is none in listen'
         mistakes.append(mistake_at(document, (*place, "proxies"), problem))
-    for key, wanted in (("xclient", _SMTP), ("show_login", _SMTP)):
+    mistakes += _check_mechanisms(server, document, place)
+    logins = (*_SMTP, "pop3")
+    for key, wanted in (("xclient", _SMTP), ("show_login", _SMTP), ("mechanisms", logins)):
         if getattr(server, key) and server.protocol not in wanted:
             problem = f"a server of protocol {server.protocol!r} has no use for it"
             mistakes.append(mistake_at(document, (*place, key), problem))

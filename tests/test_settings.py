@@ -439,6 +439,25 @@ class CrossChecks(FileTests):
         wrong = SERVER.format("mx", "smtp", "tcp:25") + 'xclient = ["localhost"]'
         self.assertIn("allowed: a network", self.mistake(wrong))
 
+    def test_mechanisms(self) -> None:
+        """A client would be offered less, or more, than was meant."""
+        server = SERVER.format("mx", "submission", "tcp:25")
+        for text, names in (
+            ('"plain"', ("plain",)),
+            ('["SCRAM-SHA-256", "PLAIN"]', ("SCRAM-SHA-256", "PLAIN")),
+        ):
+            settings = self.load(f"{server}mechanisms = {text}")
+            self.assertEqual(settings.servers[0].mechanisms, names)
+        self.assertIsNone(self.load(server).servers[0].mechanisms)
+        console = SERVER.format("web", "console", "tcp:80") + 'mechanisms = ["PLAIN"]'
+        for text, words in (
+            (server + 'mechanisms = ["PLAIN", "SCRAM-SHA-265"]', 'did you mean "SCRAM-SHA-256"'),
+            (server + 'mechanisms = ["PLAIN", "SCRAM-SHA-265"]', "mechanisms, item 2"),
+            (server + "mechanisms = []", "nobody could log in"),
+            (console, "has no use for it"),
+        ):
+            self.assertIn(words, self.mistake(text))
+
     def test_listen(self) -> None:
         """A wrong endpoint must be found before the server starts."""
         for listen in ("25", "tcp", "tcp:x", "tcp:99999", "tcp:25:foo=1", "tpc:25", "haproxy"):

@@ -5,13 +5,14 @@ See `mailframe.credentials`, where a plugin's author finds what to declare.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.portal import Portal
 
 from mailframe.credentials import IBearerToken, IScramChecker, IScramCredentials
-from mailframe.wire.sasl import PLUS, SCRAM
+from mailframe.wire.sasl import PLUS, SCRAM, SERVER_MECHANISMS
 
 
 class Mechanisms:
@@ -20,8 +21,11 @@ class Mechanisms:
     :ivar scram: the checker that keeps the keys for SCRAM; ``None`` when there is none
     """
 
-    def __init__(self, portal: Portal | None) -> None:
-        """:param portal: ``None`` where nobody can log in"""
+    def __init__(self, portal: Portal | None, only: Iterable[str] | None = None) -> None:
+        """
+        :param portal: ``None`` where nobody can log in
+        :param only: the names of those that may be offered, in any case; ``None``: all
+        """
         checkers: Any = {} if portal is None else portal.checkers
         others: list[str] = []
         if IUsernamePassword in checkers:
@@ -29,9 +33,14 @@ class Mechanisms:
         if IBearerToken in checkers:
             others += ["OAUTHBEARER", "XOAUTH2"]
         self.scram: IScramChecker | None = checkers.get(IScramCredentials)
-        self._others = tuple(others)
-        self._with_scram = (SCRAM, *others)
-        self._with_plus = (PLUS, SCRAM, *others)
+        allowed = frozenset(SERVER_MECHANISMS if only is None else (each.upper() for each in only))
+
+        def of(*names: str) -> tuple[str, ...]:
+            return tuple(name for name in names if name in allowed)
+
+        self._others = of(*others)
+        self._with_scram = of(SCRAM, *others)
+        self._with_plus = of(PLUS, SCRAM, *others)
 
     def offered(self, can_bind: bool) -> tuple[str, ...]:
         """What a client may use now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
 from twisted.cred.portal import Portal
@@ -58,6 +58,7 @@ class Pop3ServerFactory(Factory):
         login_failures: LoginFailures | None = None,
         login_delays: LoginDelays | None = None,
         tally: Tally | None = None,
+        mechanisms: Iterable[str] | None = None,
     ) -> None:
         """
         :param name: how decisions, logs and providers refer to this server
@@ -71,6 +72,8 @@ class Pop3ServerFactory(Factory):
         :param login_failures: to be shared with other servers; when ``None``, it has its own
         :param login_delays: the same
         :param tally: counts its connections; when ``None``, it has its own
+        :param mechanisms: those of SASL that may be offered; ``None``: all. USER and PASS go with
+            PLAIN
         :raises ValueError: TLS is wanted without a context
         """
         if tls != "none" and tls_context is None:
@@ -78,7 +81,7 @@ class Pop3ServerFactory(Factory):
         self.name = name
         self.hostname = hostname
         self.portal = portal
-        self.mechanisms = Mechanisms(portal)
+        self.mechanisms = Mechanisms(portal, mechanisms)
         self.tls_context = tls_context
         self.tls = tls
         self.limits = limits

@@ -64,6 +64,7 @@ class SmtpServerFactory(Factory):
         tally: Tally | None = None,
         xclient: Iterable[str] = (),
         show_login: bool = False,
+        mechanisms: Iterable[str] | None = None,
     ) -> None:
         """
         :param name: how decisions, logs and providers refer to this server
@@ -76,6 +77,7 @@ class SmtpServerFactory(Factory):
         :param tally: counts its connections; when ``None``, it has its own
         :param xclient: networks whose programs may say for whom they speak
         :param show_login: the trace header names the login
+        :param mechanisms: those of SASL that may be offered; ``None``: all
         :raises ValueError: TLS is wanted without a context; or ``xclient`` holds what is no network
         """
         if tls != "none" and tls_context is None:
@@ -86,7 +88,7 @@ class SmtpServerFactory(Factory):
         self.default_domain = default_domain
         self.admission = admission
         self.portal = portal
-        self.mechanisms = Mechanisms(portal)
+        self.mechanisms = Mechanisms(portal, mechanisms)
         self.tls_context = tls_context
         self.tls = tls
         self.limits = limits

@@ -45,6 +45,7 @@ __all__ = [
     "MAX_PASSWORD",
     "PLUS",
     "SCRAM",
+    "SERVER_MECHANISMS",
     "Acknowledged",
     "Claim",
     "ClientMechanism",
@@ -72,6 +73,8 @@ _WITHOUT_CHOICE: Mapping[str, Callable[[], ServerMechanism]] = {
     "OAUTHBEARER": OAuthBearerServer,
     "XOAUTH2": XOAuth2Server,
 }
+# All that a server can offer, the strongest first.
+SERVER_MECHANISMS = (PLUS, SCRAM, *_WITHOUT_CHOICE)
 
 
 def server_mechanism(name: str, offered: Collection[str]) -> ServerMechanism:

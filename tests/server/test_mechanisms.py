@@ -45,6 +45,18 @@ class OfferTests(SynchronousTestCase):
             ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"),
         )
 
+    def test_only_some(self) -> None:
+        """Programs that take what they can't do, or passwords in the clear, can't be told off."""
+        portal: Any = Portal(None)  # type: ignore[arg-type]  # nobody is given an avatar
+        portal.registerChecker(Checker(IUsernamePassword))
+        portal.registerChecker(Checker(IScramCredentials, 4096))
+        for only, names in (
+            (("login", "SCRAM-SHA-256"), ("SCRAM-SHA-256", "LOGIN")),
+            (("XOAUTH2",), ()),
+            (None, ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")),
+        ):
+            self.assertEqual(Mechanisms(portal, only).offered(True), names)
+
     def test_keys_come_and_go(self) -> None:
         """Nobody is locked out by a mechanism for which there are no keys yet."""
         scram = Checker(IScramCredentials, None)
