@@ -30,7 +30,7 @@ from pathlib import Path
 
 import trustme
 
-from benchmarks.against_postfix import Failed, listens, running, wait_until
+from benchmarks.programs import Failed, listens, running, wait_until
 from tests.interop.programs import free_ports
 
 KINDS = ("plain", "starttls", "implicit", "pop3")

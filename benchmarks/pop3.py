@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.against_postfix import listens, running, wait_until
+from benchmarks.programs import listens, running, wait_until
 from mailframe.address import Address
 from mailframe.delivery.maildir_layout import delivery_name, delivery_stem
 from tests.interop.dovecot_pop3 import write_dovecot
