@@ -16,7 +16,7 @@ from mailframe.entry import Event
 from mailframe.queue import codec
 from mailframe.queue.beginnings import first_events
 from mailframe.queue.ids import first_key, id_text
-from mailframe.queue.seals import seal, unseal, unseal_envelope
+from mailframe.queue.seals import seal_events, unseal_envelope, unseal_events
 
 log = Logger()
 
@@ -25,7 +25,9 @@ def add_histories(
     connection: sqlite3.Connection, histories: Sequence[tuple[int, Sequence[Event]]]
 ) -> None:
     """Write down what happened to messages, behind what is there."""
-    rows = [(key, seal(key, codec.dump_events(events))) for key, events in histories if events]
+    rows = [
+        (key, seal_events(key, codec.dump_events(events))) for key, events in histories if events
+    ]
     connection.execute(
         "INSERT INTO history (key, part, events)"
         " SELECT json_extract(value, '$[0]'), (SELECT coalesce(max(part), 0) + 1 FROM history"
@@ -49,7 +51,7 @@ def read_history(connection: sqlite3.Connection, key: int) -> list[Event]:
                 envelope = unseal_envelope(key, text).envelope
                 events.extend(first_events(codec.load_envelope(envelope)))
             else:
-                events.extend(codec.load_events(unseal(key, text)))
+                events.extend(codec.load_events(unseal_events(key, text)))
         except codec.DamagedEntry as error:
             log.error(
                 "a part of the history of {id} is damaged: {error}",

@@ -402,18 +402,18 @@ class Ledger:
         :raises DamagedEntry: it is not as it was written; the message is set aside
         """
         row = self.connection.execute(
-            "SELECT envelope, octets FROM message LEFT JOIN content USING (key)"
+            "SELECT envelope, octets, content.key FROM message LEFT JOIN content USING (key)"
             " WHERE message.key = ?",
             (key,),
         ).fetchone()
         if row is None:
             raise UnknownMessage(id_text(key))
-        envelope, octets = row
+        envelope, octets, found = row
         try:
             kept = unseal_envelope(key, envelope)
-            if octets is None or (
-                isinstance(octets, bytes) and kept.is_content(len(octets), checksum(octets))
-            ):
+            if found is None:
+                return None, kept
+            if isinstance(octets, bytes) and kept.is_content(len(octets), checksum(octets)):
                 return octets, kept
             raise codec.DamagedEntry("its content is not as it was written")
         except codec.DamagedEntry as error:

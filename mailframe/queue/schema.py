@@ -9,7 +9,7 @@ import sqlite3
 
 from twisted.logger import Logger
 
-from mailframe.queue.seals import checksum, seal, seal_envelope, seal_recipients
+from mailframe.queue.seals import checksum, seal_envelope, seal_events, seal_recipients
 
 log = Logger()
 
@@ -94,7 +94,7 @@ def _seal_all(connection: sqlite3.Connection) -> None:
     Of a content in a file the checksum stays unknown: to read them all would take too long.
     """
     log.info("the queue is of an older version: what is in it gets checksums")
-    for function in (checksum, seal, seal_envelope, seal_recipients):
+    for function in (checksum, seal_envelope, seal_events, seal_recipients):
         connection.create_function(function.__name__, -1, function)
     connection.execute(
         "UPDATE message SET envelope = seal_envelope(key, envelope, size,"
@@ -104,6 +104,6 @@ def _seal_all(connection: sqlite3.Connection) -> None:
     )
     connection.execute(
         "UPDATE history SET events ="
-        " iif(part = 0, seal_envelope(key, events, 0, 0), seal(key, events))"
+        " iif(part = 0, seal_envelope(key, events, 0, 0), seal_events(key, events))"
     )
     connection.execute("ALTER TABLE damaged ADD COLUMN removed INTEGER NOT NULL DEFAULT 0")

@@ -1,9 +1,10 @@
 """Checksums by which a kept message is known to be as it was written.
 
 Disks and memory flip bits. What is kept of a message is sealed: its texts begin with a checksum,
-which the message's number is part of, so that a text that stands in another's place is found as
-well. Columns of their own stand once more in the texts: in that of the envelope the size, and the
-checksum of the content; in that of the recipients when the next attempt is, and the marks.
+which the message's number and the kind of text are part of, so that a text that stands in another's
+place is found as well. Columns of their own stand once more in the texts: in that of the envelope
+the size, and the checksum of the content; in that of the recipients when the next attempt is, and
+the marks.
 
 CRC-32 finds every single flipped bit and every run of up to 32; it is no protection against people.
 """
@@ -19,6 +20,7 @@ from mailframe.queue.codec import DamagedEntry
 
 _DIGITS = 8
 _UNKNOWN = "-" * _DIGITS
+_RECIPIENTS, _EVENTS = 1 << 30, 1 << 31  # tell kinds of texts from each other
 _SAME = 0.01  # seconds by which two times may differ that are the same
 
 COLUMNS = "key, envelope, size, recipients, next_attempt, held, warned"
@@ -43,32 +45,27 @@ class Kept:
         return size == self.size and self.checksum in (checksum, None)
 
 
-def seal(key: int, text: str) -> str:
-    """Seal a text of a message.
+def seal_events(key: int, events: str) -> str:
+    """Seal a part of a message's history.
 
     :param key: the message's number
     """
-    return f"{_sum(key, text):08x}{text}"
+    return _seal(key ^ _EVENTS, events)
 
 
-def unseal(key: int, sealed: str) -> str:
-    """The text. :raises DamagedEntry: it is not as it was written"""
-    if not isinstance(sealed, str):
-        raise DamagedEntry("a text is of the wrong kind")
-    text = sealed[_DIGITS:]
-    if sealed[:_DIGITS] != f"{_sum(key, text):08x}":
-        raise DamagedEntry("the checksum is not that of the text")
-    return text
+def unseal_events(key: int, sealed: str) -> str:
+    """The text of the events. :raises DamagedEntry: it is not as it was written"""
+    return _unseal(key ^ _EVENTS, sealed)
 
 
 def seal_envelope(key: int, envelope: str, size: int, checksum: int | None) -> str:
     """Seal an envelope, with what is to be known of the content."""
-    return seal(key, f"{_UNKNOWN if checksum is None else f'{checksum:08x}'} {size} {envelope}")
+    return _seal(key, f"{_UNKNOWN if checksum is None else f'{checksum:08x}'} {size} {envelope}")
 
 
 def unseal_envelope(key: int, sealed: str) -> Kept:
     """What `seal_envelope` was given. :raises DamagedEntry: it is not as it was written"""
-    checksum, size, envelope = unseal(key, sealed).split(" ", 2)
+    checksum, size, envelope = _unseal(key, sealed).split(" ", 2)
     return Kept(None if checksum == _UNKNOWN else int(checksum, 16), int(size), envelope)
 
 
@@ -76,7 +73,7 @@ def seal_recipients(
     key: int, recipients: str, next_attempt: float, held: int = 0, warned: int = 0
 ) -> str:
     """Seal how the recipients stand, with the time of the next attempt and the marks."""
-    return seal(key, f"{next_attempt:.3f} {held:d} {warned:d} {recipients}")
+    return _seal(key ^ _RECIPIENTS, f"{next_attempt:.3f} {held:d} {warned:d} {recipients}")
 
 
 def unseal_recipients(key: int, sealed: str, next_attempt: float, held: int, warned: int) -> str:
@@ -84,7 +81,8 @@ def unseal_recipients(key: int, sealed: str, next_attempt: float, held: int, war
 
     :raises DamagedEntry: that, or one of the others, is not as it was written
     """
-    written, was_held, was_warned, recipients = unseal(key, sealed).split(" ", 3)
+    text = _unseal(key ^ _RECIPIENTS, sealed)
+    written, was_held, was_warned, recipients = text.split(" ", 3)
     if not isinstance(next_attempt, float) or not abs(float(written) - next_attempt) < _SAME:
         raise DamagedEntry("the time of the next attempt is not as it was written")
     if (was_held, was_warned) != (str(held), str(warned)):
@@ -111,6 +109,19 @@ def checksum(octets: bytes | memoryview, before: int = 0) -> int:
     :param before: that of the pieces before this one
     """
     return crc32(octets, before)
+
+
+def _seal(key: int, text: str) -> str:
+    return f"{_sum(key, text):08x}{text}"
+
+
+def _unseal(key: int, sealed: str) -> str:
+    if not isinstance(sealed, str):
+        raise DamagedEntry("a text is of the wrong kind")
+    text = sealed[_DIGITS:]
+    if sealed[:_DIGITS] != f"{_sum(key, text):08x}":
+        raise DamagedEntry("the checksum is not that of the text")
+    return text
 
 
 def _sum(key: int, text: str) -> int:

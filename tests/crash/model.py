@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from random import Random
 from typing import Any, TypeAlias
 
@@ -31,8 +32,17 @@ from mailframe.entry import Entry, Step
 from mailframe.envelope import Client
 from mailframe.files import DIRECTORY, Files
 from mailframe.guard import as_deferred
-from mailframe.interfaces import Job
-from mailframe.outcome import Delivered, Local, NextHop, Outcome, Refused, Relay, Route
+from mailframe.interfaces import NOTHING_KNOWN, Job, Known
+from mailframe.outcome import (
+    Delivered,
+    Local,
+    NextHop,
+    Outcome,
+    Postponed,
+    Refused,
+    Relay,
+    Route,
+)
 from mailframe.queue.committer import Batches, Operation
 from mailframe.queue.ledger import Ledger
 from mailframe.queue.notices import NoticeWriter
@@ -41,7 +51,7 @@ from mailframe.queue.schedule import Schedule
 from mailframe.queue.spool import Spool
 from mailframe.queue.sqlite import SqliteSettings, SqliteStorage
 from mailframe.reply import Reply
-from mailframe.testing.forgetful_disk import ForgetfulDisk
+from mailframe.testing.forgetful_disk import ForgetfulDisk, State
 from mailframe.testing.samples import make_envelope
 from mailframe.units import Octets
 from tests.crash.books import MARK, body
@@ -51,6 +61,7 @@ CAT = Address.parse("cat@here.example")
 INLINE = 2000  # octets; what is larger lies in a file
 READERS = ("none", "deletes", "moves")
 RETRIES = 3
+FAR_APART = 16  # states
 TIMES_AROUND = 40  # turns of a clock, each of which does what can be done at once
 
 
@@ -129,13 +140,16 @@ class LaterCommitter:
 
 
 class Elsewhere:
-    """The agent for other servers: one that takes everything, but for one recipient.
+    """The agent for other servers: one that takes everything.
+
+    But it refuses ``refused``, and takes mail for ``later`` only when it is tried again.
 
     :param note: told what it takes
     """
 
     def __init__(self, note: Callable[[Any], None]) -> None:
         self._note = note
+        self._put_off: set[bytes] = set()
 
     async def deliver(self, job: Job) -> Sequence[Outcome]:
         """Hand it over."""
@@ -144,13 +158,18 @@ class Elsewhere:
         while piece := await content.read():
             octets += piece
         content.close()
+        mark = marks_of(octets)[0]
         outcomes: list[Outcome] = []
         for recipient in job.recipients:
             if recipient.local_part == "refused":
                 reply = Reply(550, "5.1.1", "nobody here")
                 outcomes.append(Refused(where="far", reply=reply))
+            elif recipient.local_part == "later" and mark not in self._put_off:
+                self._put_off.add(mark)
+                reply = Reply(451, "4.3.0", "not now")
+                outcomes.append(Postponed(where="far", reply=reply))
             else:
-                self._note(Relayed(marks_of(octets)[0]))
+                self._note(Relayed(mark))
                 reply = Reply(250, "2.0.0", "taken")
                 outcomes.append(Delivered(where="far", reply=reply))
         return outcomes
@@ -160,7 +179,12 @@ class Routes:
     """Mail for here.example is delivered here, all other mail there."""
 
     async def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Route:
         """Where a recipient's mail goes."""
         if recipient.domain == "here.example":
@@ -244,20 +268,24 @@ class House:
                 return
             self.clock.advance(0)
 
-    def rest(self) -> list[Entry]:
-        """Let everything come to its end, retries included; returns what does not."""
+    def rest(self, patience: float = 901.0) -> list[Any]:
+        """Let everything come to its end, retries included; returns what does not.
+
+        :param patience: seconds until the next retry
+        """
         for _ in range(RETRIES):
             self.turn()
-            if not self.waiting():
-                return []
-            self.clock.advance(901)
+            if not (waiting := self.waiting()):
+                return waiting
+            self.clock.advance(patience)
         self.turn()
         return self.waiting()
 
-    def waiting(self) -> list[Entry]:
-        """What is in the queue."""
-        found: list[Entry] = []
-        as_deferred(self.storage.messages(None, 100)).addCallback(found.extend)
+    def waiting(self) -> list[Any]:
+        """What is in the queue, or why that can't be told."""
+        found: list[Any] = []
+        messages = as_deferred(self.storage.messages(None, 100))
+        messages.addCallbacks(found.extend, lambda failure: found.append(failure.value))
         return found
 
     def damaged(self) -> list[tuple[str, str]]:
@@ -344,6 +372,7 @@ def work(disk: ForgetfulDisk) -> None:
     house.turn(3)
     house.accept(mark(4, 300), "bob@here.example", "x@far.example")
     house.accept(mark(5, 300), "refused@far.example")
+    house.accept(mark(9, 300), "later@far.example", "cat@here.example")
     house.rest()
     house.read("ann", 1)
     house.move("bob", delete=False)
@@ -390,29 +419,36 @@ def explore(seed: str, *, most: int = 3, until_found: bool = False) -> ModelRepo
     """Work, and cut the power at every moment of it.
 
     :param most: states that are chosen at every moment, besides those that always are
+    :param until_found: end at the first broken promise, and look at moments far apart first
     """
     report = ModelReport(seed)
-    chance = Random(f"{seed}/model")
+    stride = FAR_APART if until_found else 1
     with _folder() as folder, _folder() as after:
         disk = ForgetfulDisk(folder)
         with disk.sqlite():
             work(disk)
         report.calls = disk.calls
-        for state in disk.states(chance, most):
-            report.states += 1
-            root = f"{after}/{report.states}"
-            os.mkdir(root, 0o700)
-            files = state.write(root)
-            reader = READERS[report.states % len(READERS)]
-            for kind, what in judge(root, files, state.notes, reader):
-                report.broken[kind] += 1
-                if len(report.findings) < 10:
-                    where = f"at {state.moment} with {dict(state.survived)}, reader: {reader}"
-                    report.findings.append(f"{kind}: {what} {where}")
-            shutil.rmtree(root)
-            if until_found and report.broken:
-                break
+        for first in range(stride):
+            states = disk.states(Random(f"{seed}/model"), most)
+            for state in islice(states, first, None, stride):
+                _start(state, f"{after}/{report.states}", report)
+                if until_found and report.broken:
+                    return report
     return report
+
+
+def _start(state: State, root: str, report: ModelReport) -> None:
+    """Start a server on a disk in a state, and report what it breaks."""
+    report.states += 1
+    os.mkdir(root, 0o700)
+    files = state.write(root)
+    reader = READERS[report.states % len(READERS)]
+    for kind, what in judge(root, files, state.notes, reader):
+        report.broken[kind] += 1
+        if len(report.findings) < 10:
+            where = f"at {state.moment} with {dict(state.survived)}, reader: {reader}"
+            report.findings.append(f"{kind}: {what} {where}")
+    shutil.rmtree(root)
 
 
 Copies: TypeAlias = Counter[tuple[str, bytes]]  # of messages and notices, in which mailbox

@@ -76,6 +76,17 @@ class SetAsideTests(DamageCase):
         self.assertRaises(ValueError, self.ledger.content, 3, 1.0)
         self.assertEqual(self.aside(), [2, 3])
 
+    def test_content_is_null(self) -> None:
+        """It would be taken for one in a file, be looked for there, and never be reported."""
+        self.execute("PRAGMA writable_schema = ON")
+        self.execute("UPDATE sqlite_schema SET sql = replace(sql, 'BLOB NOT NULL', 'BLOB')")
+        self.ledger.close()
+        self.ledger = Ledger(self.path)
+        self.addCleanup(self.ledger.close)
+        self.execute("UPDATE content SET octets = NULL WHERE key = 2")
+        self.assertRaises(ValueError, self.ledger.content, 2, 1.0)
+        self.assertEqual(self.aside(), [2])
+
     def test_an_operator_asks_for_a_damaged_one(self) -> None:
         """A damaged entry would be sealed as if it were sound."""
         self.execute("UPDATE message SET recipients = 'oops' WHERE key = 2")
