@@ -53,10 +53,10 @@ class Task:
     told: float = attrs.field(factory=time.monotonic)
 
     def progress(self, report: Report | FaultReport) -> None:
-        """Tell, now and then."""
+        """Tell, now and then, on stderr."""
         if time.monotonic() - self.told > OFTEN:
             self.told = time.monotonic()
-            print(report, flush=True)
+            print(report, file=sys.stderr, flush=True)
 
     def crash(self, kind: str, rounds: int, several: float, sites: list[Strike]) -> bool:
         """Cut the power of a disk, or kill where there is none."""

@@ -6,6 +6,7 @@ replaced: accounts and authorisation are in memory, so that a login costs nothin
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, TextIO
 
@@ -22,7 +23,7 @@ from mailframe.address import Address
 from mailframe.durability import Durability
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
-from mailframe.service import MailServer
+from mailframe.service import START_ERRORS, MailServer
 from mailframe.testing.fakes import FakeAccounts, FakeAuthorisation
 from mailframe.units import Octets, Seconds
 
@@ -93,7 +94,15 @@ def run(place: Place) -> None:
 
     loop: Any = reactor
     server = make_server(place, reactor=loop)
-    loop.callWhenRunning(server.startService)
+
+    def start() -> None:
+        try:
+            server.startService()
+        except START_ERRORS as error:
+            print(f"can't start: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    loop.callWhenRunning(start)
     loop.run(installSignalHandlers=False)
 
 

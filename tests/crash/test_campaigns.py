@@ -1,0 +1,67 @@
+"""A few rounds of each campaign; ``python -m tests.crash --help`` has the long ones."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+from tests.crash.__main__ import NOT_HERE
+from tests.interop.programs import InteropCase
+
+ROOT = Path(__file__).parents[2]
+COUNTS = re.compile(r"\b(\w+) (\d+)")
+
+
+class CampaignTests(InteropCase):
+    """Each runs as a command of its own, so that nothing of it can stay behind."""
+
+    timeout = 180
+
+    def campaign(self, *arguments: str) -> dict[str, int]:
+        """Run one; what it has counted, added up."""
+        self.need_shared_sqlite()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.crash", *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=170,
+        )
+        if done.returncode == NOT_HERE:
+            self.missing(done.stdout.strip())
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        counts: dict[str, int] = {}
+        for name, number in COUNTS.findall(done.stdout):
+            counts[name] = counts.get(name, 0) + int(number)
+        return counts
+
+    def need_shared_sqlite(self) -> None:
+        """Watching what SQLite does takes its shared library."""
+        libraries = Path("/proc/self/maps")
+        if not libraries.exists():
+            raise SkipTest("this needs Linux")
+        import sqlite3  # loads it
+
+        sqlite3.connect(":memory:").close()
+        if "libsqlite3.so.0" not in libraries.read_text():
+            raise SkipTest("this Python's SQLite is not the shared library libsqlite3.so.0")
+
+    def test_power_cuts(self) -> None:
+        """After 250 a message must outlive the power, and none may arrive twice or torn."""
+        counts = self.campaign("power", "--rounds", "16", "--calls", "6")
+        self.assertGreater(counts["acknowledged"], 20)
+
+    def test_kills(self) -> None:
+        """The same for a process that is killed, at any call."""
+        counts = self.campaign("kill", "--rounds", "12", "--calls", "12")
+        self.assertGreater(counts["acknowledged"], 20)
+
+    def test_faults(self) -> None:
+        """A disk that is full or broken must cost nothing but time, at whatever call it shows."""
+        counts = self.campaign("faults", "--calls", "25")
+        self.assertGreater(counts["acknowledged"], 20)
