@@ -63,10 +63,20 @@ class Dialogue:
     :ivar events: what is to be told
     :ivar parser: reads the replies
     :ivar under_way: the transaction, if there is one
+    :ivar refusal: of EHLO, while an old server may still take HELO
     :ivar closed: the session has ended
     """
 
-    __slots__ = ("closed", "events", "expected", "output", "parser", "resting", "under_way")
+    __slots__ = (
+        "closed",
+        "events",
+        "expected",
+        "output",
+        "parser",
+        "refusal",
+        "resting",
+        "under_way",
+    )
 
     def __init__(self) -> None:
         self.expected: deque[tuple[Stage, OnReply]] = deque()
@@ -75,6 +85,7 @@ class Dialogue:
         self.events: list[Event] = []
         self.parser = ReplyParser()
         self.under_way: UnderWay | None = None
+        self.refusal: Reply | None = None
         self.closed = False
 
     @property
@@ -109,6 +120,8 @@ class Dialogue:
         if under_way is not None and under_way.may_be_taken(lost=lost):
             reply = Reply(451, "4.4.2", f"{how} {AFTER_THE_END}")
             _fill(under_way.replies, reply)
+        elif self.refusal is not None:
+            reply = Reply(451, "4.4.2", f"{how} after EHLO was answered with: {self.refusal}")
         else:
             reply = Reply(451, "4.4.2", f"{how} while waiting for {_WAITING_FOR[stage]}")
         self._fail(reply)

@@ -91,12 +91,14 @@ class Opening:
         elif reply.is_positive:
             self._dialogue.protocol_error(f"it answered {reply.code} to EHLO", "hello")
         elif reply.is_permanent and not self._lmtp:  # RFC 5321 §3.2: an old server
+            self._dialogue.refusal = reply
             line = command_line(f"HELO {self._introduction.hostname}")
             self._dialogue.send("hello", self._helo_replied, line)
         else:
             self._dialogue.said(reply, "hello")
 
     def _helo_replied(self, reply: Reply) -> None:
+        self._dialogue.refusal = None
         if reply.code == 250:
             self._secure()
         elif reply.is_positive:

@@ -73,6 +73,28 @@ class SessionTests(SynchronousTestCase):
                 dialogue.hear(reply)
             self.assertEqual((dialogue.last.reply.code, dialogue.last.stage), (code, "hello"))
 
+    def test_hello_refused_with_the_door(self) -> None:
+        """Nobody could tell why a server that closes with its refusal does not let us in."""
+        for end, how in (("connection_lost", "lost connection"), ("timed_out", "timed out")):
+            dialogue = Dialogue()
+            dialogue.hear(GREETING)
+            dialogue.hear(b"550 5.7.1 you are on a list\r\n")
+            getattr(dialogue.sender, end)()
+            dialogue.take()
+            self.assertEqual(
+                str(dialogue.last.reply),
+                f"451 4.4.2 {how} after EHLO was answered with: 550 5.7.1 you are on a list",
+            )
+            self.assertEqual(dialogue.last.stage, "hello")
+        dialogue = Dialogue()
+        dialogue.hear(GREETING)
+        dialogue.hear(b"500 what?\r\n")
+        dialogue.hear(b"250 mx\r\n")
+        dialogue.begin()
+        dialogue.sender.connection_lost()
+        dialogue.take()
+        self.assertIn("while waiting for the reply to MAIL", str(dialogue.last.reply))
+
     def test_nonsense(self) -> None:
         """Replies of an impossible kind would be taken for agreement."""
         for replies in (
