@@ -8,10 +8,12 @@ import signal
 import sys
 from typing import Any, NoReturn
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
 from mailframe.assembly import PartError
+from mailframe.clocks import SteadyClock
 from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import from_text, read_text
 from mailframe.workers.supervisor import Supervisor
@@ -47,12 +49,23 @@ class _AsProcess:
 
     def startService(self) -> None:
         """Start, or end the process."""
+        server: Any = self
+        self._steady = SteadyClock(server.reactor)
+        self._steady.startService()
         try:
             super().startService()  # type: ignore[misc]  # of the server
         except PartError as error:
             self._give_up(error)
-        server: Any = self
         server.reactor.callWhenRunning(self._listen_for_sighup)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; timers measure by the time of day again when all is over."""
+        stopped: Deferred[None] = super().stopService()  # type: ignore[misc]  # of the server
+        return stopped.addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        self._steady.stopService()
+        return result
 
     def _listen_for_sighup(self) -> None:
         server: Any = self

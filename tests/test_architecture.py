@@ -25,7 +25,7 @@ VALUES = (
     "config_errors",
     "patterns",
 )
-SEAMS = ("files", "credentials", "interfaces", "guard", "plugin")
+SEAMS = ("files", "clocks", "credentials", "interfaces", "guard", "plugin")
 ROOMS = ("wire", "queue", "delivery", "routing", "authorisation", "accounts")
 SERVER = ("server",)
 MAY_USE_WIRE = ("delivery",)

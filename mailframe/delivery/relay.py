@@ -32,6 +32,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
+from mailframe.clocks import Elapsed
 from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
@@ -77,7 +78,7 @@ class RelayAgent(Service):
         self._site = site
         lookup = Lookup(
             resolver=site.resolver,
-            clock=site.reactor,
+            clock=Elapsed(site.reactor),
             seconds=settings.timeouts.lookup,
             hostname=site.hostname,
             own_addresses=[normal_address(address) for address in local_addresses],
@@ -87,7 +88,7 @@ class RelayAgent(Service):
         self._targets = Targets(site=site, lookup=lookup, port=settings.port)
         self._sessions = Sessions(settings=settings, site=site, trust_root=trust_root)
         self._turns = Turns(settings.connections)
-        self._refusals = Refusals(site.reactor)
+        self._refusals = Refusals(Elapsed(site.reactor))
         self._destinations: dict[NextHop, Destination] = {}
         self._under_way = 0
         self._stopping = False

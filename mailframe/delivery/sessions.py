@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from mailframe.clocks import Elapsed
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.targets import Target
@@ -130,7 +131,7 @@ class Sessions:
             login=login,
             creator=creator,
             settings=self._settings,
-            clock=self._site.reactor,
+            clock=Elapsed(self._site.reactor),
             local=target.is_local,
             in_thread=self._site.in_thread,
         )

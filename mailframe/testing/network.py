@@ -57,7 +57,7 @@ class VirtualHost:
 
     running = True
 
-    def __init__(self, clock: Clock, switch: Switch, names: Names, address: str) -> None:
+    def __init__(self, clock: VirtualReactor, switch: Switch, names: Names, address: str) -> None:
         self.address = address
         self._clock = clock
         self._switch = switch
@@ -70,6 +70,10 @@ class VirtualHost:
     def seconds(self) -> float:
         """POSIX seconds of virtual time."""
         return self._clock.seconds()
+
+    def monotonic(self) -> float:
+        """Seconds of virtual time that have passed, whatever the time of day."""
+        return self._clock.monotonic()
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kw: object
@@ -191,12 +195,28 @@ class VirtualReactor(Clock, VirtualHost):
         self.rightNow = now
         switch = Switch(self)
         switch.segment = segment
+        self._jumped = 0.0
         VirtualHost.__init__(self, self, switch, Names(), LOOPBACK)
 
     # Clock's own, for VirtualHost would hand these to its clock, which is this very object.
     seconds = Clock.seconds
     callLater = Clock.callLater
     getDelayedCalls = Clock.getDelayedCalls
+
+    def monotonic(self) -> float:
+        """Seconds of virtual time that have passed, whatever the time of day; see `jump`."""
+        return self.rightNow - self._jumped
+
+    def jump(self, seconds: float) -> None:
+        """Set the time of day, forward or back, without any time passing.
+
+        What is to be called later is called when so much time has passed as if nothing had been
+        done: so it is in a process with a `mailframe.clocks.SteadyClock`.
+        """
+        self._jumped += seconds
+        self.rightNow += seconds
+        for call in self.calls:
+            call.delay(seconds)
 
     def at(self, address: str) -> VirtualHost:
         """The reactor of the host with this IP address."""

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.certificates import make_context
+from mailframe.clocks import SteadyClock
 from mailframe.listening import Doors
 from mailframe.running import changeable
 from mailframe.server.client_records import ClientRecords
@@ -221,6 +222,7 @@ def main() -> None:
     importlib.import_module(greeting.reactor).install()
     from twisted.internet import reactor
 
+    SteadyClock(reactor).startService()
     balance = Balance(Counts(greeting.workers, COUNTS), greeting.worker)
     records = Shared(greeting.workers, SHARED).records(greeting.worker)
     serve(greeting, balance, records, speaker, reactor)
