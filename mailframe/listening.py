@@ -33,6 +33,8 @@ _PURE = ("tcp", "tcp6", "unix")
 _BUILT_IN = (*_PURE, "ssl")
 PROXIED = "haproxy:"  # before the endpoint at which proxies connect, and send the PROXY header
 _PORT = re.compile(r"(?:^tcp6?:|:)(?:port=)?(\d+)(?::|$)")
+_MODE = re.compile(r":mode=([^:]*)")
+_OCTAL = re.compile(r"0?[0-7]{3}")
 _WANTED = 'a Twisted server endpoint string such as "tcp:25" or "tcp:25:interface=127.0.0.1"'
 
 
@@ -41,6 +43,9 @@ def check_endpoint(listen: str) -> str:
     listen = listen.removeprefix(PROXIED)
     kind, colon, _ = listen.partition(":")
     if kind in _PURE:
+        mode = _MODE.search(listen) if kind == "unix" else None
+        if mode is not None and not _OCTAL.fullmatch(mode[1]):
+            return f"{shown(listen)}: {shown(mode[1])} is no mode, which is octal, such as mode=660"
         return "" if _parses(listen) else f"{shown(listen)} is not {_WANTED}"
     known = {*_BUILT_IN, *(p.prefix for p in getPlugins(IStreamServerEndpointStringParser))}
     if kind in known and colon:

@@ -465,7 +465,10 @@ class CrossChecks(FileTests):
             self.assertIn("[[server]] #1", mistake)
             self.assertIn("is not a Twisted server endpoint string", mistake)
         self.assertIn("did you mean 'tcp'?", self.mistake(SERVER.format("mx", "smtp", "tpc:25")))
-        for listen in ("unix:/run/x", "systemd:domain=INET:index=0"):
+        for mode in ("rw", "0x1ff", "999", "77777", ""):
+            mistake = self.mistake(SERVER.format("mx", "smtp", f"unix:/run/x:mode={mode}"))
+            self.assertIn(f'"{mode}" is no mode, which is octal, such as mode=660', mistake)
+        for listen in ("unix:/run/x", "systemd:domain=INET:index=0", "unix:/run/x:mode=0660"):
             self.load(SERVER.format("mx", "smtp", listen))
         two = SERVER.format("mx", "smtp", "tcp:25") + SERVER.format("in", "smtp", "tcp:25")
         self.assertIn('"tcp:25" is also used by [[server]] #1 "mx"', self.mistake(two))

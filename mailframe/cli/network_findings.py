@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
 from twisted.names import dns
 
-from mailframe.cli.endpoints import Place, listening_place
+from mailframe.authorisation.networks import Networks
+from mailframe.cli.endpoints import Place, listening_place, socket_file
 from mailframe.cli.findings import Finding
 from mailframe.cli.running import run
 from mailframe.delivery.resolver import make_resolver
 from mailframe.guard import as_deferred
+from mailframe.listening import PROXIED
 from mailframe.settings import ServerSettings, Settings
 
 ANSWER_TIME = 2.0  # seconds that a server of ours or a name server gets
+MAX_PATH = 107  # octets of the path of a socket file
 _NAME_SERVER = re.compile(r"^\s*nameserver\s+(\S+)", re.MULTILINE)
 
 
@@ -72,13 +77,38 @@ async def _ask(reactor: Any, server: str) -> Finding:
 def of_ports(settings: Settings) -> Iterator[Finding]:
     """Whether every listening socket can be opened, or is open already and ours."""
     for server in settings.servers:
+        subject = f"server {server.name}"
+        yield from _of_proxies(server, subject)
         for listen in server.listen:
-            place = listening_place(listen)
-            subject = f"server {server.name}"
-            if place is None:
-                yield Finding("ok", subject, f"{listen} is not examined")
-            else:
+            place, path = listening_place(listen), socket_file(listen)
+            if place is not None:
                 yield _port(settings.hostname, server, listen, place, subject)
+            elif path is not None:
+                yield _file(settings.hostname, server, listen, path, subject)
+            else:
+                yield Finding("ok", subject, f"{listen} is not examined")
+
+
+def _of_proxies(server: ServerSettings, subject: str) -> Iterator[Finding]:
+    """Whether those in ``proxies`` get in, and nobody else."""
+    networks = Networks(server.proxies)
+    for network in networks.networks:
+        if not network.prefixlen:
+            yield Finding(
+                "warn",
+                subject,
+                f"proxies = {network}: anybody may come as whomever he likes",
+                "name the addresses of the proxies alone",
+            )
+    for listen in server.listen:
+        by_file = listen.startswith(PROXIED) and socket_file(listen) is not None
+        if by_file and networks.find("127.0.0.1") is None:
+            yield Finding(
+                "error",
+                subject,
+                f"{listen} lets nobody in: who comes through a socket file counts as 127.0.0.1",
+                'add "127.0.0.1" to proxies',
+            )
 
 
 def _port(
@@ -88,13 +118,10 @@ def _port(
         bind(place)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            if _is_ours(hostname, server, place):
-                return Finding("ok", subject, f"{listen} is in use by this server")
-            return Finding(
-                "error",
-                subject,
-                f"{listen} is in use by another program",
-                "stop that program or choose another port",
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(place.interface, place.interface)  # noqa: S104  # not bound to: compared with
+            return _in_use(
+                *(hostname, server, listen, subject),
+                lambda: socket.create_connection((host, place.port), timeout=ANSWER_TIME),
             )
         if error.errno in (errno.EACCES, errno.EPERM):
             return Finding(
@@ -110,6 +137,80 @@ def _port(
             "listen on an address of this machine",
         )
     return Finding("ok", subject, f"{listen} is free")
+
+
+def _file(hostname: str, server: ServerSettings, listen: str, path: str, subject: str) -> Finding:
+    """Whether a socket file can be made, or is ours; it is not made."""
+    folder = os.path.dirname(path)
+    if not os.path.isabs(path):
+        problem = "has no absolute path: where it is depends on where the server is started"
+        return Finding("warn", subject, f"{listen} {problem}", "write the whole path")
+    if len(os.fsencode(path)) > MAX_PATH:
+        problem = f"has a path of more than {MAX_PATH} octets"
+        return Finding("error", subject, f"{listen} {problem}", "choose a shorter one")
+    if not os.path.isdir(folder):
+        mend = f"make it, with mkdir, or with RuntimeDirectory= in the systemd unit: {folder}"
+        return Finding("error", subject, f"{listen}: there is no folder {folder}", mend)
+    if os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return Finding("error", subject, f"{listen}: {path} is no socket", "move it away")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(
+            "warn",
+            subject,
+            f"{listen}: {folder} can't be written to by this user",
+            "start the server as root with twistd -u USER, or change the folder's owner",
+        )
+    if not os.path.lexists(path):
+        return Finding("ok", subject, f"{listen} is free")
+    try:
+        connect(path).close()
+    except ConnectionRefusedError:
+        problem = "was left by a server that has ended, and will be replaced"
+        return Finding("ok", subject, f"{listen} {problem}")
+    except OSError as error:
+        reason = error.strerror or error
+        mend = "check as the user whom the server runs as"
+        return Finding("warn", subject, f"{listen} can't be examined: {reason}", mend)
+    return _in_use(hostname, server, listen, subject, lambda: connect(path))
+
+
+def connect(path: str) -> socket.socket:
+    """Connect to a socket file.
+
+    :raises OSError: it can't be done
+    """
+    with ExitStack() as stack:
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+        connection.settimeout(ANSWER_TIME)
+        connection.connect(path)
+        stack.pop_all()
+    return connection
+
+
+def _in_use(
+    hostname: str,
+    server: ServerSettings,
+    listen: str,
+    subject: str,
+    connect: Callable[[], socket.socket],
+) -> Finding:
+    """Whose it is, by what is said there."""
+    proxied = listen.startswith(PROXIED)
+    try:
+        said = _greeting(server, proxied, connect)
+    except OSError:
+        said = b""
+    if hostname.encode("ascii") in said or (server.protocol == "console" and b'"status"' in said):
+        return Finding("ok", subject, f"{listen} is in use by this server")
+    if proxied and not said:
+        problem = "is in use, by what talks to its proxies alone, as this server does"
+        return Finding("ok", subject, f"{listen} {problem}")
+    return Finding(
+        "error",
+        subject,
+        f"{listen} is in use by another program",
+        "stop that program or choose another port",
+    )
 
 
 def bind(place: Place) -> None:
@@ -128,22 +229,20 @@ def bind(place: Place) -> None:
         probe.listen(1)
 
 
-def _is_ours(hostname: str, server: ServerSettings, place: Place) -> bool:
-    """Whether what listens there greets as we would."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(place.interface, place.interface)  # noqa: S104  # not bound to: compared with
-    try:
-        with ExitStack() as stack:
-            connection = stack.enter_context(
-                socket.create_connection((host, place.port), timeout=ANSWER_TIME)
-            )
-            if server.tls == "implicit":
-                connection = stack.enter_context(_any_tls().wrap_socket(connection))
-            if server.protocol == "console":
-                connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                return b'"status"' in _read(connection)
-            return hostname.encode("ascii") in _read(connection)
-    except OSError:
-        return False
+def _greeting(server: ServerSettings, proxied: bool, connect: Callable[[], socket.socket]) -> bytes:
+    """What is said to a client of ours.
+
+    :raises OSError: nobody is there, or nothing comes
+    """
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect())
+        if proxied:
+            connection.sendall(b"PROXY UNKNOWN\r\n")
+        if server.tls == "implicit":
+            connection = stack.enter_context(_any_tls().wrap_socket(connection))
+        if server.protocol == "console":
+            connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        return _read(connection)
 
 
 def _any_tls() -> ssl.SSLContext:

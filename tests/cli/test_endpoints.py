@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.cli.endpoints import Place, listening_place
+from mailframe.cli.endpoints import Place, listening_place, socket_file
 
 
 class Endpoints(SynchronousTestCase):
@@ -24,5 +24,18 @@ class Endpoints(SynchronousTestCase):
             ("systemd:domain=INET:index=0", None),
             ("tcp:smtp", None),
             ("tcp:", None),
+            ("haproxy:tcp:25", Place("0.0.0.0", 25)),
+            ("haproxy:unix:/run/mail", None),
         ):
             self.assertEqual(listening_place(listen), place, listen)
+
+    def test_socket_files(self) -> None:
+        """``check`` would look at another file than the one that is served."""
+        for listen, path in (
+            ("unix:/run/mail", "/run/mail"),
+            ("unix:/run/mail:mode=660", "/run/mail"),
+            ("unix:mode=660:address=/run/a\\:b", "/run/a:b"),
+            ("haproxy:unix:/run/mail", "/run/mail"),
+            ("tcp:25", None),
+        ):
+            self.assertEqual(socket_file(listen), path, listen)

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,9 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def sendall(self, octets: bytes) -> None:
@@ -115,6 +119,98 @@ class Ports(FindingsCase):
         """An address of another machine would only be found out at the start."""
         self.bind_fails(errno.EADDRNOTAVAIL)
         self.assert_found(self.find(), "error", "address of this machine")
+
+    def proxied(self, listen: str, *proxies: str) -> list[Finding]:
+        (server,) = self.settings.servers
+        return self.find(attrs.evolve(server, listen=(listen,), proxies=proxies))
+
+    def test_proxied(self) -> None:
+        """A port for proxies would be examined by nobody, or checking beside the running server
+        would find errors.
+        """
+        self.patch(network_findings, "bind", lambda _place: None)
+        self.assert_well(self.proxied("haproxy:tcp:25", "10.0.0.0/8"))
+        self.bind_fails(errno.EADDRINUSE)
+        connection = Connection(b"220 mx.rosse.example ESMTP mailframe\r\n")
+        self.answers(lambda: connection)
+        self.assert_found(self.proxied("haproxy:tcp:25", "::1"), "ok", "by this server")
+        self.assertEqual(connection.sent, b"PROXY UNKNOWN\r\n")
+        self.answers(Connection)
+        self.assert_found(self.proxied("haproxy:tcp:25", "::1"), "ok", "to its proxies alone")
+        self.answers(lambda: Connection(b"220 other.example\r\n"))
+        self.assert_found(self.proxied("haproxy:tcp:25", "::1"), "error", "another program")
+
+    def test_who_is_a_proxy(self) -> None:
+        """Anybody could claim any address, or the proxy could not get in."""
+        self.patch(network_findings, "bind", lambda _place: None)
+        found = self.proxied("haproxy:tcp:25", "10.0.0.1", "::/0")
+        self.assert_found(found, "warn", "anybody may come")
+        listen = f"haproxy:unix:{self.path('s')}"
+        self.assert_found(self.proxied(listen, "10.0.0.1"), "error", "counts as 127.0.0.1")
+        self.assert_well(self.proxied(listen, "127.0.0.0/8"))
+
+    def file(self, path: str) -> list[Finding]:
+        (server,) = self.settings.servers
+        return self.find(attrs.evolve(server, listen=(f"unix:{path}:mode=660",)))
+
+    def test_socket_files(self) -> None:
+        """The server would not start, and the check would have said nothing."""
+        self.patch(network_findings, "MAX_PATH", 1000)
+        self.assert_well(self.file(self.path("s")))
+        self.assert_found(self.file("run/s"), "warn", "no absolute path")
+        self.assert_found(self.file("/" + "x" * 1000), "error", "1000 octets")
+        folder = self.path("missing")
+        self.assert_found(self.file(f"{folder}/s"), "error", f"there is no folder {folder}")
+        self.assert_found(self.file(self.write("file", "")), "error", "is no socket")
+        self.patch(os, "access", lambda path, mode: False)
+        self.assert_found(self.file(self.path("s")), "warn", "can't be written to by this user")
+
+    def test_socket_files_in_use(self) -> None:
+        """Checking beside the running server would find errors, or another server none."""
+        self.patch(network_findings, "MAX_PATH", 1000)
+        path = self.path("s")
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+
+        def raising(error: OSError) -> Callable[[str], Any]:
+            def connect(_path: str) -> Any:
+                raise error
+
+            return connect
+
+        for connect, level, words in (
+            (raising(ConnectionRefusedError()), "ok", "will be replaced"),
+            (raising(PermissionError(13, "Permission denied")), "warn", "Permission denied"),
+            (lambda _: Connection(b"220 mx.rosse.example\r\n"), "ok", "by this server"),
+            (lambda _: Connection(b"220 other.example\r\n"), "error", "another program"),
+        ):
+            self.patch(network_findings, "connect", connect)
+            self.assert_found(self.file(path), level, words)
+
+    def test_connect(self) -> None:
+        """Every socket file would seem to be left over; or descriptors would be."""
+        opened: list[Any] = []
+
+        class Socket(Connection):
+            def __init__(self, family: int) -> None:
+                super().__init__()
+                self.family, self.closed = family, False
+                opened.append(self)
+
+            def __exit__(self, *_: object) -> None:
+                self.closed = True
+
+            def settimeout(self, _seconds: float) -> None:
+                pass
+
+            def connect(self, path: str) -> None:
+                if path == "/gone":
+                    raise ConnectionRefusedError
+
+        self.patch(socket, "socket", Socket)
+        self.assertIs(network_findings.connect("/there"), opened[0])
+        self.assertFalse(opened[0].closed)
+        self.assertRaises(ConnectionRefusedError, network_findings.connect, "/gone")
+        self.assertTrue(opened[1].closed)
 
     def test_other_kinds(self) -> None:
         """A socket that systemd opens would be called wrong."""
