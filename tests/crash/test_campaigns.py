@@ -27,8 +27,7 @@ class CampaignTests(InteropCase):
         done = subprocess.run(
             [sys.executable, "-m", "tests.crash", *arguments],
             cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=170,
         )
