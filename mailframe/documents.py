@@ -21,6 +21,7 @@ from mailframe.outcome import (
     Redirect,
     Relay,
     Route,
+    RuleSeen,
     Unroutable,
     Verdict,
 )
@@ -176,6 +177,11 @@ def route_document(route: Route, planned: Sequence[PlannedHop] = ()) -> Document
     document["hosts"] = list(dict.fromkeys(hosts))
     document["hops"] = [_hop_document(each) for each in planned]
     return document
+
+
+def rules_document(seen: Sequence[RuleSeen]) -> list[Document]:
+    """How each rule of the routing table fares, up to the one that decides."""
+    return [{"rule": each.rule, "matches": each.matches, "reason": each.reason} for each in seen]
 
 
 def route_kind(route: Route) -> str:

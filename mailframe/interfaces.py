@@ -25,12 +25,35 @@ from zope.interface import Attribute, Interface
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, Notice, Ready, Step
 from mailframe.envelope import Client, Envelope, Recipient
-from mailframe.outcome import Outcome, Route, Verdict
+from mailframe.outcome import Outcome, Route, RuleSeen, Verdict
 
 T = TypeVar("T")
 
 
 # --- values that pass through the seams -------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Known:
+    """What is known of a message besides its envelope.
+
+    :ivar accepted: it is in the queue; before, ``provider`` and ``size`` may be unknown
+    :ivar provider: as whose customer the client was let in; ``None``: nobody's, or not known yet
+    :ivar size: octets of the content, before it is accepted those that the client declared;
+        ``None``: not known yet
+    :ivar original: the recipient of the envelope that was redirected to the one asked for, or
+        ``None`` when that is one itself
+    :ivar released: an operator let the message go on that a route had held
+    """
+
+    accepted: bool = False
+    provider: str | None = None
+    size: int | None = None
+    original: Address | None = None
+    released: bool = False
+
+
+NOTHING_KNOWN = Known()
 
 
 @attrs.frozen(kw_only=True)
@@ -40,11 +63,13 @@ class Facts:
     :ivar local: whether the recipient's domain is one of ``local_domains``
     :ivar client: who handed the message over; ``None`` for a notice of our own
     :ivar now: POSIX seconds UTC
+    :ivar known: what is known of the message besides
     """
 
     local: bool
     client: Client | None
     now: float
+    known: Known = NOTHING_KNOWN
 
 
 @attrs.frozen(kw_only=True)
@@ -158,6 +183,18 @@ class IRoutingPolicy(Interface):
 
         :returns: `Local` with the mailbox's address, which is looked up in `IAccounts`; `Relay`,
             `Redirect` or `Unroutable`. An `Unroutable` with a 4yz reply means: ask again later.
+        """
+
+
+class IRuleTable(Interface):
+    """Provided besides `IRoutingPolicy` by a policy that can tell rule by rule how it decides."""
+
+    def rules_seen(
+        sender: Address | None, recipient: Address, facts: Facts
+    ) -> Awaitable[Sequence[RuleSeen]]:
+        """The rules in the order in which they are tried, the one that decides being the last.
+
+        Must agree with what ``route`` answers to the same question.
         """
 
 

@@ -83,6 +83,20 @@ Route: TypeAlias = Local | Relay | Redirect | Unroutable
 
 
 @attrs.frozen(kw_only=True)
+class RuleSeen:
+    """How one rule of a table fares, for an explanation.
+
+    :ivar rule: its name
+    :ivar matches: whether it decides
+    :ivar reason: which of its conditions hold; or which one does not
+    """
+
+    rule: str
+    matches: bool
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class Permit(Decision):
     """The client may. ``provider`` is whose customer it was recognised as, or ``None``."""
 

@@ -17,7 +17,7 @@ from mailframe.assembly import Parts
 from mailframe.certificates import load_context
 from mailframe.console.server import ConsoleServerFactory
 from mailframe.envelope import Client
-from mailframe.interfaces import IRelayAuthorisation
+from mailframe.interfaces import NOTHING_KNOWN, IRelayAuthorisation, Known
 from mailframe.outcome import Route, Verdict
 from mailframe.server.admission import Admission
 from mailframe.server.client_records import ClientRecords
@@ -54,10 +54,15 @@ class PolicyInForce:
         self._authorisation: IRelayAuthorisation = parts.authorisation.part
 
     def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Coroutine[Any, Any, Route]:
         """See `mailframe.routing.resolution.Router`."""
-        return self._router.route(sender, recipient, client, now)
+        return self._router.route(sender, recipient, client, now, known)
 
     def authorise(
         self, client: Client, sender: Address | None, recipient: Address

@@ -34,6 +34,7 @@ from mailframe.settings_checks import (
     check_mailboxes,
     check_processes,
     check_providers,
+    check_routing_names,
     check_servers,
 )
 from mailframe.settings_converter import DomainName
@@ -218,6 +219,12 @@ def from_document(
         if "authorisation" in chosen:
             names = [server.name for server in top.server]
             mistakes += check_providers(chosen["authorisation"].settings, document, names)
+        if "routing" in chosen and "authorisation" in chosen:
+            found = getattr(chosen["authorisation"].settings, "provider", None)
+            providers = None if found is None else [getattr(each, "name", "") for each in found]
+            names = [server.name for server in top.server]
+            routing = chosen["routing"].settings
+            mistakes += check_routing_names(routing, document, names, providers)
     if mistakes or top is None or schedule is None or notices is None or durability is None:
         raise SettingsError(path, mistakes)
     default_tls: Tls = "starttls" if top.tls else "none"

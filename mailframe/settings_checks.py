@@ -96,6 +96,37 @@ def check_providers(
     return mistakes
 
 
+def check_routing_names(
+    settings: Any,
+    document: Mapping[str, Any],
+    servers: Sequence[str],
+    providers: Sequence[str] | None,
+) -> list[Mistake]:
+    """Every server and provider that a routing rule names must exist, or it would never match.
+
+    :param settings: the routing plugin's
+    :param providers: ``None``: the authorisation plugin doesn't tell
+    """
+    mistakes: list[Mistake] = []
+    known = {"servers": ("[[server]]", (*servers, "local"))}
+    if providers is not None:
+        known["providers"] = ("[[authorisation.provider]]", tuple(providers))
+    for index, rule in enumerate(getattr(settings, "rule", ())):
+        for key, (table, names) in known.items():
+            for name in getattr(rule, key, None) or ():
+                if name not in names:
+                    mistakes.append(
+                        mistake_at(
+                            document,
+                            ("routing", "rule", index, key),
+                            f'there is no {table} named "{name}"',
+                            ", ".join(dict.fromkeys(map(shown, names))),
+                            nearest(name, names),
+                        )
+                    )
+    return mistakes
+
+
 def _check_server(
     server: ServerSettings,
     document: Mapping[str, Any],

@@ -7,6 +7,7 @@ agent says which servers it would try. Nothing is sent and nothing is kept.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 
 import attrs
 import click
@@ -27,16 +28,17 @@ from mailframe.documents import (
     client_document,
     decision_document,
     route_document,
+    rules_document,
     schedule_document,
     verdict_document,
 )
 from mailframe.envelope import Client
-from mailframe.interfaces import Account
-from mailframe.outcome import Permit, Redirect, Relay, Route, Unroutable, Verdict
+from mailframe.interfaces import Account, Known
+from mailframe.outcome import Permit, Redirect, Relay, Route, RuleSeen, Unroutable, Verdict
 from mailframe.queue.memory import MemoryStorage
 from mailframe.server.admission import Admission
 from mailframe.settings import Settings
-from mailframe.units import duration_text
+from mailframe.units import duration_text, parse_size
 
 
 @attrs.frozen(kw_only=True)
@@ -44,11 +46,13 @@ class Destination:
     """Where mail for one address goes, after all aliases.
 
     :ivar planned: what the relay agent would do, when it is elsewhere
+    :ivar rules: how the rules of the routing table fare
     """
 
     address: Address
     route: Route
     planned: tuple[PlannedHop, ...] = ()
+    rules: tuple[RuleSeen, ...] = ()
 
     @property
     def is_reachable(self) -> bool:
@@ -66,6 +70,7 @@ class Explanation:
 
     :ivar route: the first decision, which is the one that counts at RCPT
     :ivar aliases: each redirection on the way, with the address it is for
+    :ivar rules: for each of those addresses, how the rules of the routing table fare
     :ivar destinations: where it ends
     :ivar has_login: whether the login is an account; ``None`` when none was given
     """
@@ -73,6 +78,7 @@ class Explanation:
     verdict: Verdict
     route: Route
     aliases: tuple[tuple[Address, Redirect], ...]
+    rules: Mapping[Address, tuple[RuleSeen, ...]]
     destinations: tuple[Destination, ...]
     has_login: bool | None
 
@@ -90,6 +96,7 @@ class Explanation:
 @click.option("--server", "name", metavar="NAME", required=True, help="The name of a [[server]].")
 @click.option("--from-ip", metavar="IP", required=True, help="The client's address.")
 @click.option("--login", metavar="USER", type=MailAddress(), help="The account it proved to be.")
+@click.option("--size", metavar="SIZE", help="The message's size, such as 20MB.")
 @click.argument("sender", type=ReversePath())
 @click.argument("recipient", type=MailAddress())
 def explain(
@@ -98,6 +105,7 @@ def explain(
     name: str,
     from_ip: str,
     login: Address | None,
+    size: str | None,
     sender: Address | str,
     recipient: Address,
 ) -> None:
@@ -109,10 +117,11 @@ def explain(
     settings = read_settings(config)
     client = _client(settings, name, from_ip, login)
     reverse_path = sender if isinstance(sender, Address) else None
+    octets = None if size is None else _octets(size)
     explanation = with_parts(
         settings,
         ("accounts", "authorisation", "routing"),
-        lambda parts: examine(parts, client, reverse_path, recipient),
+        lambda parts: examine(parts, client, reverse_path, recipient, octets),
     )
     document = explain_document(explanation, settings, client, reverse_path, recipient)
     if as_json:
@@ -148,12 +157,24 @@ def _client(settings: Settings, name: str, from_ip: str, login: Address | None) 
     )
 
 
+def _octets(size: str) -> int:
+    try:
+        return parse_size(int(size) if size.isdecimal() else size)
+    except ValueError as error:
+        raise Misuse(f"--size {size!a} is not {error}") from None
+
+
 async def examine(
-    parts: Parts, client: Client, sender: Address | None, recipient: Address
+    parts: Parts,
+    client: Client,
+    sender: Address | None,
+    recipient: Address,
+    size: int | None = None,
 ) -> Explanation:
     """Have every decision taken.
 
     :param parts: accounts, authorisation and routing
+    :param size: octets of the message; ``None``: the client does not say
     """
     router = parts.router()
     admission = Admission(
@@ -168,16 +189,24 @@ async def examine(
         clock=parts.site.reactor,
         local_domains=parts.site.local_domains,
     )
-    first, verdict = await admission.judge(client, sender, recipient)
+    first, verdict = await admission.judge(client, sender, recipient, Known(size=size))
+    provider = verdict.provider if isinstance(verdict, Permit) else None
+    # Without a size the rest is explained as at RCPT, where it is not known either.
+    known = Known(accepted=size is not None, provider=provider, size=size)
     relay = parts.relay_agent().part
     assert isinstance(relay, RelayAgent)
     now = parts.site.reactor.seconds()
-    steps = await router.resolve_fully(sender, recipient, client, now)
+    steps = await router.resolve_fully(sender, recipient, client, now, known)
     destinations: list[Destination] = []
+    rules: dict[Address, tuple[RuleSeen, ...]] = {}
     for address, route in steps:
+        about = known if address == recipient else attrs.evolve(known, original=recipient)
+        rules[address] = await router.rules_seen(sender, address, client, now, about)
         if not isinstance(route, Redirect):
             planned = await relay.plan(route) if isinstance(route, Relay) else ()
-            destinations.append(Destination(address=address, route=route, planned=planned))
+            destinations.append(
+                Destination(address=address, route=route, planned=planned, rules=rules[address])
+            )
     has_login = None
     if client.login is not None:
         has_login = await _is_account(parts, Address.parse(client.login))
@@ -185,6 +214,7 @@ async def examine(
         verdict=verdict,
         route=first,
         aliases=tuple((each, route) for each, route in steps if isinstance(route, Redirect)),
+        rules=rules,
         destinations=tuple(destinations),
         has_login=has_login,
     )
@@ -223,11 +253,16 @@ def explain_document(
                 "address": str(address),
                 "addresses": [str(target) for target in redirect.addresses],
                 **decision_document(redirect),
+                "rules": rules_document(explanation.rules[address]),
             }
             for address, redirect in explanation.aliases
         ],
         "destinations": [
-            {"address": str(each.address), "route": route_document(each.route, each.planned)}
+            {
+                "address": str(each.address),
+                "route": route_document(each.route, each.planned),
+                "rules": rules_document(each.rules),
+            }
             for each in explanation.destinations
         ],
         "retry": schedule_document(settings.schedule),
@@ -245,13 +280,17 @@ def _print(document: Document) -> None:
     if verdict["reply"]:
         fields.append(("told", verdict["reply"]))
     for step in document["aliases"]:
-        fields.append(("alias", f"{step['address']} stands for {', '.join(step['addresses'])}"))
+        to = ", ".join(step["addresses"])
+        fields.append(("alias", f"{step['address']} stands for {to}"))
+        fields.append(("because", why(step["reason"], step["plugin"], step["rule"])))
+        fields += _rules(step["rules"])
     for destination in document["destinations"]:
         route = destination["route"]
         fields += [
             ("mail for", destination["address"]),
             ("goes", _where(route)),
             ("because", why(route["reason"], route["plugin"], route["rule"])),
+            *_rules(destination["rules"]),
         ]
         for hop in route["hops"]:
             fields.append(("next hop", f"{hop['where']}, {hop['protocol']}, tls {hop['tls']}"))
@@ -264,6 +303,10 @@ def _print(document: Document) -> None:
         if route["hops"]:
             fields.append(("retried", _retries(document["retry"])))
     print_fields(fields)
+
+
+def _rules(seen: list[Document]) -> list[tuple[str, object]]:
+    return [("rules" if not n else "", f"{r['rule']}: {r['reason']}") for n, r in enumerate(seen)]
 
 
 def _where(route: Document) -> str:

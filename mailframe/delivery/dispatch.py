@@ -20,7 +20,7 @@ from mailframe.address import Address
 from mailframe.entry import Entry, Ready
 from mailframe.envelope import Client
 from mailframe.guard import PluginFault, as_deferred, ask, fault
-from mailframe.interfaces import IContent, IDeliveryAgent, Job
+from mailframe.interfaces import NOTHING_KNOWN, IContent, IDeliveryAgent, Job, Known
 from mailframe.outcome import (
     Delivered,
     Local,
@@ -45,7 +45,12 @@ class Routes(Protocol):
     """Answers where mail goes, and never fails: `mailframe.routing.resolution.Router`."""
 
     async def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Route:
         """Where does this recipient's mail go now?"""
 
@@ -103,7 +108,7 @@ class Dispatch:
                 routed.append((index, self._begun(recipient.ready)))
                 continue
             route = await self.router.route(
-                envelope.sender, recipient.address, envelope.client, now
+                envelope.sender, recipient.address, envelope.client, now, _known(entry, index)
             )
             routed.append((index, route))
         redirected = [(i, route) for i, route in routed if isinstance(route, Redirect)]
@@ -194,6 +199,17 @@ class Dispatch:
             if not isinstance(outcome, Delivered | Postponed | Refused):
                 raise fault(agent.name, f"answered with a {type(outcome).__name__}")
         return outcomes
+
+
+def _known(entry: Entry, index: int) -> Known:
+    """What is known of a message in the queue, for one of its recipients."""
+    original = entry.original(index)
+    return Known(
+        accepted=True,
+        provider=original.evidence.provider,
+        size=entry.size,
+        original=None if entry.recipients[index].parent is None else original.address,
+    )
 
 
 async def _recorded(tried: Sequence[Tried], record_arrived: RecordArrived) -> Sequence[Tried]:

@@ -17,8 +17,17 @@ from twisted.logger import Logger
 from mailframe.address import Address
 from mailframe.envelope import Client
 from mailframe.guard import PluginFault, ask, fault
-from mailframe.interfaces import Account, Alias, Facts, IAccounts, IRoutingPolicy
-from mailframe.outcome import Local, NextHop, Redirect, Relay, Route, Unroutable
+from mailframe.interfaces import (
+    NOTHING_KNOWN,
+    Account,
+    Alias,
+    Facts,
+    IAccounts,
+    IRoutingPolicy,
+    IRuleTable,
+    Known,
+)
+from mailframe.outcome import Local, NextHop, Redirect, Relay, Route, RuleSeen, Unroutable
 from mailframe.reply import Reply, temporary_fault
 
 log = Logger()
@@ -64,15 +73,22 @@ class Router:
         self._plugin_time = plugin_time
 
     async def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Route:
         """Where does this recipient's mail go now? Never fails, but by being cancelled.
 
         :param sender: the reverse-path
         :param client: who handed the message over; ``None`` for a notice of our own
         :param now: POSIX seconds UTC
+        :param known: what else is known of the message
         """
-        facts = Facts(local=recipient.domain in self._local_domains, client=client, now=now)
+        local = recipient.domain in self._local_domains
+        facts = Facts(local=local, client=client, now=now, known=known)
         try:
             route = await ask(
                 self._policy_name,
@@ -94,14 +110,49 @@ class Router:
             reason = f"routing raised {type(error).__name__}"
             return Unroutable(reason=reason, plugin=self._policy_name, reply=temporary_fault())
 
+    async def rules_seen(
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
+    ) -> tuple[RuleSeen, ...]:
+        """How each rule of the policy fares up to the one that decides, for explanation.
+
+        :returns: empty when the policy has no table of rules, or can't tell at present
+        """
+        policy = self._policy
+        if not IRuleTable.providedBy(policy):
+            return ()
+        local = recipient.domain in self._local_domains
+        facts = Facts(local=local, client=client, now=now, known=known)
+        try:
+            seen = await ask(
+                self._policy_name,
+                (Sequence,),
+                self._clock,
+                self._plugin_time,
+                lambda: policy.rules_seen(sender, recipient, facts),
+            )
+        except PluginFault:
+            return ()
+        return tuple(seen)
+
     async def resolve_fully(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> tuple[tuple[Address, Route], ...]:
         """Every decision on the way from a recipient to where its mail ends up, for explanation.
 
         A redirect to an address that led to it fails as a whole, as it does in the queue
         (`mailframe.queue.progress`).
 
+        :param known: what else is known of the message
         :returns: each address once with its route, redirects before what they lead to. Where
             redirects lead back, or too far, stands an `Unroutable` with 5.4.6
         """
@@ -117,7 +168,9 @@ class Router:
                 steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses", _TOO_MANY)
                 break
             else:
-                route = await self.route(sender, address, client, now)
+                if path:
+                    known = attrs.evolve(known, original=recipient)
+                route = await self.route(sender, address, client, now, known)
                 if isinstance(route, Redirect):
                     below = (*path, address)
                     back = next((each for each in route.addresses if each in below), None)

@@ -18,9 +18,11 @@ from mailframe import guard
 from mailframe.address import Address
 from mailframe.envelope import Body, Client, Envelope, Notify, Recipient
 from mailframe.interfaces import (
+    NOTHING_KNOWN,
     IQueueStorage,
     IRelayAuthorisation,
     IRoom,
+    Known,
     StorageFault,
     StorageFull,
 )
@@ -46,7 +48,12 @@ class Router(Protocol):
     """What admission asks for routes: `mailframe.routing.resolution.Router`."""
 
     async def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Route:
         """Where does this recipient's mail go? Never raises."""
 
@@ -58,6 +65,7 @@ class Transaction:
     :ivar recipients: those accepted so far, with the evidence
     :ivar asked: ``NOTIFY`` and ``ORCPT`` of those that came with one of them
     :ivar wishes: fields of the envelope beside sender and body
+    :ivar known: what is known of the message before it comes
     """
 
     client: Client
@@ -66,6 +74,7 @@ class Transaction:
     recipients: dict[Address, Permit] = attrs.field(factory=dict)
     asked: dict[Address, tuple[tuple[Notify, ...], str | None]] = attrs.field(factory=dict)
     wishes: Mapping[str, Any] = _NOTHING
+    known: Known = NOTHING_KNOWN
 
 
 class Admission:
@@ -133,6 +142,8 @@ class Admission:
         if self._has_room is not None and not self._has_room(size or 0):
             return NO_ROOM
         transaction = Transaction(client=client, sender=sender, body=body)
+        if size is not None:
+            transaction.known = Known(size=size)
         if wishes is not NO_WISHES:
             transaction.wishes = envelope_fields(wishes, self._clock.seconds())
         return transaction
@@ -155,7 +166,8 @@ class Admission:
         if len(accepted) >= self.limits.recipients:
             return TOO_MANY_RECIPIENTS
         client = transaction.client
-        _, verdict = await self.judge(client, transaction.sender, recipient)
+        known = transaction.known
+        _, verdict = await self.judge(client, transaction.sender, recipient, known)
         if isinstance(verdict, Permit):
             accepted[recipient] = verdict
             if notify or orcpt:
@@ -179,13 +191,19 @@ class Admission:
         return reply
 
     async def judge(
-        self, client: Client, sender: Address | None, recipient: Address
+        self,
+        client: Client,
+        sender: Address | None,
+        recipient: Address,
+        known: Known = NOTHING_KNOWN,
     ) -> tuple[Route, Verdict]:
         """The two decisions about a recipient: where its mail goes, and whether it is taken.
 
         A recipient without a route is refused with the route's own reply.
+
+        :param known: what is known of the message before it comes
         """
-        route = await self._router.route(sender, recipient, client, self._clock.seconds())
+        route = await self._router.route(sender, recipient, client, self._clock.seconds(), known)
         if isinstance(route, Unroutable):
             return route, _denied(route, route.reply)
         if client.protocol != "submission":

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from mailframe.address import Address
 from mailframe.entry import Ready
 from mailframe.envelope import Body, Client, Envelope, Recipient
-from mailframe.interfaces import Facts, IContent, Job
+from mailframe.interfaces import NOTHING_KNOWN, Facts, IContent, Job, Known
 from mailframe.outcome import Permit, Route
 
 SENDER = Address.parse("angelo@rosse.example")
@@ -93,7 +93,11 @@ async def _record_nothing(ready: Mapping[int, Ready | None]) -> None:
 
 
 def make_facts(
-    *, local: bool = False, client: Client | None = None, now: float = 1_700_000_000.0
+    *,
+    local: bool = False,
+    client: Client | None = None,
+    now: float = 1_700_000_000.0,
+    known: Known = NOTHING_KNOWN,
 ) -> Facts:
     """What a routing policy is told."""
-    return Facts(local=local, client=client, now=now)
+    return Facts(local=local, client=client, now=now, known=known)

@@ -109,6 +109,61 @@ class Decisions(ExplainCase):
         self.assertTrue(document["route"]["rule"])
         self.assertEqual(document["route"]["hops"][0]["tls"], "none")
 
+    def test_rules(self) -> None:
+        """Nobody could see why an earlier rule did not decide."""
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nname = "bounces"\nsenders = ["<>"]\nvia = "mx"\n'
+            '[[routing.rule]]\nname = "large"\nproviders = ["rosse"]\nsize = ">1MB"\n'
+            'via = "tcp:127.0.0.1:2600"\n\n[queue]',
+        )
+        asked = ("--login", ANGELO, "--size", "2MB", ANGELO, JSMITH)
+        document = self.explain(*asked, server="submission")
+        self.assertEqual(
+            document["destinations"][0]["rules"],
+            [
+                {
+                    "rule": "bounces",
+                    "matches": False,
+                    "reason": f"skipped: sender {ANGELO} does not match <>",
+                },
+                {
+                    "rule": "large",
+                    "matches": True,
+                    "reason": "provider rosse is among rosse; size 2000000 is >1MB",
+                },
+            ],
+        )
+        self.assertEqual(document["destinations"][0]["route"]["rule"], "large")
+        document = self.explain("--login", ANGELO, ANGELO, JSMITH, server="submission")
+        self.assertEqual(
+            [each["reason"] for each in document["destinations"][0]["rules"][1:]],
+            [
+                "skipped: the size is not known yet",
+                "no rule matches: to its mail exchangers",
+            ],
+        )
+        arguments = ("explain", "--server", "submission", "--from-ip", "192.0.2.1", *asked)
+        text = self.run_here(*arguments).stdout
+        self.assertIn(f"bounces: skipped: sender {ANGELO} does not match <>", text)
+        result = self.run_here(*arguments[:-4], "--size", "big", ANGELO, JSMITH, status=2)
+        self.assertIn("64KB", result.stderr)
+
+    def test_unknown_names_in_rules(self) -> None:
+        """A rule that names a server by a slip would never match, and nobody be told."""
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nservers = ["submision"]\nproviders = ["ross"]\nvia = "mx"\n\n'
+            "[queue]",
+        )
+        result = self.run_here(
+            *("explain", "--server", "mx", "--from-ip", "192.0.2.1", JSMITH, ANGELO), status=2
+        )
+        self.assertIn('there is no [[server]] named "submision"', result.stderr)
+        self.assertIn('did you mean "submission"?', result.stderr)
+        self.assertIn('no [[authorisation.provider]] named "ross"', result.stderr)
+        self.assertIn('did you mean "rosse"?', result.stderr)
+
     def test_reject(self) -> None:
         """A recipient that is refused would look like one that is not explained."""
         document = self.explain(JSMITH, "nobody@rosse.example", status=1)

@@ -13,10 +13,17 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.delivery.dispatch import Agent, Dispatch
-from mailframe.entry import Entry, Ready
+from mailframe.entry import Entry, QueuedRecipient, Ready
 from mailframe.envelope import Client
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IContent, IDeliveryAgent, Job, StorageFault
+from mailframe.interfaces import (
+    NOTHING_KNOWN,
+    IContent,
+    IDeliveryAgent,
+    Job,
+    Known,
+    StorageFault,
+)
 from mailframe.outcome import (
     Delivered,
     Local,
@@ -42,10 +49,17 @@ class FakeRouter:
     def __init__(self, routes: dict[Address, Route]) -> None:
         self.routes = routes
         self.asked: list[tuple[Address | None, Address, Client | None, float]] = []
+        self.known: list[Known] = []
 
     async def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Route:
+        self.known.append(known)
         self.asked.append((sender, recipient, client, now))
         return self.routes[recipient]
 
@@ -128,6 +142,19 @@ class DispatchTests(SynchronousTestCase):
         self.clock.advance(77)
         self.attempt(MARY)
         self.assertEqual(self.router.asked, [(ANGELO, MARY, entry().envelope.client, 77.0)])
+
+    def test_what_is_known_of_the_message(self) -> None:
+        """Rules on size, provider and redirects would decide by what was known at RCPT."""
+        queued = entry(ANGELO)
+        redirected = QueuedRecipient(address=MARY, parent=0)
+        first = attrs.evolve(queued.recipients[0], state="redirected")
+        queued = attrs.evolve(queued, recipients=(first, redirected), size=77)
+        self.successResultOf(self.begin_with(queued))
+        self.successResultOf(self.begin_with(entry(MARY)))
+        provider = queued.envelope.recipients[0].evidence.provider
+        one = Known(accepted=True, provider=provider, size=77, original=ANGELO)
+        two = Known(accepted=True, provider=provider, size=entry(MARY).size)
+        self.assertEqual(self.router.known, [one, two])
 
     def test_redirects_come_first_and_alone(self) -> None:
         """An alias beside a normal recipient must cause no second copy."""

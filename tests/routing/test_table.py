@@ -144,6 +144,10 @@ class RouteTests(SynchronousTestCase):
             "",
         )
         self.assertEqual(ask(self, rules, recipient).rule, wanted)
+        facts = Facts(local=False, client=None, now=0.0)
+        seen = self.successResultOf(TableRouting(rules).rules_seen(ANNA, recipient, facts))
+        self.assertEqual([each.rule for each in seen if each.matches], [wanted or "no rule"])
+        self.assertTrue(seen[-1].matches)
 
 
 class SettingsTests(SynchronousTestCase):
@@ -158,6 +162,11 @@ class SettingsTests(SynchronousTestCase):
             ({"name": "a\nb"}, "name", "printable ASCII"),
             ({"protocol": "uucp"}, "protocol", "uucp"),
             ({"tls": "maybe"}, "tls", "maybe"),
+            ({"providers": ()}, "providers", "would never match"),
+            ({"servers": ()}, "servers", "would never match"),
+            ({"logins": ("<>",)}, "logins", "'<>' is no login"),
+            ({"size": ("10MB",)}, "size", "a limit such as"),
+            ({"hours": ("noon",)}, "hours", "no day of the week"),
             ({"login": "user"}, "login", "'login' is there without password_file"),
             (
                 {"password_file": password},
@@ -190,3 +199,6 @@ class SettingsTests(SynchronousTestCase):
         TableSettings(rule=rules)
         error = self.assertRaises(ValueError, TableSettings, rule=(*rules, rules[0]))
         self.assertIn("two rules are named 'a'", error.args[0])
+        second = RuleSettings(name="rule 1", via="mx")
+        error = self.assertRaises(ValueError, TableSettings, rule=(RuleSettings(via="mx"), second))
+        self.assertIn("two rules are named 'rule 1'", error.args[0])

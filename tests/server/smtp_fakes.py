@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.envelope import Client, Envelope
-from mailframe.interfaces import IMailUser
+from mailframe.interfaces import NOTHING_KNOWN, IMailUser, Known
 from mailframe.outcome import Deny, Local, NextHop, Permit, Redirect, Relay, Route, Unroutable
 from mailframe.reply import Reply
 from mailframe.server.admission import Admission
@@ -103,7 +103,12 @@ class FakeRouter:
     asked: list[tuple[Address | None, Address, Client | None, float]] = attrs.field(factory=list)
 
     async def route(
-        self, sender: Address | None, recipient: Address, client: Client | None, now: float
+        self,
+        sender: Address | None,
+        recipient: Address,
+        client: Client | None,
+        now: float,
+        known: Known = NOTHING_KNOWN,
     ) -> Route:
         """Answer at once, or when the test wants it."""
         self.asked.append((sender, recipient, client, now))
