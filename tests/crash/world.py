@@ -144,7 +144,9 @@ class World:
             reached = True
         except TimeoutError:
             reached = False
-            self._strike(by)
+            # Without that it came to it just now, and the power is off.
+            with contextlib.suppress(OSError):
+                self._strike(by)
         self._ended(by)
         return reached
 
