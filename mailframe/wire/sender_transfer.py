@@ -140,8 +140,8 @@ class Transfer:
         dialogue.expected.append(("final", self._final_replied))
 
     def unasked(self, reply: Reply) -> None:
-        """A reply to no command: only while content is sent can it mean anything."""
-        if self.wants_content and not reply.is_positive:
+        """A reply to no command: only once content is sent can it mean anything."""
+        if (self.wants_content or self._ended) and not reply.is_positive:
             # The server will not take the rest. There is no way to stop but to close.
             self._settle_accepted(reply)
             self._dialogue.said(reply)

@@ -239,6 +239,8 @@ class Sender:
         reply = self._dialogue.parser.next_reply()
         if reply is not None and reply.code == 421:
             self._dialogue.said(reply)
+        elif reply is not None and self._transfer is not None:
+            self._transfer.unasked(reply)
         else:
             self._dialogue.protocol_error("it sent a reply to nothing")
 

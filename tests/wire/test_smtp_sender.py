@@ -160,6 +160,20 @@ class BrokenTransactionTests(SynchronousTestCase):
             self.assertIsInstance(dialogue.last, Failed)
             self.assertEqual(dialogue.last.reply.status, "4.5.0")
 
+    def test_refused_with_the_invitation(self) -> None:
+        """A server that has made up its mind would be asked again for days."""
+        for content in (b"x\r\n", None):
+            dialogue = Dialogue().ready("PIPELINING")
+            dialogue.begin([BOB, CAROL], content=content)
+            dialogue.hear(b"250 a\r\n250 b\r\n550 5.1.1 no\r\n354 go\r\n554 5.6.0 spam\r\n")
+            self.assertIsInstance(dialogue.last, Failed)
+            self.assertEqual(str(dialogue.last.replies[0]), "554 5.6.0 spam")
+            self.assertEqual(dialogue.last.replies[1].code, 550)
+        dialogue = Dialogue().ready("PIPELINING")
+        dialogue.begin(content=b"x\r\n")
+        dialogue.hear(b"250 a\r\n550 5.1.1 no\r\n354 go\r\n554 5.5.1 nobody\r\n")
+        self.assertEqual(dialogue.last.replies, (Reply(550, "5.1.1", "no"),))
+
     def test_farewell_before_the_command(self) -> None:
         """A server that is busy would seem to be broken."""
         dialogue = Dialogue()
