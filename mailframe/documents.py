@@ -16,6 +16,7 @@ from mailframe.envelope import Client
 from mailframe.outcome import (
     Decision,
     Deny,
+    Hold,
     Local,
     Permit,
     Redirect,
@@ -185,8 +186,14 @@ def rules_document(seen: Sequence[RuleSeen]) -> list[Document]:
 
 
 def route_kind(route: Route) -> str:
-    """``local``, ``relay``, ``redirect`` or ``reject``."""
-    kinds = {Local: "local", Relay: "relay", Redirect: "redirect", Unroutable: "reject"}
+    """``local``, ``relay``, ``redirect``, ``reject`` or ``hold``."""
+    kinds = {
+        Local: "local",
+        Relay: "relay",
+        Redirect: "redirect",
+        Unroutable: "reject",
+        Hold: "hold",
+    }
     return kinds[type(route)]
 
 

@@ -60,6 +60,7 @@ class QueuedRecipient:
     :ivar where: the host or mailbox of the last attempt, or ``""``
     :ivar parent: the index of the recipient that was redirected to this one, or ``None``
     :ivar ready: its copy is being put into a mailbox, or was when an attempt was cut off
+    :ivar held: its route held the message; when it is tried again, an operator has released it
     """
 
     address: Address
@@ -69,6 +70,7 @@ class QueuedRecipient:
     where: str = ""
     parent: int | None = None
     ready: Ready | None = None
+    held: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -182,7 +182,8 @@ class IRoutingPolicy(Interface):
         policy moves queued mail.
 
         :returns: `Local` with the mailbox's address, which is looked up in `IAccounts`; `Relay`,
-            `Redirect` or `Unroutable`. An `Unroutable` with a 4yz reply means: ask again later.
+            `Redirect`, `Hold` or `Unroutable`. An `Unroutable` with a 4yz reply means: ask again
+            later. When ``facts.known.released``, never `Hold`: an operator has decided.
         """
 
 

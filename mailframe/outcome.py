@@ -79,7 +79,12 @@ class Unroutable(Decision):
     reply: Reply
 
 
-Route: TypeAlias = Local | Relay | Redirect | Unroutable
+@attrs.frozen(kw_only=True)
+class Hold(Decision):
+    """Kept in the queue until an operator releases or removes it."""
+
+
+Route: TypeAlias = Local | Relay | Redirect | Unroutable | Hold
 
 
 @attrs.frozen(kw_only=True)
@@ -163,7 +168,8 @@ class Tried:
 
     :ivar index: its place in the entry's recipients
     :ivar route: the decision that was followed
-    :ivar outcome: what the delivery agent answered; ``None`` for a `Redirect`, which needs no agent
+    :ivar outcome: what the delivery agent answered; ``None`` for a `Redirect` or `Hold`, which need
+        no agent
     """
 
     index: int

@@ -314,6 +314,8 @@ def _where(route: Document) -> str:
         return f"into the mailbox {route['mailbox']}"
     if route["kind"] == "reject":
         return f"nowhere: {route['reply']}"
+    if route["kind"] == "hold":
+        return "nowhere, until an operator releases it from the queue"
     return "to another server"
 
 

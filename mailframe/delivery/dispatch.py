@@ -23,6 +23,7 @@ from mailframe.guard import PluginFault, as_deferred, ask, fault
 from mailframe.interfaces import NOTHING_KNOWN, IContent, IDeliveryAgent, Job, Known
 from mailframe.outcome import (
     Delivered,
+    Hold,
     Local,
     Outcome,
     Postponed,
@@ -119,6 +120,11 @@ class Dispatch:
             for i, route in routed
             if isinstance(route, Unroutable)
         ]
+        settled += [
+            Tried(index=i, route=route, outcome=None)
+            for i, route in routed
+            if isinstance(route, Hold)
+        ]
         ways: dict[object, list[tuple[int, Route]]] = {}
         for index, route in routed:
             if isinstance(route, Local):
@@ -209,6 +215,7 @@ def _known(entry: Entry, index: int) -> Known:
         provider=original.evidence.provider,
         size=entry.size,
         original=None if entry.recipients[index].parent is None else original.address,
+        released=entry.recipients[index].held,
     )
 
 

@@ -22,12 +22,23 @@ import attrs
 
 from mailframe.address import Address
 from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, RecipientState, Step
-from mailframe.outcome import Delivered, Local, Outcome, Postponed, Redirect, Refused, Route, Tried
+from mailframe.outcome import (
+    Delivered,
+    Hold,
+    Local,
+    Outcome,
+    Postponed,
+    Redirect,
+    Refused,
+    Route,
+    Tried,
+)
 from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.schedule import Schedule, Times
 from mailframe.reply import Reply
 
 MAX_EXPANSION = 10_000  # recipients of one message, redirects included
+MAX_DEPTH = 100  # redirects in a row
 LOOP = Reply(554, "5.4.6", "the address leads back to itself through redirects")
 TOO_MANY = Reply(554, "5.4.6", "redirects lead to too many recipients")
 
@@ -38,10 +49,12 @@ class Progress:
 
     :ivar notices: of what the sender is to be told: for each action the places of the recipients in
         ``step.recipients``, at least one. Empty for a null reverse-path, whatever happened
+    :ivar holds: nobody is left but those whose route holds the message: it is to be held
     """
 
     step: Step
     notices: Mapping[Action, tuple[int, ...]]
+    holds: bool = False
 
 
 def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule) -> Progress:
@@ -73,11 +86,15 @@ class _Attempt:
         self._present: Counter[Address] | None = None  # once a redirect asks for it
         self._added = False
         self._postponed: list[tuple[int, Route, int]] = []  # with the place of its event
+        self._held: dict[int, Hold] = {}
 
     def settle(self, tried: Tried) -> None:
         """Apply one result."""
         index, route = tried.index, tried.route
         before = self.recipients[index]
+        if isinstance(route, Hold):
+            self._held[index] = route
+            return
         if isinstance(route, Redirect):
             refusal = self._redirect(index, route)
             if refusal is None:
@@ -117,6 +134,7 @@ class _Attempt:
         next_attempt: float | None = None
         if self._is_pending:
             next_attempt = self._wait(times_of(self.entry, schedule))
+        holds = self._hold()
         return Progress(
             step=Step(
                 recipients=tuple(self.recipients),
@@ -125,7 +143,19 @@ class _Attempt:
                 events=tuple(self.events),
             ),
             notices={action: tuple(indices) for action, indices in self.notices.items()},
+            holds=holds,
         )
+
+    def _hold(self) -> bool:
+        """Hold the message, unless there are others that are tried again."""
+        waiting = {i for i, each in enumerate(self.recipients) if each.state == "pending"}
+        if not waiting or waiting != set(self._held):
+            return False
+        for index, route in self._held.items():
+            recipient = attrs.evolve(self.recipients[index], held=True)
+            self.recipients[index] = recipient
+            self._tell("held", recipient, route)
+        return True
 
     @property
     def _is_pending(self) -> bool:
@@ -208,12 +238,16 @@ class _Attempt:
             parent = recipients[parent].parent
         if any(address in ancestors for address in route.addresses):
             return LOOP
+        if len(ancestors) > MAX_DEPTH:
+            return TOO_MANY
         present = self._have_it()
         wanted = [address for address in dict.fromkeys(route.addresses) if not present[address]]
         if len(recipients) + len(wanted) > MAX_EXPANSION:
             return TOO_MANY
         recipients[index] = attrs.evolve(before, state="redirected", attempts=before.attempts + 1)
-        recipients.extend(QueuedRecipient(address=address, parent=index) for address in wanted)
+        recipients.extend(
+            QueuedRecipient(address=address, parent=index, held=before.held) for address in wanted
+        )
         present.update(wanted)
         self._tell("redirected", before, route)
         self._added = True

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 
 from mailframe.entry import Entry, Event, Notice, Ready, Step
 from mailframe.guard import PluginFault, as_deferred, ask
-from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
+from mailframe.interfaces import IContent, IQueueStorage, LeaseLost, UnknownMessage
 from mailframe.outcome import Postponed, Tried, Unroutable
 from mailframe.queue.content import beginning
 from mailframe.queue.progress import Progress, advance
@@ -285,8 +285,9 @@ class QueueRunner(Service):
             tried = _all_postponed(standing.entry)
         standing.over = True
         entry = standing.entry
-        step, notices = await self._with_notices(entry, self._advance(entry, tried))
-        await self._record(standing, step, notices)
+        progress = self._advance(entry, tried)
+        step, notices = await self._with_notices(entry, progress)
+        await self._record(standing, step, notices, progress.holds)
 
     def _advance(self, entry: Entry, tried: Sequence[Tried]) -> Progress:
         return advance(entry, tried, self._clock.seconds(), self.schedule)
@@ -307,12 +308,19 @@ class QueueRunner(Service):
             except Exception:
                 log.failure("an observer of the queue failed")
 
-    async def _record(self, standing: Standing, step: Step, notices: Sequence[Notice]) -> None:
+    async def _record(
+        self, standing: Standing, step: Step, notices: Sequence[Notice], holds: bool = False
+    ) -> None:
         entry = standing.entry
         while True:
             try:
                 if standing.lost:
                     raise LeaseLost(entry.id)
+                if holds:
+                    # Before the step: a crash between the two has the message held once more,
+                    # instead of sent on without an operator's leave.
+                    await self._hold(entry)
+                    holds = False
                 await self._settle(entry, step, notices)
                 return
             except LeaseLost:
@@ -322,6 +330,20 @@ class QueueRunner(Service):
                 if not self.running:
                     return  # the lease runs out, and the message is tried once more
                 await deferLater(self._clock, RECORD_AGAIN)
+
+    async def _hold(self, entry: Entry) -> None:
+        now = self._clock.seconds()
+        try:
+            await ask(
+                self._storage_name,
+                (type(None),),
+                self._clock,
+                self._storage_time,
+                lambda: self.storage.hold(id=entry.id, now=now),
+                (UnknownMessage,),
+            )
+        except UnknownMessage:
+            raise LeaseLost(entry.id) from None
 
     async def _with_notices(
         self, entry: Entry, progress: Progress

@@ -27,14 +27,14 @@ from mailframe.interfaces import (
     IRuleTable,
     Known,
 )
-from mailframe.outcome import Local, NextHop, Redirect, Relay, Route, RuleSeen, Unroutable
+from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Route, RuleSeen, Unroutable
 from mailframe.reply import Reply, temporary_fault
 
 log = Logger()
 
 MAX_DEPTH = 100  # redirects in a row that are followed for an explanation
 MAX_ADDRESSES = 10_000  # that one recipient may stand for
-_ROUTES = (Local, Relay, Redirect, Unroutable)
+_ROUTES = (Local, Relay, Redirect, Unroutable, Hold)
 _FOUND = (Account, Alias, type(None))
 _NOBODY = Reply(550, "5.1.1", "no such mailbox here")
 _LOOP = Reply(554, "5.4.6", "the address leads back to itself through redirects")
@@ -100,7 +100,11 @@ class Router:
             self._check(route)
             if not route.plugin:
                 route = attrs.evolve(route, plugin=self._policy_name)
-            return await self._look_up(route) if isinstance(route, Local) else route
+            if isinstance(route, Local):
+                return await self._look_up(route)
+            if isinstance(route, Hold):
+                return await self._held(route, sender, recipient, facts)
+            return route
         except PluginFault as error:
             return Unroutable(reason=error.reason, plugin=error.plugin, reply=temporary_fault())
         except CancelledError:
@@ -181,6 +185,18 @@ class Router:
                 steps[address] = route
         return tuple(steps.items())
 
+    async def _held(
+        self, route: Hold, sender: Address | None, recipient: Address, facts: Facts
+    ) -> Route:
+        """Nothing is held that could go nowhere when it is released."""
+        if facts.known.released:
+            raise fault(self._policy_name, "holds again what an operator released")
+        released = attrs.evolve(facts.known, released=True)
+        later = await self.route(sender, recipient, facts.client, facts.now, released)
+        if isinstance(later, Unroutable) and later.reply.is_permanent:
+            return later
+        return route
+
     async def _look_up(self, route: Local) -> Route:
         found = await ask(
             self._accounts_name,
@@ -217,6 +233,8 @@ class Router:
             self._need(self._policy_name, route.hops, NextHop)
         elif isinstance(route, Redirect):
             self._need(self._policy_name, route.addresses, Address)
+        elif isinstance(route, Hold):
+            return
         elif not isinstance(route.reply, Reply) or route.reply.is_positive:
             raise fault(self._policy_name, "refused without a refusal to tell")
 

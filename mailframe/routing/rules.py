@@ -7,11 +7,13 @@ from typing import Any
 
 import attrs
 
-from mailframe.address import Address
+from mailframe.address import Address, AddressError
 from mailframe.outcome import (
+    Hold,
     Local,
     NextHop,
     Protocol,
+    Redirect,
     Relay,
     Route,
     RuleSeen,
@@ -33,10 +35,12 @@ from mailframe.routing.conditions import (
 )
 from mailframe.routing.hours import Hours
 from mailframe.routing.sizes import SizeLimit
-from mailframe.routing.via import MX, parse_via
+from mailframe.routing.via import MX, Via, parse_via
 from mailframe.units import FilePath
 
 PLUGIN = "table"
+_NO_TARGET = Reply(550, "5.1.3", "this recipient's mail can't be redirected")
+_ITSELF = Reply(554, "5.4.6", "the address is redirected to itself")
 ANY = ("*",)
 _Names = tuple[str, ...] | None
 
@@ -95,7 +99,8 @@ class RuleSettings:
     :ivar size: limits on the message's size, all of which must hold: ``">10MB"``
     :ivar hours: times of the week, one of which it must be: ``"Mon-Fri 08:00-18:00 Europe/Rome"``
     :ivar via: a Twisted client endpoint string or ``mx`` or ``mx:other.example``, or a list of them
-        that are tried in order; or ``local`` or ``reject:reason``
+        that are tried in order; or ``local``, ``redirect:address``, ``hold``, ``hold:reason`` or
+        ``reject:reason``
     :ivar protocol: spoken to the server
     :ivar tls: asked of the server
     :ivar login: the user name for a smarthost that wants AUTH
@@ -159,7 +164,8 @@ class Rule:
         self._conditions: tuple[Condition, ...] = tuple(_conditions(settings, recipients))
         self._via = parse_via(settings.via)
         label = f'rule "{settings.name}"' if settings.name else self.name
-        self._reason = f"{label} matches: {', '.join(self._via.where) or self._via.kind}"
+        shown = (*self._via.where, *(f"redirect to {each.text}" for each in self._via.targets))
+        self._reason = f"{label} matches: {', '.join(shown) or _kind(self._via)}"
         self._hops = tuple(
             NextHop(
                 where=where,
@@ -176,8 +182,15 @@ class Rule:
         """Whether it sends mail somewhere, instead of refusing it."""
         return self._via.kind != "reject"
 
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps mail in the queue until an operator lets it go."""
+        return self._via.kind == "hold"
+
     def fits(self, question: Question) -> bool | None:
         """Whether it decides about a message; ``None``: that can't be told yet."""
+        if self.holds and question.facts.known.released:
+            return False
         result: bool | None = True
         for condition in self._conditions:
             fits = condition.fits(question)
@@ -189,6 +202,9 @@ class Rule:
 
     def seen(self, question: Question) -> RuleSeen:
         """How it fares with a message, in words."""
+        if self.holds and question.facts.known.released:
+            reason = "skipped: an operator released the message"
+            return RuleSeen(rule=self.name, matches=False, reason=reason)
         fits = self.fits(question)
         told = [c.told(question) for c in self._conditions if c.fits(question) is fits]
         matched = "; ".join(told) or "it asks for nothing, so it matches"
@@ -203,11 +219,32 @@ class Rule:
         if via.kind == "reject":
             reply = Reply(550, "5.7.1", via.reason)
             return Unroutable(reply=reply, reason=via.reason, rule=name, plugin=PLUGIN)
+        if via.kind == "hold":
+            return Hold(reason=self._reason, rule=name, plugin=PLUGIN)
+        if via.kind == "redirect":
+            return self._redirect(recipient)
         hops = tuple(
             attrs.evolve(hop, where=MX + recipient.domain) if hop.where == "mx" else hop
             for hop in self._hops
         )
         return Relay(hops=hops, reason=self._reason, rule=name, plugin=PLUGIN)
+
+    def _redirect(self, recipient: Address) -> Route:
+        try:
+            addresses = tuple(
+                dict.fromkeys(target.address(recipient) for target in self._via.targets)
+            )
+        except AddressError as error:
+            reason = f"{self._reason}, and for {recipient} that is none: {error}"
+            return Unroutable(reply=_NO_TARGET, reason=reason, rule=self.name, plugin=PLUGIN)
+        if recipient in addresses:
+            reason = f"{self._reason}, and that is the recipient itself"
+            return Unroutable(reply=_ITSELF, reason=reason, rule=self.name, plugin=PLUGIN)
+        return Redirect(addresses=addresses, reason=self._reason, rule=self.name, plugin=PLUGIN)
+
+
+def _kind(via: Via) -> str:
+    return f"{via.kind}: {via.reason}" if via.reason else via.kind
 
 
 def _conditions(settings: RuleSettings, recipients: Recipients) -> Iterable[Condition]:

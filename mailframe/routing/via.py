@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -13,33 +14,66 @@ from twisted.internet.interfaces import (
 from twisted.plugin import getPlugins
 from zope.interface import implementer
 
-from mailframe.address import AddressError, normal_domain
+from mailframe.address import Address, AddressError, normal_domain
 from mailframe.config_errors import nearest
 
-Kind: TypeAlias = Literal["hops", "local", "reject"]
+Kind: TypeAlias = Literal["hops", "local", "redirect", "hold", "reject"]
 
 MX = "mx:"
 _REJECT = "reject:"
+_HOLD = "hold"
+_REDIRECT = "redirect:"
+_PLACE = re.compile(r"\$(local|domain)\b")
 _ALLOWED = (
     'a Twisted client endpoint string such as "tcp:127.0.0.1:2600", "tls:smarthost.example:465" or '
-    '"unix:/run/lmtp.sock" (or a list of them), "mx", "mx:other.example", "local", "reject:reason"'
+    '"unix:/run/lmtp.sock" (or a list of them), "mx", "mx:other.example", "local", '
+    '"redirect:user@other.example" (or a list of them; $local and $domain stand for those of the '
+    'recipient), "hold", "hold:reason", "reject:reason"'
 )
 _WITH_PORT = ("tcp", "ssl", "tls")
 _BUILT_IN = (*_WITH_PORT, "unix")
 
 
 @attrs.frozen(kw_only=True)
+class Target:
+    """An address to redirect to; in both parts ``$local`` and ``$domain`` stand for those of the
+    recipient.
+
+    :ivar text: as it was written
+    :ivar local_part: without its quoting
+    """
+
+    text: str
+    local_part: str
+    domain: str
+
+    def address(self, recipient: Address) -> Address:
+        """The address for a recipient.
+
+        :raises AddressError: with the parts of this recipient it is none
+        """
+        parts = {"local": recipient.local_part, "domain": recipient.domain}
+        local_part = _PLACE.sub(lambda place: parts[place[1]], self.local_part)
+        domain = _PLACE.sub(lambda place: parts[place[1]], self.domain)
+        return Address(local_part, normal_domain(domain))
+
+
+@attrs.frozen(kw_only=True)
 class Via:
     """Where a rule sends mail.
 
-    :ivar kind: to servers, into a mailbox here, or nowhere
+    :ivar kind: to servers, into a mailbox here, to other addresses, into the queue until an
+        operator decides, or nowhere
     :ivar where: for ``hops``: endpoint strings, ``mx:`` with a domain in normal form, or ``mx`` for
         the recipient's own domain
-    :ivar reason: for ``reject``: what the client is told
+    :ivar targets: for ``redirect``
+    :ivar reason: for ``reject``: what the client is told; for ``hold``: what the operator is told,
+        or ``""``
     """
 
     kind: Kind
     where: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
     reason: str = ""
 
     @property
@@ -59,17 +93,34 @@ def parse_via(value: str | tuple[str, ...]) -> Via:
     if len(texts) == 1 and texts[0] == "local":
         return Via(kind="local")
     if len(texts) == 1 and texts[0].startswith(_REJECT):
-        return _parse_reject(texts[0])
+        return Via(kind="reject", reason=_reason(texts[0], _REJECT))
+    if len(texts) == 1 and texts[0] == _HOLD:
+        return Via(kind="hold")
+    if len(texts) == 1 and texts[0].startswith(f"{_HOLD}:"):
+        return Via(kind="hold", reason=_reason(texts[0], f"{_HOLD}:"))
+    if all(text.startswith(_REDIRECT) for text in texts):
+        return Via(kind="redirect", targets=tuple(map(_parse_target, texts)))
     return Via(kind="hops", where=tuple(map(_parse_hop, texts)))
 
 
-def _parse_reject(text: str) -> Via:
-    reason = text.removeprefix(_REJECT).strip()
+def _reason(text: str, prefix: str) -> str:
+    reason = text.removeprefix(prefix).strip()
     if not reason:
         raise _refused(text, "the reason is missing")
     if not (reason.isascii() and reason.isprintable()):
         raise _refused(text, "the reason holds a character that is not printable ASCII")
-    return Via(kind="reject", reason=reason)
+    return reason
+
+
+def _parse_target(text: str) -> Target:
+    local_part, _, domain = text.removeprefix(_REDIRECT).strip().rpartition("@")
+    try:
+        # A $ may stand in any local part, but in no domain.
+        sample = _PLACE.sub("name", domain)
+        local_part = Address.parse(f"{local_part}@{sample}").local_part
+    except AddressError as error:
+        raise _refused(text, str(error)) from None
+    return Target(text=text.removeprefix(_REDIRECT).strip(), local_part=local_part, domain=domain)
 
 
 def _parse_hop(text: str) -> str:
@@ -80,7 +131,7 @@ def _parse_hop(text: str) -> str:
             return MX + normal_domain(text.removeprefix(MX))
         except AddressError as error:
             raise _refused(text, str(error)) from None
-    if text == "local" or text.startswith(_REJECT):
+    if text in ("local", _HOLD) or text.startswith((_REJECT, f"{_HOLD}:", _REDIRECT)):
         raise _refused(text, "it can't be one of several")
     _check_endpoint(text)
     return text
@@ -95,7 +146,7 @@ def _check_endpoint(text: str) -> None:
         plugins = getPlugins(IStreamClientEndpointStringParserWithReactor)
         known = {*_BUILT_IN, *(plugin.prefix.lower() for plugin in plugins)}
         if kind.lower() not in known or not colon:
-            meant = nearest(kind, {*known, "mx", "local", "reject"})
+            meant = nearest(kind, {*known, "mx", "local", "redirect", "hold", "reject"})
             raise _refused(text, "it is no endpoint", meant)
         return
     if kind.lower() in _WITH_PORT:

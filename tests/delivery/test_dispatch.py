@@ -26,6 +26,7 @@ from mailframe.interfaces import (
 )
 from mailframe.outcome import (
     Delivered,
+    Hold,
     Local,
     NextHop,
     Outcome,
@@ -163,6 +164,17 @@ class DispatchTests(SynchronousTestCase):
         tried = self.attempt(ANGELO, JSMITH)
         self.assertEqual(list(tried.values()), [Tried(index=0, route=redirect, outcome=None)])
         self.assertEqual(self.relay.jobs, [])
+
+    def test_hold(self) -> None:
+        """A message that is to be held would be sent on, or its other recipients would wait."""
+        held = self.router.routes[ANGELO] = Hold(reason="why not")
+        released = attrs.evolve(entry(ANGELO).recipients[0], held=True)
+        queued = attrs.evolve(entry(ANGELO, JSMITH))
+        queued = attrs.evolve(queued, recipients=(released, queued.recipients[1]))
+        tried = {t.index: t for t in self.successResultOf(self.begin_with(queued))}
+        self.assertEqual(tried[0], Tried(index=0, route=held, outcome=None))
+        self.assertEqual([job.recipients for job in self.relay.jobs], [(JSMITH,)])
+        self.assertEqual([known.released for known in self.router.known], [True, False])
 
     def test_what_was_begun_is_finished(self) -> None:
         """A changed route sends a message on that may lie in its old mailbox already."""

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.address import Address
 from mailframe.entry import Entry, QueuedRecipient
 from mailframe.envelope import DeliverBy, Notify, Recipient
-from mailframe.outcome import Delivered, Outcome, Postponed, Redirect, Refused, Route, Tried
+from mailframe.outcome import Delivered, Hold, Outcome, Postponed, Redirect, Refused, Route, Tried
 from mailframe.queue import progress
 from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.progress import advance
@@ -46,6 +46,57 @@ def after(before: Entry, step: progress.Step) -> Entry:
     return attrs.evolve(
         before, recipients=step.recipients, next_attempt=step.next_attempt, warned=step.warned
     )
+
+
+class HoldTests(SynchronousTestCase):
+    """What a route holds."""
+
+    HELD = Hold(reason='rule "odd" matches: hold', rule="odd", plugin="table")
+
+    def held(self, index: int) -> Tried:
+        return Tried(index=index, route=self.HELD, outcome=None)
+
+    def test_held(self) -> None:
+        """A message that is held would be tried on, and be given up at last."""
+        result = advance(entry(), [self.held(0)], 5 * DAY, Schedule())
+        self.assertTrue(result.holds)
+        self.assertEqual(result.notices, {})
+        (recipient,) = result.step.recipients
+        self.assertEqual(
+            (recipient.state, recipient.held, recipient.attempts), ("pending", True, 0)
+        )
+        (event,) = result.step.events
+        self.assertEqual(
+            (event.kind, event.reason, event.rule), ("held", 'rule "odd" matches: hold', "odd")
+        )
+        self.assertIsNotNone(result.step.next_attempt)
+
+    def test_others_are_not_held(self) -> None:
+        """One recipient's hold would keep mail from all the others."""
+        before = entry(MARY, JSMITH)
+        result = advance(before, [self.held(0), tried(1, POSTPONED)], 5 * HOUR, Schedule())
+        self.assertFalse(result.holds)
+        self.assertFalse(result.step.recipients[0].held)
+        self.assertEqual(result.notices, {"delayed": (1,)})
+        before = after(before, result.step)
+        result = advance(before, [self.held(0), tried(1, DELIVERED)], 6 * HOUR, Schedule())
+        self.assertTrue(result.holds)
+        self.assertEqual(
+            [(each.state, each.held) for each in result.step.recipients],
+            [("pending", True), ("relayed", False)],
+        )
+
+    def test_those_not_tried_are_not_held(self) -> None:
+        """A message would be held while others are still being tried."""
+        self.assertFalse(advance(entry(MARY, JSMITH), [self.held(0)], 1.0, Schedule()).holds)
+
+    def test_what_it_is_redirected_to_is_released_too(self) -> None:
+        """An alias' mail would be held again for each address that it stands for."""
+        before = entry(MARY)
+        released = attrs.evolve(before.recipients[0], held=True)
+        before = attrs.evolve(before, recipients=(released,))
+        result = advance(before, [redirect(0, ANGELO)], 1.0, Schedule())
+        self.assertTrue(result.step.recipients[1].held)
 
 
 class OutcomeTests(SynchronousTestCase):
@@ -177,6 +228,17 @@ class RedirectTests(SynchronousTestCase):
         second = advance(after(entry(ANGELO), first.step), [redirect(1, ANGELO)], 2.0, Schedule())
         self.assertEqual([r.address for r in told(second, "failed")], [MARY])
         self.assertEqual(told(second, "failed")[0].last_reply, progress.LOOP)
+
+    def test_a_long_row_of_redirects_ends(self) -> None:
+        """A rule that redirects to ever longer addresses would keep the queue busy for ever."""
+        message = entry(ANGELO)
+        for step in range(progress.MAX_DEPTH):
+            target = Address(f"a{step}", "demo.example")
+            result = advance(message, [redirect(step, target)], 1.0, Schedule())
+            self.assertEqual(result.step.recipients[-1].address, target)
+            message = after(message, result.step)
+        result = advance(message, [redirect(progress.MAX_DEPTH, MARY)], 1.0, Schedule())
+        self.assertEqual(result.step.recipients[-1].last_reply, progress.TOO_MANY)
 
     def test_two_aliases_of_each_other_both_named_do_not_vanish(self) -> None:
         """Each counted the other as having the message, and nobody had it."""

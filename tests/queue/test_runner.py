@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.address import Address
 from mailframe.entry import Entry, Notice, Ready, Step
 from mailframe.guard import PluginFault, as_deferred
-from mailframe.interfaces import IContent, LeaseLost, StorageFault
-from mailframe.outcome import Delivered, Outcome, Postponed, Refused, Tried
+from mailframe.interfaces import IContent, LeaseLost, StorageFault, UnknownMessage
+from mailframe.outcome import Delivered, Hold, Outcome, Postponed, Refused, Tried
 from mailframe.queue.memory import MemoryStorage
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.progress import advance
@@ -33,6 +33,7 @@ class FakeDispatch:
         self.outcomes: dict[str, Outcome] = {}
         self.attempts: list[str] = []
         self.error: Exception | None = None
+        self.holds = False
         self.wait_for: Deferred[None] | None = None
         self.running = self.most_running = 0
         self.entries: list[Entry] = []
@@ -75,6 +76,8 @@ class FakeDispatch:
         return [self.tried(entry, index) for index in entry.pending if index not in early]
 
     def tried(self, entry: Entry, index: int) -> Tried:
+        if self.holds and not entry.recipients[index].held:
+            return Tried(index=index, route=Hold(reason="why not"), outcome=None)
         delivered = Delivered(where="mx", reply=OK)
         domain = entry.recipients[index].address.domain
         return Tried(index=index, route=RELAY, outcome=self.outcomes.get(domain, delivered))
@@ -289,6 +292,55 @@ class AttemptTests(RunnerCase):
         self.assertEqual(seen[0][0], id)
         self.assertEqual(seen[0][1].recipients[0].state, "relayed")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class HoldTests(RunnerCase):
+    """What a route holds."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.dispatch.holds = True
+
+    def test_held_and_released(self) -> None:
+        """A message that an operator is to look at would go on by itself, or never."""
+        id = self.accept(JSMITH)
+        self.pass_time(6 * DAY, step=HOUR)
+        (held,) = self.queued()
+        self.assertTrue(held.held)
+        self.assertEqual(self.dispatch.attempts, [id])
+        self.assertEqual(self.kinds(id), ["accepted", "authorised", "held", "held"])
+        self.successResultOf(as_deferred(self.storage.release(id, self.clock.seconds())))
+        self.pass_time(60.0)
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(self.kinds(id)[4:], ["released", "routed", "relayed"])
+
+    def test_a_crash_before_the_step(self) -> None:
+        """A message would go on without an operator's leave."""
+        self.patch(self.storage, "settle", lambda **_: fail(LeaseLost()))
+        self.accept(JSMITH)
+        self.pass_time(60.0)
+        (entry,) = self.queued()
+        self.assertTrue(entry.held)
+        self.assertFalse(entry.recipients[0].held)
+
+    def test_the_storage_fails(self) -> None:
+        """A message would go on because a disk was full for a moment."""
+        hold = self.storage.hold
+        self.patch(self.storage, "hold", lambda **_: fail(StorageFault("full")))
+        self.accept(JSMITH)
+        self.pass_time(60.0)
+        self.assertFalse(self.queued()[0].recipients[0].held)
+        self.patch(self.storage, "hold", hold)
+        self.pass_time(60.0)
+        self.assertTrue(self.queued()[0].held)
+        self.assertTrue(self.flushLoggedErrors(StorageFault))
+
+    def test_removed_meanwhile(self) -> None:
+        """The runner would try for ever to hold what an operator has removed."""
+        self.patch(self.storage, "hold", lambda **_: fail(UnknownMessage()))
+        self.accept(JSMITH)
+        self.pass_time(60.0)
+        self.assertEqual(self.runner._in_flight, {})
 
 
 class BoundTests(RunnerCase):

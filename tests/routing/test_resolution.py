@@ -13,11 +13,12 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.envelope import Client
-from mailframe.interfaces import Account, Alias, Facts, IAccounts, IRoutingPolicy
-from mailframe.outcome import Local, NextHop, Redirect, Relay, Unroutable
+from mailframe.interfaces import Account, Alias, Facts, IAccounts, IRoutingPolicy, Known
+from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Unroutable
 from mailframe.reply import Reply
 from mailframe.routing.dns import DnsRouting
 from mailframe.routing.resolution import MAX_ADDRESSES, MAX_DEPTH, Router
+from mailframe.routing.table import RuleSettings, TableRouting
 
 ANNA = Address("anna", "rosse.example")
 INFO = Address("info", "rosse.example")
@@ -141,6 +142,45 @@ class RouteTests(RouterCase):
             policy.asked,
             [Facts(local=True, client=client, now=7.0), Facts(local=False, client=client, now=7.0)],
         )
+
+    def test_hold(self) -> None:
+        """Mail that could go nowhere would be held, and bounce once it is released."""
+
+        @implementer(IRoutingPolicy)
+        class Holding:
+            asked: list[Facts] = []  # noqa: RUF012  # one policy, one test
+
+            def route(self, sender: Address | None, recipient: Address, facts: Facts) -> Any:
+                self.asked.append(facts)
+                if facts.known.released:
+                    return DnsRouting().route(sender, recipient, facts)
+                return succeed(Hold(reason="why not", rule="odd"))
+
+        policy = Holding()
+        held = Hold(reason="why not", rule="odd", plugin="dns")
+        self.assertEqual(self.route(ANNA, policy), held)
+        self.assertEqual(self.route(JSMITH, policy), held)
+        self.assertEqual(self.route(Address("nobody", "rosse.example"), policy).reply.code, 550)
+        always = Policy(lambda: succeed(held))
+        with_operator = Deferred.fromCoroutine(
+            self.router(always).route(None, ANNA, None, 7.0, Known(released=True))
+        )
+        route = self.successResultOf(with_operator)
+        self.assertIn("holds again what an operator released", route.reason)
+
+    def test_rules_seen(self) -> None:
+        """An explanation would fail with a policy that has no rules, or is broken."""
+        rules = TableRouting([RuleSettings(via="mx")])
+
+        def seen(policy: Any) -> Any:
+            asked = self.router(policy).rules_seen(None, JSMITH, None, 7.0)
+            return self.successResultOf(Deferred.fromCoroutine(asked))
+
+        self.assertEqual([each.rule for each in seen(rules)], ["rule 1"])
+        self.assertEqual(seen(DnsRouting()), ())
+        self.patch(TableRouting, "rules_seen", lambda *_: fail(KeyError()))
+        self.assertEqual(seen(rules), ())
+        self.flushLoggedErrors(KeyError)
 
     def test_coroutine(self) -> None:
         """A policy written as a coroutine could not be used."""

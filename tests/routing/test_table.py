@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
-from mailframe.interfaces import Facts, IRoutingPolicy
-from mailframe.outcome import Local, NextHop, Relay, Unroutable
+from mailframe.interfaces import Facts, IRoutingPolicy, Known
+from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Unroutable
 from mailframe.patterns import AddressPattern
 from mailframe.reply import Reply
 from mailframe.routing.table import RuleSettings, TableRouting, TableSettings, build
@@ -103,6 +103,50 @@ class RouteTests(SynchronousTestCase):
                 reply=Reply(550, "5.7.1", "moved to earthlink.net"),
             ),
         )
+
+    def test_hold(self) -> None:
+        """An operator could not look at mail before it goes on; or it would be held for ever."""
+        rules = [RuleSettings(name="odd", via="hold:ask Mary"), RuleSettings(via="hold")]
+        reason = 'rule "odd" matches: hold: ask Mary'
+        self.assertEqual(ask(self, rules, JSMITH), Hold(reason=reason, rule="odd", plugin="table"))
+        facts = Facts(local=False, client=None, now=0.0, known=Known(released=True))
+        table = TableRouting([*rules, RuleSettings(via="tcp:there:25")])
+        route = self.successResultOf(table.route(ANNA, JSMITH, facts))
+        self.assertEqual(route.rule, "rule 3")
+        seen = self.successResultOf(table.rules_seen(ANNA, JSMITH, facts))
+        self.assertEqual(
+            [each.reason for each in seen[:2]], ["skipped: an operator released the message"] * 2
+        )
+
+    def test_redirect(self) -> None:
+        """A domain that has moved would lose its mail."""
+        rule = RuleSettings(
+            recipients=("*@mindspring.com",),
+            via=("redirect:$local@earthlink.net", "redirect:copies@rosse.example"),
+        )
+        self.assertEqual(
+            ask(self, [rule], JSMITH),
+            Redirect(
+                addresses=(
+                    Address("jsmith", "earthlink.net"),
+                    Address("copies", "rosse.example"),
+                ),
+                reason="rule 1 matches: redirect to $local@earthlink.net, "
+                "redirect to copies@rosse.example",
+                rule="rule 1",
+                plugin="table",
+            ),
+        )
+
+    def test_redirect_to_nobody(self) -> None:
+        """A redirect that can't be followed would cost its sender a 451 for days."""
+        rule = RuleSettings(via="redirect:$local@sub.$domain")
+        route = ask(self, [rule], Address("a", "[192.0.2.1]"))
+        self.assertEqual(route.reply.status, "5.1.3")
+        self.assertIn("not a host name", route.reason)
+        rule = RuleSettings(via=("redirect:a@x.example", "redirect:$local@$domain"))
+        route = ask(self, [rule], JSMITH)
+        self.assertEqual((route.reply.status, route.rule), ("5.4.6", "rule 1"))
 
     def test_senders(self) -> None:
         """One provider's mail would take another's way; bounces could not be told apart."""

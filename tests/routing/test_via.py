@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from unittest import mock
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.address import Address, AddressError
 from mailframe.routing.via import Via, parse_via
 
 
@@ -43,6 +46,38 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse_via(("local",)), Via(kind="local"))
         self.assertEqual(parse_via("reject: moved away"), Via(kind="reject", reason="moved away"))
 
+    def test_hold(self) -> None:
+        """Mail could not be kept for an operator to look at."""
+        self.assertEqual(parse_via("hold"), Via(kind="hold"))
+        self.assertEqual(parse_via("hold: ask Mary"), Via(kind="hold", reason="ask Mary"))
+
+    def test_redirect(self) -> None:
+        """A domain that has moved could not have its mail sent on."""
+        recipient = Address("two words", "rosse.example")
+        for text, wanted in [
+            ("redirect:jsmith@Mindspring.COM", "jsmith@mindspring.com"),
+            ("redirect: $local@mindspring.com", '"two words"@mindspring.com'),
+            ("redirect:$local-$domain@sub.$domain", '"two words-rosse.example"@sub.rosse.example'),
+            ('redirect:"$domain x"@$domain', '"rosse.example x"@rosse.example'),
+            ("redirect:$locals@$domain", "$locals@rosse.example"),
+        ]:
+            via = parse_via(text)
+            self.assertEqual(via.kind, "redirect")
+            self.assertEqual(str(via.targets[0].address(recipient)), wanted)
+        several = parse_via(("redirect:a@x.example", "redirect:$local@y.example"))
+        self.assertEqual(len(several.targets), 2)
+
+    @given(st.text(max_size=30).filter(bool))
+    @settings(deadline=None, max_examples=200)
+    def test_no_part_of_a_recipient_is_taken_for_a_place(self, local_part: str) -> None:
+        """A sender could choose to whom mail is redirected."""
+        try:
+            recipient = Address(local_part, "rosse.example")
+        except AddressError:
+            return
+        target = parse_via("redirect:$local@mindspring.com").targets[0]
+        self.assertEqual(target.address(recipient), Address(local_part, "mindspring.com"))
+
     def test_mistakes(self) -> None:
         """Mail would wait for days before anybody learns of a typing error."""
         for value, words in [
@@ -69,13 +104,20 @@ class ParseTests(SynchronousTestCase):
             ("reject:", "the reason is missing"),
             ("reject:caf\u00e9", "not printable ASCII"),
             ("reject:a\r\nb", "not printable ASCII"),
+            ("hold:", "the reason is missing"),
+            ("redirect:", "local part is missing"),
+            ("redirect:jsmith", "local part is missing"),
+            ("redirect:a b@mindspring.com", "needs quoting"),
+            ("redirect:$local@$domian", "not a host name"),
+            (("redirect:a@x.example", "mx"), "can't be one of several"),
+            (("hold", "mx"), "can't be one of several"),
             (("local", "mx"), "can't be one of several"),
             (("mx", "reject:no"), "can't be one of several"),
         ]:
             with self.subTest(value=value):
                 error = self.assertRaises(ValueError, parse_via, value)
                 self.assertIn(words, str(error))
-                self.assertIn('"mx", "mx:other.example", "local", "reject:reason"', str(error))
+                self.assertIn('"mx", "mx:other.example", "local", "redirect:', str(error))
 
     def test_endpoints_of_plugins(self) -> None:
         """The kinds of connection that installed packages offer could not be used."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import attrs
 from twisted.internet import endpoints
 from zope.interface.verify import verifyObject
 
 from mailframe.address import Address, normal_domain
 from mailframe.interfaces import Facts, IRoutingPolicy
-from mailframe.outcome import Local, Redirect, Relay, Route, Unroutable
+from mailframe.outcome import Hold, Local, Redirect, Relay, Route, Unroutable
 from mailframe.testing.contracts.contract import Contract
 from mailframe.testing.contracts.decisions import check_decision
 from mailframe.testing.samples import make_client, make_facts
@@ -66,7 +67,7 @@ class RoutingPolicyContract(Contract):
         policy = self.make_policy()
         for question in self.questions():
             route = self.ask(policy, question)
-            self.assertIsInstance(route, (Local, Relay, Redirect, Unroutable))
+            self.assertIsInstance(route, (Local, Relay, Redirect, Unroutable, Hold))
             check_decision(self, route)
 
     def test_same_question_same_answer(self) -> None:
@@ -95,6 +96,14 @@ class RoutingPolicyContract(Contract):
             route = self.ask(policy, question)
             if isinstance(route, Unroutable):
                 self.assertFalse(route.reply.is_positive)
+
+    def test_released_is_not_held(self) -> None:
+        """A message that an operator released is held again, for ever."""
+        policy = self.make_policy()
+        for sender, recipient, facts in self.questions():
+            released = attrs.evolve(facts.known, released=True)
+            question = (sender, recipient, attrs.evolve(facts, known=released))
+            self.assertNotIsInstance(self.ask(policy, question), Hold)
 
     def test_redirect_leads_elsewhere(self) -> None:
         """A message is redirected in a circle until it fails."""
