@@ -150,6 +150,19 @@ class Site:
     random: Any
 
 
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """A message of the queue, and when it may be claimed.
+
+    :ivar due: POSIX seconds; of one that is leased, when the lease runs out
+    :ivar leased: somebody has it now
+    """
+
+    entry: Entry
+    due: float
+    leased: bool
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -357,6 +370,27 @@ class IRoom(Interface):
 
     def has_room(octets: int) -> bool:
         """Whether a message may be begun, of so many octets as far as that is known; at once."""
+
+
+class IDueTimes(Interface):
+    """Provided besides `IQueueStorage` by a storage in which messages can be put to other times.
+
+    So it is done when the time of day has jumped; without it they stay where they are.
+    """
+
+    def due_after(due: float, id: str, limit: int) -> Awaitable[Sequence[Waiting]]:
+        """Messages that are not held, in the order of when they are due and of their ids.
+
+        :param due: POSIX seconds; those that are due later, or then and with a greater id
+        :param id: an id, or ``""``, which is before all
+        :param limit: how many at the most
+        """
+
+    def move(moves: Sequence[tuple[Waiting, float]]) -> Awaitable[None]:
+        """Have messages be due at other times; for when they were planned, their entries say still.
+
+        :param moves: with what `due_after` gave; those that are due otherwise by now stay so
+        """
 
 
 class IDeliveryAgent(Interface):

@@ -36,7 +36,7 @@ from twisted.logger import Logger
 
 from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, Step
 from mailframe.envelope import Envelope
-from mailframe.interfaces import LeaseLost, UnknownMessage
+from mailframe.interfaces import LeaseLost, UnknownMessage, Waiting
 from mailframe.queue import codec
 from mailframe.queue.damage import set_aside
 from mailframe.queue.histories import add_histories, forget_histories, read_history
@@ -224,6 +224,30 @@ class Ledger:
             " AND key NOT IN (SELECT key FROM damaged) ORDER BY due LIMIT 1"
         ).fetchone()
         return None if row is None else float(row[0])
+
+    def due_after(self, due: float, key: int, limit: int, now: float) -> list[Waiting]:
+        """What is due after a time, or then and with a greater key; what is held is not in it."""
+        while True:
+            rows = self.connection.execute(
+                f"SELECT {COLUMNS}, due, owner IS NOT NULL FROM message"  # noqa: S608  # constant
+                " WHERE held = 0 AND (due, key) > (?, ?) AND key NOT IN (SELECT key FROM damaged)"
+                " ORDER BY due, key LIMIT ?",
+                (due, key, limit),
+            ).fetchall()
+            found = [
+                Waiting(entry=entry, due=row[-2], leased=bool(row[-1]))
+                for row in rows
+                if (entry := self._entry(row[:-2], now)) is not None
+            ]
+            # Nothing would be taken for the end; what is damaged is passed over from now on.
+            if found or not rows:
+                return found
+
+    def move(self, moves: Sequence[tuple[int, float, float]]) -> None:
+        """Have messages be due at another time: key, when it is due, when it is to be due."""
+        self.connection.executemany(
+            "UPDATE message SET due = ?3 WHERE key = ?1 AND due = ?2 AND held = 0", moves
+        )
 
     def settle(self, key: int, owner: str, step: Step, notices: Sequence[Arrival]) -> None:
         """Record a step and queue its notices."""

@@ -21,11 +21,13 @@ from mailframe.entry import Entry, Event, EventKind, Notice, QueuedRecipient, St
 from mailframe.envelope import Envelope
 from mailframe.interfaces import (
     IContent,
+    IDueTimes,
     IMessageSink,
     IQueueStorage,
     LeaseLost,
     Site,
     UnknownMessage,
+    Waiting,
 )
 from mailframe.queue.beginnings import first_events
 from mailframe.queue.content import BytesContent
@@ -52,7 +54,7 @@ class _Kept:
     owner: str | None = None
 
 
-@implementer(IQueueStorage)
+@implementer(IQueueStorage, IDueTimes)
 class MemoryStorage:
     """All messages in one dictionary, and a heap of when each is due.
 
@@ -120,6 +122,23 @@ class MemoryStorage:
                 return due
             heapq.heappop(self._due)
         return None
+
+    async def due_after(self, due: float, id: str, limit: int) -> Sequence[Waiting]:
+        """What is due after a time."""
+        kept = [k for k in self._kept.values() if not k.entry.held]
+        later = sorted((k.due, k.entry.id) for k in kept if (k.due, k.entry.id) > (due, id))
+        return [
+            Waiting(entry=self._kept[id].entry, due=due, leased=self._kept[id].owner is not None)
+            for due, id in later[:limit]
+        ]
+
+    async def move(self, moves: Sequence[tuple[Waiting, float]]) -> None:
+        """Have messages be due at other times."""
+        for waiting, due in moves:
+            kept = self._kept.get(waiting.entry.id)
+            if kept is not None and kept.due == waiting.due and not kept.entry.held:
+                self._reschedule(kept, due)
+        self._notify()
 
     async def open(self, id: str) -> IContent:
         """Open a message's content."""

@@ -30,6 +30,7 @@ from mailframe.guard import PluginFault, as_deferred, ask
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost, UnknownMessage
 from mailframe.outcome import Postponed, Tried, Unroutable
 from mailframe.queue.content import beginning
+from mailframe.queue.jumps import Jumps
 from mailframe.queue.progress import Progress, advance
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.standing import Standing
@@ -38,6 +39,7 @@ from mailframe.reply import temporary_fault
 log = Logger()
 
 LEASE = 300.0  # seconds
+LOOK_AT_CLOCK = 15.0  # seconds
 LOOK_AFTER = 60.0  # seconds; how long to sleep at the most, or after the storage failed
 RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried again
 SOME = 100  # recipients or events; of more the reactor is not kept waiting
@@ -117,6 +119,8 @@ class QueueRunner(Service):
         self._alarm: IDelayedCall | None = None
         self._renewal: LoopingCall | None = None
         self._stopped: Deferred[None] | None = None
+        self._jumps = Jumps(storage=storage, ask=self._ask, clock=clock, lease=LEASE)
+        self._clock_watch: LoopingCall | None = None
         self._observers: list[Callable[[Entry, Step], None]] = []
         self._watching = False
 
@@ -132,6 +136,9 @@ class QueueRunner(Service):
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = self._clock
         self._renewal.start(LEASE / 3, now=False)
+        self._clock_watch = LoopingCall(self._watch_clock)
+        self._clock_watch.clock = self._clock
+        self._clock_watch.start(LOOK_AT_CLOCK, now=False)
         self.wake()
 
     def stopService(self) -> Deferred[None]:
@@ -148,8 +155,9 @@ class QueueRunner(Service):
     def _check_stopped(self) -> None:
         if self._stopped is None or self._in_flight or self._turning or self._stopped.called:
             return
-        if self._renewal is not None and self._renewal.running:
-            self._renewal.stop()
+        for regular in (self._renewal, self._clock_watch):
+            if regular is not None and regular.running:
+                regular.stop()
         self._stopped.callback(None)
 
     def observe(self, callback: Callable[[Entry, Step], None]) -> None:
@@ -166,11 +174,16 @@ class QueueRunner(Service):
             self._turning = True
             Deferred.fromCoroutine(self._turn()).addErrback(self._turn_failed)
 
+    def _watch_clock(self) -> None:
+        if self._jumps.look():
+            self.wake()
+
     async def _turn(self) -> None:
         sleep_until = self._clock.seconds() + LOOK_AFTER
         try:
             while self.running:
                 self._turn_again = False
+                await self._jumps.put_right(self.schedule.retry_every)
                 room = self.concurrency - len(self._in_flight)
                 if room <= 0:
                     break  # the end of an attempt wakes us

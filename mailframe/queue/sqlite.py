@@ -30,6 +30,7 @@ from mailframe.entry import Entry, Event, Notice, Step
 from mailframe.envelope import Envelope
 from mailframe.interfaces import (
     IContent,
+    IDueTimes,
     IMessageSink,
     IQueueStorage,
     IRoom,
@@ -37,6 +38,7 @@ from mailframe.interfaces import (
     StorageFault,
     StorageFull,
     UnknownMessage,
+    Waiting,
 )
 from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent
@@ -76,7 +78,7 @@ class SqliteSettings:
     reserve_files: int = attrs.field(default=RESERVE_FILES, validator=attrs.validators.ge(0))
 
 
-@implementer(IQueueStorage, IRoom)
+@implementer(IQueueStorage, IRoom, IDueTimes)
 class SqliteStorage:
     """The queue in a folder.
 
@@ -109,7 +111,7 @@ class SqliteStorage:
         self._recent_octets = 0
         self._first = FirstClaims()
         self._alive: dict[str, int] = {}
-        self._next_housekeeping = 0.0
+        self._next_housekeeping = self._no_orphans_before = 0.0
         self._looked_through = -1
         database = os.path.join(spool.root, "queue.db")
         self.room = Room(
@@ -164,7 +166,11 @@ class SqliteStorage:
         """Lease what is due."""
         if owner not in self._alive:
             self._alive[owner] = self.spool.show_alive(owner)
-        if now >= self._next_housekeeping:
+        if not 0 < self._next_housekeeping - now <= HOUSEKEEPING:
+            # When it is long overdue the clock was set forward, and files that are being written
+            # look old: they are left alone for a while.
+            if 0 < self._next_housekeeping < now - ORPHAN_AGE:
+                self._no_orphans_before = now + ORPHAN_AGE
             self._next_housekeeping = now + HOUSEKEEPING
             try:
                 await self._housekeep(now)
@@ -198,6 +204,24 @@ class SqliteStorage:
         """When something is due next."""
         due: float | None = await self.committer.read(lambda ledger: ledger.next_due())
         return self._clock.seconds() if self._first else due
+
+    async def due_after(self, due: float, id: str, limit: int) -> Sequence[Waiting]:
+        """What is due after a time."""
+        leases, now = self._first.give_back(), self._clock.seconds()
+        key = _key(id) if id else -1
+
+        def look(ledger: Ledger) -> list[Waiting]:
+            ledger.give_back(leases)
+            return ledger.due_after(due, key, limit, now)
+
+        found: list[Waiting] = await self.committer.write(look)
+        return found
+
+    async def move(self, moves: Sequence[tuple[Waiting, float]]) -> None:
+        """Have messages be due at other times."""
+        rows = [(_key(waiting.entry.id), waiting.due, due) for waiting, due in moves]
+        await self.committer.write(methodcaller("move", rows))
+        self._notify()
 
     async def open(self, id: str) -> IContent:
         """Open a message's content."""
@@ -368,12 +392,16 @@ class SqliteStorage:
                     owner=owner,
                 )
                 await self.in_thread(self.spool.bury, owner)
-        for key in await self.in_thread(lambda: list(self.spool.orphans(now - ORPHAN_AGE))):
-            if await self.committer.read(methodcaller("find", key, now)) is None:
-                await self.in_thread(self.spool.discard, key)
+        if now >= self._no_orphans_before:
+            await self._discard_orphans(now)
         await self._look_through(now)
         before = now - self.settings.history
         await self.committer.write(lambda ledger: ledger.forget_history(before, 5000))
+
+    async def _discard_orphans(self, now: float) -> None:
+        for key in await self.in_thread(lambda: list(self.spool.orphans(now - ORPHAN_AGE))):
+            if await self.committer.read(methodcaller("find", key, now)) is None:
+                await self.in_thread(self.spool.discard, key)
 
     async def _look_through(self, now: float) -> None:
         """Look for damage in a part of the queue, each time in the next; what waits goes between.
