@@ -15,6 +15,9 @@ from mailframe.reply import Reply
 
 log = Logger()
 
+# RFC 5321 §4.5.3.1.8: recipients of one transaction that every server has to take.
+LEAST_ROOM = 100
+
 
 class Attempt:
     """The outcomes of one job's recipients, as they come in.
@@ -24,12 +27,15 @@ class Attempt:
     :ivar job: the message and its recipients
     :ivar content: what is known of its content
     :ivar unsettled: the indices of the recipients that have no outcome yet
+    :ivar room: how many recipients a server took that said that there were too many; ``None`` when
+        none did
     """
 
     def __init__(self, job: Job, in_thread: InThread) -> None:
         self.job = job
         self.content = ContentFacts(job, in_thread)
         self.unsettled: tuple[int, ...] = tuple(range(len(job.recipients)))
+        self.room: int | None = None
         self._outcomes: list[Outcome | None] = [None] * len(job.recipients)
         self._temporary: Outcome | None = None  # why a server was passed over, the last such reason
         self._permanent: Outcome | None = None
@@ -48,7 +54,8 @@ class Attempt:
         """Take over what a server said of recipients; nothing of those with ``None``.
 
         A server that took some recipients and said 452 of others wants those in a transaction of
-        their own (RFC 5321 §4.5.3.1.10): they stay unsettled.
+        their own (RFC 5321 §4.5.3.1.10): they stay unsettled. Unless its status code says that it
+        is about something else, such as a full mailbox.
 
         :param where: the server
         :param again: whether it could be given another transaction
@@ -56,9 +63,11 @@ class Attempt:
         :param deliver_by: it offers DELIVERBY
         :param lmtp: it speaks LMTP: without DSN it is taken for the last one on the way
         """
-        more = again and any(reply is not None and reply.is_positive for reply in replies)
+        taken = [reply for reply in replies if reply is not None and reply.is_positive]
         for index, reply in zip(indices, replies, strict=True):
-            if reply is not None and not (more and reply.code == 452):
+            if reply is not None and again and taken and _is_too_many(reply):
+                self.room = max(len(taken), LEAST_ROOM)
+            elif reply is not None:
                 outcome = _outcome(where, reply)
                 if isinstance(outcome, Delivered):
                     outcome = attrs.evolve(
@@ -107,6 +116,10 @@ class Attempt:
         rest = self._temporary or self._permanent
         rest = rest or Postponed(where="", reply=Reply(451, "4.4.0", "no server could be tried"))
         return tuple([outcome or rest for outcome in self._outcomes])
+
+
+def _is_too_many(reply: Reply) -> bool:
+    return reply.code == 452 and reply.status in (None, "4.5.3")
 
 
 def _outcome(where: str, reply: Reply) -> Outcome:

@@ -129,7 +129,7 @@ async def _fit(
             size, open_content = None, conversion.open
         else:
             content = await attempt.content.in_hand()
-    indices = _within(connection.limits, attempt.unsettled, job.recipients)
+    indices = _within(connection.limits, attempt.unsettled[: attempt.room], job.recipients)
     return Fitted(
         indices=indices,
         transaction=Transaction(

@@ -66,6 +66,14 @@ class AttemptTests(SynchronousTestCase):
         attempt.record("x", (0, 1, 2), (OK, TOO_MANY, TOO_MANY), again=False)
         self.assertEqual(attempt.unsettled, ())
 
+    def test_not_too_many(self) -> None:
+        """Recipients whose mailboxes are full would be asked about again and again."""
+        attempt = self.attempt()
+        full = Reply(452, "4.2.2", "mailbox full")
+        attempt.record("x", (0, 1, 2), (OK, full, Reply(452, None, "too many")), again=True)
+        self.assertEqual(attempt.unsettled, (2,))
+        self.assertEqual(attempt.outcomes()[1], Postponed(where="x", reply=full))
+
     def test_the_rest(self) -> None:
         """Mail would bounce although one server only said: later."""
         attempt = self.attempt()

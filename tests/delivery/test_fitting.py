@@ -537,6 +537,16 @@ class LimitTests(FittingCase):
             for lines in server.commands
         ]
 
+    def test_unsaid(self) -> None:
+        """A server that takes a hundred would be told of thousands, over and over, and close."""
+        people = [Address(f"u{number}", "blu.example") for number in range(350)]
+        server = ScriptedServer(
+            RCPT=[b"250 ok\r\n"] * 120 + [b"452 4.5.3 too many\r\n"] * 230 + [b"250 ok\r\n"] * 230
+        )
+        outcomes = self.send(server=server, recipients=people)
+        self.assertEqual({type(outcome) for outcome in outcomes}, {Delivered})
+        self.assertEqual(self.shape(server), ["350 120 110"])
+
     def test_recipients(self) -> None:
         """Recipients beyond the limit would be refused, and get their mail later."""
         outcomes = self.send(["LIMITS RCPTMAX=2"], recipients=self.PEOPLE)
