@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from mailframe.delivery.maildir_layout import MailboxPath
 from mailframe.delivery.maildir_session import Message, Session
-from mailframe.delivery.read_ahead import ReadAhead
+from mailframe.delivery.read_ahead import Budget, ReadAhead
 from mailframe.delivery.shielded import shielded
 from mailframe.files import Files
 from mailframe.interfaces import IPop3Mailbox, MailboxInUse
@@ -40,6 +40,7 @@ class Mailboxes:
         self._files = files
         self._in_thread = in_thread
         self._open: set[MailboxPath] = set()
+        self._budget = Budget()
 
     def open(self, path: MailboxPath, now: float) -> Deferred[IMailboxPOP3]:
         """Open and lock a Maildir.
@@ -54,7 +55,9 @@ class Mailboxes:
         self._open.add(path)
 
         def opened(session: Session) -> MaildirMailbox:
-            return MaildirMailbox(session, self._in_thread, lambda: self._open.discard(path))
+            return MaildirMailbox(
+                session, self._in_thread, lambda: self._open.discard(path), self._budget
+            )
 
         def failed(failure: Failure) -> Failure:
             self._open.discard(path)
@@ -80,14 +83,16 @@ class MaildirMailbox:
         session: Session,
         in_thread: Callable[..., Deferred[Any]],
         on_close: Callable[[], None],
+        budget: Budget,
     ) -> None:
+        """See `Mailboxes.open`."""
         self._session: Session | None = session
         self._in_thread = in_thread
         self._on_close = on_close
         self.sizes: Sequence[int] = session.listing.sizes
         self._deleted: set[int] = set()
         self._uidls: list[bytes] | None = None
-        self._ahead = ReadAhead(session, self.sizes, in_thread)
+        self._ahead = ReadAhead(session, self.sizes, in_thread, budget)
 
     def close(self) -> None:
         """End the session: the lock is released, and nothing is deleted. May be called again."""

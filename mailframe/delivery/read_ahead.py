@@ -2,7 +2,8 @@
 
 A turn through another thread costs more than reading a small message. So once a client goes on from
 one message to the next, a run of them is read in one turn, and the next run while the client is
-still taking this one.
+still taking this one. All sessions together hold no more than a `Budget` of what was read like
+this: a thousand clients that take their mail slowly must not fill the memory with it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,39 @@ from mailframe.delivery.shielded import shielded
 
 RUN = 48  # messages of one run at the most
 RUN_SIZE = 3 * AT_ONCE  # octets of one run at the most, beyond its first message
+MOST = 1 << 26  # octets that all sessions together hold at the most, but for runs under way
+
+
+class Budget:
+    """What all sessions together may hold.
+
+    :ivar left: octets
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, octets: int = MOST) -> None:
+        self.left = octets
 
 
 class ReadAhead:
     """The messages of one session. No more than two runs are held at a time."""
 
     def __init__(
-        self, session: Session, sizes: Sequence[int], in_thread: Callable[..., Deferred[Any]]
+        self,
+        session: Session,
+        sizes: Sequence[int],
+        in_thread: Callable[..., Deferred[Any]],
+        budget: Budget,
     ) -> None:
-        """:param in_thread: see `mailframe.interfaces.Site`"""
+        """
+        :param in_thread: see `mailframe.interfaces.Site`
+        :param budget: shared with other sessions
+        """
         self._session = session
         self._sizes = sizes
         self._in_thread = in_thread
+        self._budget = budget
         self._next = -1  # what comes after the message that was taken last
         self._last = (-1, b"")  # the message that was taken last
         self._ready: dict[int, bytes] = {}  # in their order
@@ -41,7 +63,7 @@ class ReadAhead:
         """Hold nothing any more."""
         self._closed = True
         self._last = (-1, b"")
-        self._ready.clear()
+        self._forget()
 
     def fetch(self, index: int) -> bytes | Deferred[Message]:
         """A message, at once where it was read already.
@@ -56,6 +78,7 @@ class ReadAhead:
         ready = self._ready
         wire = ready.pop(index, None)
         if wire is not None:
+            self._budget.left += len(wire)
             self._last = index, wire
             if len(ready) <= RUN // 2 and not self._coming and in_sequence:
                 self._go_on(next(reversed(ready), index) + 1)
@@ -65,7 +88,7 @@ class ReadAhead:
             self._waiter = index, waiting
             return shielded(waiting, _let_go)
         run = self._run(index) if in_sequence and not self._coming else range(index, index + 1)
-        ready.clear()
+        self._forget()
         if len(run) > 1:
             self._coming = run
         reading: Deferred[list[Message]] = self._in_thread(self._session.fetch, run)
@@ -74,16 +97,17 @@ class ReadAhead:
     def _run(self, first: int) -> range:
         """What to read in one turn."""
         octets = 0
+        most = min(RUN_SIZE, self._budget.left)
         last = min(first + RUN, len(self._sizes))
         for index in range(first + 1, last):
             octets += self._sizes[index]
-            if octets > RUN_SIZE or self._sizes[index] >= AT_ONCE:
+            if octets > most or self._sizes[index] >= AT_ONCE:
                 return range(first, index)
         return range(first, last)
 
     def _go_on(self, first: int) -> None:
         """Read the next run while the client takes the last messages of this one."""
-        if first < len(self._sizes) and self._sizes[first] < AT_ONCE:
+        if first < len(self._sizes) and self._sizes[first] < min(AT_ONCE, self._budget.left):
             self._coming = run = self._run(first)
             self._in_thread(self._session.fetch, run).addBoth(self._came, run)
 
@@ -111,6 +135,7 @@ class ReadAhead:
                 alone = alone.addBoth(self._read, range(index, index + 1))
                 alone.chainDeferred(waiting)
             else:
+                self._budget.left += len(wire)
                 waiting.callback(self._taken(wire, index))
 
     def _taken(self, message: Message, index: int) -> Message:
@@ -122,8 +147,14 @@ class ReadAhead:
         for index, message in zip(run, messages, strict=False):
             if isinstance(message, bytes) and not self._closed:
                 self._ready[index] = message
+                self._budget.left -= len(message)
             else:
                 _let_go(message)
+
+    def _forget(self) -> None:
+        """Hold nothing of what is ready."""
+        self._budget.left += sum(map(len, self._ready.values()))
+        self._ready.clear()
 
 
 def _let_go(message: Message) -> None:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.maildir_session import AT_ONCE, Message
-from mailframe.delivery.read_ahead import RUN, RUN_SIZE, ReadAhead
+from mailframe.delivery.read_ahead import RUN, RUN_SIZE, Budget, ReadAhead
 
 
 class FakeSession:
@@ -55,8 +55,13 @@ class AheadCase(SynchronousTestCase):
         self.make()
 
     def make(self) -> None:
-        self.ahead = ReadAhead(self.session, self.sizes, self.in_thread)  # type: ignore[arg-type]
-        # A session has more than is needed of it here.
+        self.budget = Budget(1 << 20)
+        self.ahead = ReadAhead(
+            self.session,  # type: ignore[arg-type]  # one has more than is needed of it here
+            self.sizes,
+            self.in_thread,
+            self.budget,
+        )
 
     def in_thread(self, function: Any, *args: Any) -> Deferred[Any]:
         self.turns += 1
@@ -83,7 +88,9 @@ class AheadCase(SynchronousTestCase):
         return self.successResultOf(answer)
 
     def held(self) -> int:
-        return sum(map(len, self.ahead._ready.values()))
+        held = sum(map(len, self.ahead._ready.values()))
+        self.assertEqual(self.budget.left, (1 << 20) - held)
+        return held
 
 
 class ReadAheadTests(AheadCase):
@@ -171,6 +178,31 @@ class ReadAheadTests(AheadCase):
         assert not isinstance(answer, bytes)
         self.assertEqual(self.successResultOf(answer), b"1\r\n.\r\n")
         self.assertEqual(self.held(), 0)
+        self.ahead.close()
+        self.assertEqual(self.held(), 0)
+
+    def test_many_sessions(self) -> None:
+        """A thousand clients that take their mail slowly fill the memory."""
+        others = []
+        for _ in range(200):
+            ahead = ReadAhead(self.session, self.sizes, self.in_thread, self.budget)  # type: ignore[arg-type]
+            # As in `make`.
+            others.append(ahead)
+            for index in (0, 1):
+                ahead.fetch(index)
+                self.run_threads()
+        self.session.fetch = lambda indices: (  # type: ignore[method-assign]  # such large ones
+            [b"x" * 1000] * len(indices)
+        )
+        for index in range(2, 60):
+            for ahead in others:
+                ahead.fetch(index)
+                self.run_threads()
+        self.assertGreater(self.budget.left, -2 * RUN_SIZE)
+        self.assertLess(self.budget.left, 1 << 18)
+        for ahead in others:
+            ahead.close()
+        self.assertEqual(self.budget.left, 1 << 20)
 
     def test_nobody_waits(self) -> None:
         """A file that is opened for a client that has left stays open."""
@@ -193,6 +225,7 @@ class ReadAheadTests(AheadCase):
         self.make()
         for first, count in stretches:
             for index in range(first, min(first + count, 100)):
+                self.held()
                 answer = self.ahead.fetch(index)
                 if isinstance(answer, bytes):
                     self.assertEqual(answer, b"%d\r\n.\r\n" % index)
