@@ -5,6 +5,10 @@
 ``kill``    the same with SIGKILL, N times, and before and after every single such call in addition
 ``faults``  every call of the program that does something to files fails in every way
 ``pairs``   the same with N pairs of failures
+``model``   at every moment of a day's work a server is started on each of the states in which a
+            disk could be then that forgets what was not synced
+``mutants`` each sync and each ordering is taken away, one at a time: ``model`` must find it
+``flips``   every bit of a queue entry is flipped, one at a time
 
 In some of the rounds of ``power`` and ``kill`` the server is several processes, of which one
 worker, the supervising one or all are killed.
@@ -19,7 +23,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import FrameType
 
@@ -28,6 +32,7 @@ import attrs
 from tests.crash.campaigns import Report, crash, shares
 from tests.crash.disks import Unavailable, own_mounts
 from tests.crash.faults import FaultReport, faults
+from tests.crash.proofs import PROOFS, quietly
 from tests.crash.sites import RUNS, Strike, survey
 from tests.crash.zygote import Zygote
 
@@ -126,22 +131,26 @@ KINDS: dict[str, Callable[[Task], bool]] = {
 }
 
 
-def main() -> int:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. :param arguments: its own unless given"""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("kinds", nargs="+", choices=sorted(KINDS), metavar="KIND")
+    parser.add_argument("kinds", nargs="+", choices=sorted({*KINDS, *PROOFS}), metavar="KIND")
     parser.add_argument("--rounds", type=int, default=200, help="where there are rounds")
     parser.add_argument("--calls", type=int, help="strike at no more calls than this")
     parser.add_argument("--seed", default="1")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)  # so that nothing is left
+    kept = [quietly(PROOFS[kind], options.seed) for kind in options.kinds if kind in PROOFS]
+    campaigns = [kind for kind in options.kinds if kind in KINDS]
+    if not campaigns:
+        return 0 if all(kept) else 1
     own_mounts()
     with closing(Zygote()) as zygote:
         try:
             sites = survey(zygote, options.seed, RUNS if options.calls is None else RUNS[:3])
             task = Task(options.rounds, options.calls, options.seed, zygote, sites)
-            kept = [KINDS[kind](task) for kind in options.kinds]
+            kept += [KINDS[kind](task) for kind in campaigns]
         except Unavailable as error:
             print(f"can't be found out here: {error}")
             return NOT_HERE

@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from random import Random
 from typing import Any
@@ -23,20 +23,13 @@ import attrs
 from mailframe.files import Files
 from mailframe.guard import as_deferred
 from mailframe.queue.sqlite import HOUSEKEEPING
-from tests.crash.model import House, _folder, _messages, _what, mark
+from tests.crash.model import House, _folder, _messages, _what, careless, mark
 
 VICTIM = {"small": 0, "large": 2500}  # octets, so that the one lies in the database, and the
 NEIGHBOUR = 0  # other in a file
 DATABASE = "state/queue/queue.db"
 PAGE = 4096
 ANN = "ann@here.example"
-
-
-class Careless(Files):
-    """Files that are not synced: here no power is cut."""
-
-    def fsync(self, descriptor: int) -> None:
-        """Do nothing."""
 
 
 @attrs.define
@@ -49,6 +42,7 @@ class FlipReport:
     """
 
     seed: str
+    kind: str
     flips: Counter[str] = attrs.field(factory=Counter)
     delivered: int = 0
     reported: int = 0
@@ -62,37 +56,36 @@ class FlipReport:
 
     def __str__(self) -> str:
         text = (
-            f"flips, seed {self.seed}: {self.flips.total()} bits {dict(self.flips)}; the entry was "
-            f"reported {self.reported} times, delivered whole {self.delivered} times; "
-            f"broken: {dict(self.broken) or 'nothing'}"
+            f"flips, seed {self.seed}, {self.kind}: {self.flips.total()} bits "
+            f"{dict(self.flips)}; the entry was reported {self.reported} times, "
+            f"delivered whole {self.delivered} times; broken: {dict(self.broken) or 'nothing'}"
         )
         return "\n  ".join([text, *self.findings])
 
 
-def flips(seed: str, *, kinds: Sequence[str] = tuple(VICTIM), share: float = 1.0) -> FlipReport:
+def flips(seed: str, kind: str, share: float = 1.0) -> FlipReport:
     """Flip bits.
 
-    :param kinds: of victims, see `VICTIM`
+    :param kind: of victim, see `VICTIM`
     :param share: of the bits of each place, so many
     """
-    report = FlipReport(seed)
+    report = FlipReport(seed, kind)
     chance = Random(f"{seed}/flips")
-    for kind in kinds:
-        size = VICTIM[kind]
-        with _folder() as folder, _folder() as after:
-            fill(folder, size)
-            for place, path, bits in places(folder, size):
-                for bit in bits:
-                    if chance.random() >= share:
-                        continue
-                    shutil.rmtree(after)
-                    shutil.copytree(folder, after)
-                    flip(f"{after}/{path}", bit)
-                    report.flips[place] += 1
-                    for broken in judge(after, size, report):
-                        report.broken[broken] += 1
-                        if len(report.findings) < 20:
-                            report.findings.append(f"{broken}: {kind}, bit {bit} of {path}")
+    size = VICTIM[kind]
+    with _folder() as folder, _folder() as after:
+        fill(folder, size)
+        for place, path, bits in places(folder, size):
+            for bit in bits:
+                if chance.random() >= share:
+                    continue
+                shutil.rmtree(after)
+                shutil.copytree(folder, after)
+                flip(f"{after}/{path}", bit)
+                report.flips[place] += 1
+                for broken in judge(after, size, report):
+                    report.broken[broken] += 1
+                    if len(report.findings) < 20:
+                        report.findings.append(f"{broken}: bit {bit} of {path}")
     return report
 
 
@@ -161,7 +154,7 @@ def flip(path: str, bit: int) -> None:
 
 def judge(root: str, size: int, report: FlipReport) -> Iterator[str]:
     """Start a server, let it come to rest, and see which promises it does not keep."""
-    house = House(root, Careless(), lambda note: None, 3)
+    house = House(root, careless(Files()), lambda note: None, 3)
     if house.rest(HOUSEKEEPING):
         house.rest()
     aside = house.damaged()

@@ -211,12 +211,17 @@ def _gone_is_not_delivered(rename: Any) -> Any:
     return renamed
 
 
-def _unlinked_without_sync(_: Any) -> Any:
-    def remove(session: Session, indices: Sequence[int]) -> None:
-        for index in indices:
-            session._remove(index)
+def _unlinked_without_sync(remove: Any) -> Any:
+    def removed(session: Session, indices: Sequence[int]) -> None:
+        files = session._files
+        fsync = files.fsync
+        files.fsync = _nothing(fsync)  # type: ignore[method-assign]  # put back below
+        try:
+            remove(session, indices)
+        finally:
+            files.fsync = fsync  # type: ignore[method-assign]
 
-    return remove
+    return removed
 
 
 def _folders_without_sync(open_below: Any) -> Any:
