@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import redirect_stdout
 from io import StringIO
 
+from tests.crash import __main__ as command
 from tests.crash import proofs
-from tests.crash.__main__ import main
 from tests.crash.model import explore
 from tests.crash.mutants import MUTANTS
 from tests.crash.needs import SharedSqliteCase
@@ -29,8 +30,9 @@ class MutantTests(SharedSqliteCase):
     def test_a_bad_writer_ends_the_command_with_1(self) -> None:
         """Whoever runs the campaigns in a script would not notice what they find."""
         self.patch(proofs, "explore", lambda seed, most: explore(seed, until_found=True))
-        self.patch(proofs, "quietly", lambda prove, seed: prove(seed))
+        self.patch(command, "quietly", lambda prove, seed: prove(seed))
+        self.patch(signal, "signal", lambda number, act: None)
         output = StringIO()
         with MUTANTS["bad-writer"].installed(), redirect_stdout(output):
-            self.assertEqual(main(["model"]), 1)
+            self.assertEqual(command.main(["model"]), 1)
         self.assertRegex(output.getvalue(), r"lost [1-9]")
