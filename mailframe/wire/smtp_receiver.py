@@ -27,15 +27,13 @@ from collections.abc import Mapping
 from mailframe.reply import Reply
 from mailframe.wire import sasl
 from mailframe.wire import smtp_replies as replies
-from mailframe.wire.chunks import ChunkDecoder
 from mailframe.wire.data import DataDecoder
 from mailframe.wire.lines import BareLineEnd, LineTooLong
 from mailframe.wire.smtp_command import Command, State
 from mailframe.wire.smtp_commands import COMMANDS
-from mailframe.wire.smtp_dialogue import Dialogue
+from mailframe.wire.smtp_content import Contents
 from mailframe.wire.smtp_events import (
     Authenticate,
-    Content,
     Data,
     EndOfChunk,
     EndOfData,
@@ -57,23 +55,14 @@ _STATE_AFTER: dict[type, State] = {
     Reset: "ready",
     EndOfChunk: "chunks",
 }
-_NO_CHUNK_IN: dict[State, Reply] = {
-    "start": replies.HELLO_FIRST,
-    "ready": replies.MAIL_FIRST,
-    "mail": replies.NO_RECIPIENTS,
-}
-
 
 _JOINERS = str.maketrans("", "", "\u200c\u200d")  # not printable by themselves
 
 
-class Receiver(Dialogue):
-    """One connection's dialogue.
+class Receiver(Contents):
+    """One connection's dialogue; see also `mailframe.wire.smtp_content`.
 
-    :ivar offer: which extensions may be used now; the caller changes it with TLS and login
-    :ivar state: where the dialogue stands
     :ivar commands: those that are understood
-    :ivar mail: the MAIL that was read last; it is in force in a transaction
     :ivar authenticated: a login was accepted
     :ivar injected: the octets that came behind STARTTLS; when there are any, drop the connection
     """
@@ -98,27 +87,21 @@ class Receiver(Dialogue):
             each counts as an error
         :param commands: those that are understood, by their verbs
         """
-        super().__init__(line_limit=command_line + sasl.MAX_LINE, errors=errors)
+        super().__init__(
+            line_limit=command_line + sasl.MAX_LINE,
+            errors=errors,
+            offer=offer,
+            data_line=data_line,
+        )
         self.default_domain = default_domain
-        self.offer = offer
         self.commands = commands
-        self.state: State = "start"
-        self.mail = Mail(sender=None)
         self.authenticated = False
         self.injected = b""
         self._command_line = command_line
-        self._data_line = data_line
         self._max_junk = junk_commands
         self._junk = 0
-        self._waiting: Event | None = None  # the event whose reply is awaited
         self._exchange: sasl.ServerMechanism | None = None  # AUTH is under way
         self._claimed_in: sasl.ServerMechanism | None = None  # an exchange that may go on
-        self._decoder: DataDecoder | ChunkDecoder | None = None  # DATA or a chunk is under way
-        self._content = b""  # what arrived for the decoder
-        self._chunks: ChunkDecoder | None = None  # content is being kept in chunks
-        self._last = False  # no chunk comes after the one that was begun last
-        self._size = 0  # octets of the chunk that was begun last
-        self._skip = 0  # octets still to come of a chunk that was refused
 
     def __len__(self) -> int:
         """How many octets arrived and were not parsed yet."""
@@ -216,9 +199,6 @@ class Receiver(Dialogue):
                 return
         self._answer(reply)
 
-    # What tells the client what became of a message; LMTP says it for each recipient.
-    _answer_message = Dialogue._answer
-
     # --- commands -----------------------------------------------------------------------------
 
     def _command(self, line: bytes) -> Event | Reply | None:
@@ -311,98 +291,3 @@ class Receiver(Dialogue):
         except sasl.SaslError as error:
             return syntax("5.5.2", str(error))
         return self.begin_exchange(mechanism, response)
-
-    # --- content ------------------------------------------------------------------------------
-
-    def _next_of_data(self, decoder: DataDecoder | ChunkDecoder) -> Event | None:
-        if not decoder.finished:
-            if not self._content:
-                return None
-            octets, self._content = self._content, b""
-            content = decoder.decode(octets)
-            if content:
-                return Content(octets=content)
-            if not decoder.finished:
-                return None
-        self._decoder = None
-        if decoder is self._chunks:
-            return self._end_of_chunk(decoder)
-        self._waiting = EndOfData()
-        if decoder.fault:
-            self._waiting = EndOfData(refusal=replies.DATA_FAULTS[decoder.fault])
-            if decoder.fault != "line too long":
-                # What follows may have been meant as content: no octet of it is ever a command.
-                self.closing = True
-                return self._waiting
-        self._back_to_lines(decoder.rest)
-        return self._waiting
-
-    def _back_to_lines(self, rest: bytes) -> None:
-        # More may have come while the last of the content was being taken.
-        octets, self._content = rest + self._content, b""
-        self._lines.feed(octets)
-
-    def begin_chunk(self, size: int, *, last: bool) -> Event | Reply | None:
-        """BDAT: content in a chunk, or a chunk that is passed over (RFC 3030 §2).
-
-        :param size: octets that follow the command
-        :returns: the event to report, the reply, or ``None`` when there is something to read first
-        """
-        refused = _NO_CHUNK_IN.get(self.state)
-        if refused is not None:
-            self._skip = size
-            return refused
-        self._size, self._last = size, last
-        limit = self.offer.size
-        if self.state != "chunks":
-            if size <= limit or not limit:
-                return Data(chunked=True)
-            self._skip = size
-            return self._refuse_chunk(replies.TOO_BIG)
-        chunks = self._chunks
-        if chunks is None:
-            self._skip = size
-            return self._refuse_chunk(replies.CHUNK_REFUSED)
-        if 0 < limit < chunks.total + size:
-            self._skip = size
-            return self._chunk_over(replies.TOO_BIG)
-        self._next_chunk(chunks)
-        return None
-
-    def _begin_chunks(self) -> None:
-        self.state = "chunks"
-        text = self.mail.body != "BINARYMIME"
-        self._chunks = ChunkDecoder(text=text, line_limit=self._data_line if text else 0)
-        self._next_chunk(self._chunks)
-
-    def _next_chunk(self, chunks: ChunkDecoder) -> None:
-        chunks.begin(self._size)
-        self._decoder = chunks
-        if self._size:
-            self._content = self._lines.take_all()
-
-    def _end_of_chunk(self, chunks: ChunkDecoder) -> Event:
-        self._back_to_lines(chunks.rest)
-        if self._last:
-            chunks.finish()
-        fault = chunks.fault
-        self._waiting = self._chunk_over(replies.CHUNK_FAULTS[fault] if fault else None)
-        return self._waiting
-
-    def _chunk_over(self, refusal: Reply | None) -> Event:
-        if self._last:
-            return EndOfData(refusal=refusal)
-        return EndOfChunk(octets=self._size, refusal=refusal)
-
-    def _refuse_chunk(self, reply: Reply) -> Reply | None:
-        """Pass over a chunk, and all after it up to the last.
-
-        :returns: the reply, or ``None`` when it was given
-        """
-        self._chunks = None
-        if not self._last:
-            self.state = "chunks"
-            return reply
-        self.state = "ready"
-        self._answer_message(reply)
-        return None
