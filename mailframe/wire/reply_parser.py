@@ -19,6 +19,7 @@ from mailframe.reply import Reply
 MAX_LINE = 4096  # octets of a line without its end; RFC 5321 §4.5.3.1.5 asks servers for 512
 MAX_LINES = 128  # in one reply
 MAX_TEXT = 4096  # characters of a reply's text that are kept, all lines together
+MAX_REASON = 1024  # the same of a refusal, which is recorded for each recipient at each attempt
 
 # Reply-line = Reply-code [ SP / "-" textstring ], RFC 5321 §4.2; "250" alone must be understood.
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
@@ -102,7 +103,7 @@ def _reply(code: int, texts: list[bytes]) -> Reply:
     status = match[1] if match and match[1][0] == str(code)[0] else None
     if status:
         lines = [_without(status, line) for line in lines]
-    return Reply(code, status, _shortened(lines))
+    return Reply(code, status, _shortened(lines, is_refusal=code >= 400))
 
 
 def _without(status: str, line: str) -> str:
@@ -110,13 +111,17 @@ def _without(status: str, line: str) -> str:
     return line[match.end() :] if match and match[1] == status else line
 
 
-def _shortened(lines: list[str]) -> list[str]:
-    """The lines as far as the room for text goes; the last of them may be cut."""
+def _shortened(lines: list[str], *, is_refusal: bool) -> list[str]:
+    """The lines as far as the room for text goes.
+
+    The last line of a refusal may be cut. Of an extension that EHLO offers half a line would say
+    something else.
+    """
     kept: list[str] = []
-    room = MAX_TEXT
+    room = MAX_REASON if is_refusal else MAX_TEXT
     for line in lines:
+        if room <= 0 or (len(line) > room and kept and not is_refusal):
+            break
         kept.append(line[:room])
         room -= len(line)
-        if room <= 0:
-            break
     return kept

@@ -10,7 +10,7 @@ from mailframe.reply import Reply
 from mailframe.wire.reply_parser import (
     MAX_LINE,
     MAX_LINES,
-    MAX_TEXT,
+    MAX_REASON,
     ReplyError,
     ReplyParser,
 )
@@ -147,7 +147,14 @@ class HostileReplyTests(SynchronousTestCase):
     def test_much_text_is_cut(self) -> None:
         """A server could fill the queue's history with its words."""
         (reply,) = read((b"550-" + b"x" * 1000 + b"\r\n") * 100 + b"550 x\r\n")
-        self.assertEqual(sum(len(line) for line in reply.text), MAX_TEXT)
+        self.assertEqual(sum(len(line) for line in reply.text), MAX_REASON)
+        (reply,) = read(b"250 " + b"x" * 4090 + b"\r\n")
+        self.assertEqual(len(reply.text[0]), 4090)
+
+    def test_extensions_are_not_cut(self) -> None:
+        """Half of a size limit would be taken for the limit."""
+        (reply,) = read(b"250-" + b"x" * 4085 + b"\r\n250-SIZE 100000000\r\n250 X\r\n")
+        self.assertEqual(reply.text, ("x" * 4085,))
 
     @settings(deadline=None, max_examples=300)
     @given(
