@@ -15,6 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 MAX_UNREAD = 65536  # octets of commands that may wait for an answer before reading is paused
+MAX_UNSENT = 16384  # octets that the client has not taken when no more is read for it
 LINGER = 30.0  # seconds that a closing connection has to take the last octets
 LEAST_PATIENCE = 600.0  # seconds, RFC 1939 §3
 
@@ -86,6 +88,8 @@ class Pop3Connection(Protocol):
         transport = self._transport()
         self._tls = server.tls == "implicit" or ISSLTransport.providedBy(transport)
         self._outlet = Outlet(transport, tls=self._tls)
+        if isinstance(transport, FileDescriptor):
+            transport.bufferSize = MAX_UNSENT
         address, port = peer_address(transport)
         self._counted_as = address
         self.now_known(Client(server=server.name, protocol="pop3", address=address, port=port))

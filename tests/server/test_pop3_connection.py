@@ -249,6 +249,16 @@ class RetrieveTests(Pop3Case):
         self.assertEqual(client.received.count(b"e\r\n"), 200_000)
         self.assertEqual(file.closed, 1)
 
+    def test_what_waits(self) -> None:
+        """Each of a thousand slow clients has several pieces of its message in memory."""
+        self.file(b"A: b\n\n" + b"x\n" * 500_000)
+        client = self.logged_in()
+        client.transport.pauseProducing()
+        self.say(client, b"RETR 1\r\n")
+        (connection,) = self.factory.connections
+        transport: Any = connection.transport
+        self.assertLess(len(transport.dataBuffer) + transport._tempDataLen, PIECE)
+
     def test_client_that_never_reads(self) -> None:
         """A connection that goes no further is kept for ever, and its mailbox locked."""
         file = self.file(LINE * 200_000)
