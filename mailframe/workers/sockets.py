@@ -228,8 +228,7 @@ class SharedPort:
             if error.errno == errno.EINVAL:  # who opened it has shut it down for all
                 self._reactor.removeReader(self)
                 return
-            log.error("can't accept connections at present: {reason}", reason=error.strerror)
-            self._wait(AGAIN)
+            self._cannot(error)
             return
         with connection:
             connection.setblocking(False)
@@ -237,13 +236,21 @@ class SharedPort:
                 taken = self._reactor.adoptStreamConnection(
                     connection.fileno(), connection.family, self._factory
                 )
-            except OSError as error:  # it is gone already, or there is no descriptor left
-                log.debug("a connection was lost at once: {reason}", reason=error.strerror)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):  # it took the last one
+                    self._cannot(error)
+                else:
+                    log.debug("a connection was lost at once: {reason}", reason=error.strerror)
             except Exception:
                 log.failure("a connection can't be served")
             else:
                 if taken is not None:
                     self._balance.took(taken)
+
+    def _cannot(self, error: OSError) -> None:
+        """Leave whoever comes to the others for a while."""
+        log.error("can't accept connections at present: {reason}", reason=error.strerror)
+        self._wait(AGAIN)
 
     def _wait(self, seconds: float, then: Callable[[], None] = lambda: None) -> None:
         def go_on() -> None:

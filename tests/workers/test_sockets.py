@@ -237,6 +237,19 @@ class SharedPortTests(SynchronousTestCase):
         self.reactor.advance(AGAIN)
         self.assertEqual(self.reactor.readers, [self.port])
 
+    def test_the_last_descriptor(self) -> None:
+        """Accepting took it, and none is left to serve with: one client after the other would be
+        taken and dropped, while another process might serve them.
+        """
+        self.reactor.trouble = OSError(errno.EMFILE, "Too many open files")
+        self.socket.waiting = [FakeConnection(self.log)]
+        with capturedLogs() as events:
+            self.port.doRead()
+        self.assertIn("Too many open files", events[0]["reason"])
+        self.assertEqual((self.log.count("closed"), self.reactor.readers), (1, []))
+        self.reactor.advance(AGAIN)
+        self.assertEqual(self.reactor.readers, [self.port])
+
     def test_stop_while_pausing(self) -> None:
         """A port that is closed must not come back."""
         self.socket.waiting = [OSError(errno.ENFILE, "x")]
