@@ -54,6 +54,7 @@ log = Logger()
 Result: TypeAlias = Settled | Failed
 
 _GIVEN_UP = Reply(451, "4.3.0", "the connection was given up")
+_BROKEN_OFF = Reply(451, "4.3.2", "broken off by our shutdown")
 _NO_LOGIN = Reply(451, "4.3.0", "the login could not be computed here")
 _UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
 
@@ -196,9 +197,12 @@ class RelayConnection(Protocol):
         return gone
 
     def abort(self) -> None:
-        """Break the connection, whatever it is doing; a transaction ends as `Failed`, with 4yz."""
+        """Break the connection, whatever it is doing, because the server is shutting down.
+
+        A transaction ends as `Failed`, with 4yz.
+        """
         if self.sender:
-            self.sender.fail(_GIVEN_UP)
+            self.sender.fail(_BROKEN_OFF)
             self._pump()
         self._break()
 
