@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from mailframe.queue.codec import DamagedEntry
 from mailframe.queue.ids import id_text
-from mailframe.queue.schema import TABLES, message_index
+from mailframe.queue.schema import TABLES, message_indexes
 from mailframe.queue.seals import COLUMNS, unseal_row
 
 log = Logger()
@@ -72,9 +72,9 @@ def look_through(connection: sqlite3.Connection, after: int, limit: int, now: fl
 
 
 def _is_indexed(connection: sqlite3.Connection, key: int, due: float) -> bool:
-    # The plus sign keeps the planner from looking into the table.
+    # Said this way it is looked for in the index: not in the table, nor among all due at that time.
     found = connection.execute(
-        "SELECT 1 FROM message WHERE held = 0 AND due = ? AND +key = ?", (due, key)
+        "SELECT 1 FROM message WHERE held = 0 AND due = ?1 AND key BETWEEN ?2 AND ?2", (due, key)
     )
     return found.fetchone() is not None
 
@@ -179,7 +179,8 @@ def _make_anew(connection: sqlite3.Connection, reader: sqlite3.Connection, table
     connection.execute(f"ALTER TABLE {table} RENAME TO {table}_damaged{number}")
     connection.execute(TABLES[table])
     if table == "message":
-        connection.execute(message_index(number))
+        for statement in message_indexes(number):
+            connection.execute(statement)
     # The reader does not see what has not been committed yet, and so the old table.
     for order in ("ASC", "DESC"):
         for row in _rows(reader, _all_of(table, order)):

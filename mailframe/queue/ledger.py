@@ -21,7 +21,8 @@ damaged        it is not as it was written: the reason stands in ``damaged``
 gone           the rows are deleted; ``history`` has the envelope as part 0 and then what happened
 =============  =========================================================================
 
-``due`` is the one indexed column, so that claiming costs the same however long the queue is.
+``due`` is indexed, and the owners of leases are, so that nothing that is done for a message costs
+more the longer the queue is.
 """
 
 from __future__ import annotations

@@ -42,12 +42,18 @@ TABLES = {
 }
 
 
-def message_index(number: int = 0) -> str:
-    """The statement that makes the index of what is due.
+def message_indexes(number: int = 0) -> tuple[str, str]:
+    """The statements that make the indexes of what is due, and of what is leased.
+
+    By the second the leases of an owner that has died are found, however long the queue is.
 
     :param number: how often a table was made anew
     """
-    return f"CREATE INDEX message_due{number or ''} ON message (due) WHERE held = 0"
+    which = number or ""
+    return (
+        f"CREATE INDEX message_due{which} ON message (due) WHERE held = 0",
+        f"CREATE INDEX message_owner{which} ON message (owner) WHERE owner IS NOT NULL",
+    )
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -71,10 +77,11 @@ def prepare(connection: sqlite3.Connection) -> None:
                     " start the mailframe that wrote it, or a later one"
                 )
             if version == 0:
-                for statement in (*TABLES.values(), message_index()):
+                for statement in (*TABLES.values(), *message_indexes()):
                     execute(statement)
             elif version == 1:
                 _seal_all(connection)
+                execute(message_indexes()[1])
             execute(f"PRAGMA user_version = {VERSION}")
             execute("COMMIT")
         except BaseException:
