@@ -166,7 +166,6 @@ class RelayConnection(Protocol):
         """
         assert self.usable
         assert self.sender
-        assert self._outlet
         self.messages += 1
         self._open = open_content
         waiting = self._waiting = Deferred(self._given_up)
@@ -193,7 +192,7 @@ class RelayConnection(Protocol):
         elif self._outlet is not None and not (sender is not None and sender.stage == "quit"):
             self.abort()
         gone: Deferred[None] = Deferred()
-        self.closed.addBoth(_tell(gone))
+        self.closed.addBoth(gone.callback)
         return gone
 
     def abort(self) -> None:
@@ -393,10 +392,3 @@ class RelayConnection(Protocol):
         if self._outlet is not None:
             close = getattr(self.transport, "abortConnection", self.transport.loseConnection)
             close()
-
-
-def _tell(gone: Deferred[None]) -> Callable[[None], None]:
-    def tell(_: None) -> None:
-        gone.callback(None)
-
-    return tell
