@@ -8,6 +8,9 @@ names that our delivery agent gives them. The same clients do the work:
 first      opens that Maildir for the first time: login, STAT and UIDL
 foreign    the same where the names tell no sizes, as other delivery agents write them
 later      opens it again
+added      opens it again after one message came
+flagged    the same after another program flagged one, which moves it from new to cur
+removed    the same after another program removed one
 poplib     fetches all messages one by one with Python's own client
 retr       the same with a client that looks for nothing but the end of each message
 pipelined  the same, asking for 50 at a time
@@ -36,6 +39,7 @@ from typing import TypeAlias
 
 from benchmarks.programs import listens, running, wait_until
 from mailframe.address import Address
+from mailframe.delivery.maildir_index import QUIET
 from mailframe.delivery.maildir_layout import delivery_name, delivery_stem
 from tests.interop.dovecot_pop3 import write_dovecot
 from tests.interop.programs import free_ports
@@ -45,7 +49,9 @@ LOGIN = b"jsmith@demo.example"
 PASSWORD = "sesame"
 SIZE = 4096
 BATCH = 50
-WORKS = ("first", "foreign", "later", "poplib", "retr", "pipelined")
+CHANGES = ("added", "flagged", "removed")
+OPENINGS = ("first", "foreign", "later", *CHANGES)
+WORKS = (*OPENINGS, "poplib", "retr", "pipelined")
 _END = b"\r\n.\r\n"
 
 
@@ -111,16 +117,39 @@ def fill(maildir: Path, messages: int, *, sizes: bool) -> None:
     """Make a Maildir of messages in ``new``."""
     for sub in ("tmp", "new", "cur"):
         (maildir / sub).mkdir(parents=True)
-    line = b"x" * 70 + b"\n"
-    recipient = Address("jsmith", DOMAIN)
-    now = time.time() - messages
+    now = time.time() - messages - 10
     for number in range(messages):
-        head = b"From: a@far.example\nTo: jsmith@demo.example\nSubject: %d\n\n" % number
-        body = head + line * ((SIZE - len(head)) // len(line))
-        queue_id = hashlib.sha256(b"%d" % number).hexdigest()[:13]
-        stem = delivery_stem(now + number, queue_id, recipient)
-        name = delivery_name(stem, "mx.demo.example", len(body), len(body) + body.count(b"\n"))
-        (maildir / "new" / (name if sizes else name.partition(",")[0])).write_bytes(body)
+        put(maildir, number, now + number, sizes=sizes)
+
+
+def put(maildir: Path, number: int, arrived: float, *, sizes: bool) -> Path:
+    """Put a message into ``new``."""
+    line = b"x" * 70 + b"\n"
+    head = b"From: a@far.example\nTo: jsmith@demo.example\nSubject: %d\n\n" % number
+    body = head + line * ((SIZE - len(head)) // len(line))
+    queue_id = hashlib.sha256(b"%d" % number).hexdigest()[:13]
+    stem = delivery_stem(arrived, queue_id, Address("jsmith", DOMAIN))
+    name = delivery_name(stem, "mx.demo.example", len(body), len(body) + body.count(b"\n"))
+    path = maildir / "new" / (name if sizes else name.partition(",")[0])
+    path.write_bytes(body)
+    return path
+
+
+def change(maildir: Path, what: str, number: int) -> None:
+    """Do to one message what another program does.
+
+    :param number: of the message that comes
+    """
+    if what == "added":
+        owner = maildir.stat()
+        os.chown(put(maildir, number, time.time(), sizes=False), owner.st_uid, owner.st_gid)
+        return
+    path = next((maildir / "new").iterdir(), None) or next((maildir / "cur").iterdir())
+    if what == "removed":
+        path.unlink()
+    else:
+        base, _, flags = path.name.partition(":2,")
+        path.rename(maildir / "cur" / f"{base}:2,{'' if 'S' in flags else 'S'}")
 
 
 class Mailframe:
@@ -215,23 +244,25 @@ def fetching(port: int, messages: int, batch: int) -> float:
     return rate
 
 
+Folders: TypeAlias = dict[int, Path]
 Measured: TypeAlias = dict[str, list[tuple[float, float]]]  # by work: ours and Dovecot's, in turn
 
 
 @contextlib.contextmanager
-def both(messages: int, *, sizes: bool) -> Iterator[tuple[int, int]]:
-    """Run the two servers, each with a fresh Maildir; gives their ports."""
+def both(messages: int, *, sizes: bool) -> Iterator[Folders]:
+    """Run the two servers, each with a fresh Maildir; gives those by their ports."""
     with contextlib.ExitStack() as stack:
-        ports = free_ports(2)
-        for server, port in zip((Mailframe(), Dovecot()), ports, strict=True):
+        folders: Folders = {}
+        for server, port in zip((Mailframe(), Dovecot()), free_ports(2), strict=True):
             folder = tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("BENCHMARK_DIR"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             root = Path(folder)
             root.chmod(0o755)
-            fill(server.maildir(root), messages, sizes=sizes)
+            folders[port] = server.maildir(root)
+            fill(folders[port], messages, sizes=sizes)
             stack.enter_context(server.serve(root, port))
             Client(port).leave()  # Dovecot starts a process for the first client
-        yield ports[0], ports[1]
+        yield folders
 
 
 def measure(measured: Measured, works: Collection[str], messages: int) -> None:
@@ -239,19 +270,34 @@ def measure(measured: Measured, works: Collection[str], messages: int) -> None:
 
     def take(work: str, how: Callable[[int], float]) -> None:
         if work in works:
-            measured.setdefault(work, []).append((how(ports[0]), how(ports[1])))
+            ours, theirs = map(how, folders)
+            measured.setdefault(work, []).append((ours, theirs))
 
-    with both(messages, sizes=True) as ports:
+    def changed(what: str, there: int) -> Callable[[int], float]:
+        def measured_opening(port: int) -> float:
+            change(folders[port], what, messages)
+            time.sleep(QUIET + 1)
+            return opening(port, there)
+
+        return measured_opening
+
+    with both(messages, sizes=True) as folders:
         if "first" not in works:
-            for port in ports:
+            for port in folders:
                 opening(port, messages)
         take("first", lambda port: opening(port, messages))
+        if not {"later", *CHANGES}.isdisjoint(works):
+            time.sleep(QUIET)
+            for port in folders:
+                opening(port, messages)
         take("later", lambda port: opening(port, messages))
+        for work, there in zip(CHANGES, (1, 1, 0), strict=True):
+            take(work, changed(work, messages + there))
         take("poplib", lambda port: with_poplib(port, messages))
         take("retr", lambda port: fetching(port, messages, 1))
         take("pipelined", lambda port: fetching(port, messages, BATCH))
     if "foreign" in works:
-        with both(messages, sizes=False) as ports:
+        with both(messages, sizes=False) as folders:
             take("foreign", lambda port: opening(port, messages))
 
 
@@ -275,7 +321,7 @@ def main() -> None:
     for work in [w for w in WORKS if w in chosen.works]:
         ours, theirs = (statistics.median(each) for each in zip(*measured[work], strict=True))
         ratio = statistics.median(our / their for our, their in measured[work])
-        seconds = work in ("first", "foreign", "later")
+        seconds = work in OPENINGS
         unit, form = (" s", "10.3f") if seconds else ("/s", "10.0f")
         print(f"{work:12}{ours:{form}}{unit}{theirs:{form}}{unit}{ratio:7.2f}x")
 
