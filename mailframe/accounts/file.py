@@ -29,8 +29,9 @@ from zope.interface import implementer
 from mailframe.accounts.checker import Argon2Checker, Login
 from mailframe.accounts.login_elsewhere import LoginElsewhere, Surroundings
 from mailframe.accounts.login_secret import load_secret
+from mailframe.accounts.lookup import Lookup
 from mailframe.accounts.passwords import Passwords
-from mailframe.accounts.reading import AccountsError
+from mailframe.accounts.reading import DELIMITERS, AccountsError
 from mailframe.accounts.scram_checker import ScramChecker, ScramLogin
 from mailframe.accounts.store import AccountStore, Signature, signature
 from mailframe.accounts.strcred_checkers import CheckerError, make_checkers
@@ -46,6 +47,13 @@ log = Logger()
 LOOK_EVERY = 1.0  # seconds between two looks whether the file has changed
 
 
+def _delimiters(_instance: object, attribute: Any, value: str) -> None:
+    if not set(value) <= set(DELIMITERS):
+        raise ValueError(
+            f"'{attribute.name}' found {value!a}; allowed: characters of \"{DELIMITERS}\", or none"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class FileSettings:
     """The ``[accounts]`` table.
@@ -55,11 +63,17 @@ class FileSettings:
         ``"file:/etc/mail.passwd"``, ``"unix"``; a relative path is beside the accounts file
     :ivar domain: of the logins that a checker knows without one; default: the local domain, when
         there is only one
+    :ivar subaddress: the characters of which each begins a subaddress, which makes no difference to
+        whose mail it is; ``""``: none does
+    :ivar postmaster: who gets the mail for postmaster and abuse of each local domain, where nobody
+        has these addresses
     """
 
     path: FilePath
     checkers: tuple[str, ...] = ()
     domain: str | None = None
+    subaddress: str = attrs.field(default="+", validator=_delimiters)
+    postmaster: Address | None = None
 
 
 def build(settings: FileSettings, site: Site) -> FileAccounts:
@@ -80,6 +94,7 @@ def build(settings: FileSettings, site: Site) -> FileAccounts:
         checkers=settings.checkers,
         domain=domain or "",
         secret=lambda: load_secret(site.state_dir),
+        lookup=Lookup(subaddress=settings.subaddress, postmaster=settings.postmaster),
     )
 
 
@@ -101,6 +116,7 @@ class FileAccounts:
     :param checkers: who else verifies logins; see `FileSettings`
     :param domain: of their logins
     :param secret: gives the secret from which the salts of their logins are made
+    :param lookup: how the addresses of mail are looked up
     :raises AccountsError: there is no such file, or it can't be used
     :raises CheckerError: a checker can't be used
     """
@@ -115,11 +131,13 @@ class FileAccounts:
         checkers: Sequence[str] = (),
         domain: str = "",
         secret: Callable[[], bytes] = lambda: os.urandom(32),
+        lookup: Lookup | None = None,
     ) -> None:
         self._path = path
         self._clock = clock
         self._in_thread = in_thread
         self._passwords = passwords or Passwords()
+        self._lookup = lookup or Lookup()
         self._use(AccountStore.load(path))
         if self._store.read_as is None:
             problem = "does not exist; `mailframe account add ADDRESS` makes it"
@@ -129,7 +147,7 @@ class FileAccounts:
         self._waiting: list[Deferred[None]] | None = None  # a list while the file is being read
         around = Surroundings(
             domain=domain,
-            find=self.find,
+            find=self._find_login,
             in_thread=in_thread,
             secret=functools.cache(secret),
             scram=lambda: self._scram,
@@ -143,6 +161,10 @@ class FileAccounts:
 
     def find(self, address: Address) -> Deferred[Account | Alias | None]:
         """Who is behind an address: an account, an alias, or nobody."""
+        return self._ask(lambda: self._lookup.find(self._store, address))
+
+    def _find_login(self, address: Address) -> Deferred[Account | Alias | None]:
+        """Nobody logs in as what only mail is taken for."""
         return self._ask(lambda: self._store.find(address))
 
     def checkers(self) -> Sequence[ICredentialsChecker]:

@@ -11,6 +11,12 @@ The file is TOML, to be edited by hand as well as by ``mailframe account``::
     address = "info@demo.example"
     to = ["angelo@demo.example", "jsmith@mindspring.com"]
 
+    [[alias]]
+    address = "@demo.example"
+    to = ["angelo@demo.example"]
+
+The alias of a domain alone catches what is for nobody else there.
+
 ``scram`` holds the keys of the same password for SCRAM (`mailframe.scram`): an account without it
 can't use that. One without ``password`` has a mailbox, but its login is verified elsewhere or not
 at all.
@@ -30,10 +36,11 @@ import attrs
 
 from mailframe.accounts.circles import on_circles
 from mailframe.accounts.passwords import is_hash
-from mailframe.address import Address, AddressError
+from mailframe.address import Address, AddressError, normal_domain
 from mailframe.config_errors import Mistake, SettingsError, nearest, shown
 from mailframe.scram import ScramKeys
 
+DELIMITERS = "+-=_#/"  # what may begin a subaddress
 _TABLES = {"account": ("address", "password", "scram"), "alias": ("address", "to")}
 _REQUIRED = {"account": ("address",), "alias": ("address", "to")}
 _TOP = """\
@@ -76,11 +83,13 @@ class Contents:
 
     :ivar accounts: what is kept of each account
     :ivar aliases: the addresses that each alias stands for
+    :ivar catch_all: the addresses that get what is for nobody else, by domain
     :ivar top: the comment lines at the top of the file
     """
 
     accounts: Mapping[Address, Kept]
     aliases: Mapping[Address, tuple[Address, ...]]
+    catch_all: Mapping[str, tuple[Address, ...]] = attrs.Factory(dict)
     top: str = _TOP
 
 
@@ -100,10 +109,15 @@ def read_contents(path: str, octets: bytes) -> Contents:
     reading = _Reading()
     reading.read(document)
     if not reading.mistakes:
-        reading.mistakes.extend(loops(reading.aliases))
+        reading.mistakes.extend(loops(reading.aliases, reading.catch_all, reading.accounts))
     if reading.mistakes:
         raise AccountsError(path, reading.mistakes)
-    return Contents(accounts=reading.accounts, aliases=reading.aliases, top=_first_comments(text))
+    return Contents(
+        accounts=reading.accounts,
+        aliases=reading.aliases,
+        catch_all=reading.catch_all,
+        top=_first_comments(text),
+    )
 
 
 def write_contents(contents: Contents) -> bytes:
@@ -115,25 +129,49 @@ def write_contents(contents: Contents) -> bytes:
             pieces.append(f"password = {_text(kept.password)}\n")
         if kept.scram is not None:
             pieces.append(f"scram = {_text(str(kept.scram))}\n")
-    for address, targets in contents.aliases.items():
+    aliases = [(str(address), targets) for address, targets in contents.aliases.items()]
+    aliases += [(f"@{domain}", targets) for domain, targets in contents.catch_all.items()]
+    for name, targets in aliases:
         to = ", ".join(_text(str(target)) for target in targets)
-        pieces.append(f"\n[[alias]]\naddress = {_text(str(address))}\nto = [{to}]\n")
+        pieces.append(f"\n[[alias]]\naddress = {_text(name)}\nto = [{to}]\n")
     return "".join(pieces).encode()
 
 
-def loops(aliases: Mapping[Address, Iterable[Address]]) -> list[Mistake]:
-    """The aliases that lead back to themselves."""
-    targets = {key_of(alias): [key_of(to) for to in tos] for alias, tos in aliases.items()}
+def loops(
+    aliases: Mapping[Address, Iterable[Address]],
+    catch_all: Mapping[str, Iterable[Address]],
+    accounts: Iterable[Address],
+) -> list[Mistake]:
+    """The aliases that lead back to themselves.
+
+    :param catch_all: by domain, see `Contents`
+    :param accounts: where mail ends up
+    """
+    known = {key_of(each) for each in (*accounts, *aliases)}
+
+    def leads(address: Address) -> tuple[str, str]:
+        key = key_of(address)
+        if key in known or address.domain not in catch_all:
+            return key
+        for place, character in enumerate(key[0]):
+            if character in DELIMITERS and (key[0][:place], key[1]) in known:
+                return key[0][:place], key[1]
+        return "", address.domain
+
+    targets = {key_of(alias): [leads(to) for to in tos] for alias, tos in aliases.items()}
+    for domain, tos in catch_all.items():
+        targets["", domain] = [leads(to) for to in tos]
     found = on_circles(targets)
-    return [
-        Mistake(
-            table=_entry("alias", number),
-            key="to",
-            problem=f"{shown(str(alias))} leads back to itself",
-        )
-        for number, alias in enumerate(aliases, start=1)
-        if key_of(alias) in found
+    mistakes = [
+        Mistake(table="[[alias]]", key="to", problem=f"{shown(f'@{domain}')} leads back to itself")
+        for domain in catch_all
+        if ("", domain) in found
     ]
+    for number, alias in enumerate(aliases, start=1):
+        if key_of(alias) in found:
+            problem = f"{shown(str(alias))} leads back to itself"
+            mistakes.append(Mistake(table=_entry("alias", number), key="to", problem=problem))
+    return mistakes
 
 
 class _Reading:
@@ -142,6 +180,7 @@ class _Reading:
     def __init__(self) -> None:
         self.accounts: dict[Address, Kept] = {}
         self.aliases: dict[Address, tuple[Address, ...]] = {}
+        self.catch_all: dict[str, tuple[Address, ...]] = {}
         self.mistakes: list[Mistake] = []
         self._taken: dict[tuple[str, str], str] = {}
 
@@ -165,6 +204,10 @@ class _Reading:
             self.mistakes.append(Mistake(table=place, key=key, problem="is missing"))
         if missing:
             return
+        text = table["address"]
+        if name == "alias" and isinstance(text, str) and text.startswith("@"):
+            self._read_catch_all(place, table, text)
+            return
         address = self._address(place, "address", table["address"])
         if address is not None:
             self._take(place, address)
@@ -176,6 +219,19 @@ class _Reading:
             targets = self._targets(place, table["to"])
             if targets and address is not None:
                 self.aliases[address] = targets
+
+    def _read_catch_all(self, place: str, table: Mapping[str, Any], text: str) -> None:
+        targets = self._targets(place, table["to"])
+        try:
+            domain = normal_domain(text[1:])
+        except AddressError as error:
+            self._wrong(place, "address", text, f'a domain such as "@rosse.example" ({error})')
+            return
+        if domain in self.catch_all:
+            problem = f"there are two for {shown(f'@{domain}')}"
+            self.mistakes.append(Mistake(table=place, key="address", problem=problem))
+        if targets:
+            self.catch_all[domain] = targets
 
     def _kept(self, place: str, table: Mapping[str, Any]) -> Kept:
         """What stands there may be a password in clear: it is not repeated."""

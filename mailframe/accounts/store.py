@@ -13,7 +13,7 @@ import os
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from mailframe.accounts.passwords import Passwords
@@ -61,6 +61,7 @@ class AccountStore:
             key_of(address): Alias(address=address, addresses=targets)
             for address, targets in contents.aliases.items()
         }
+        self._catch_all = dict(contents.catch_all)
         self._locked = False
 
     @classmethod
@@ -124,6 +125,11 @@ class AccountStore:
         """What each alias stands for, in the order of the file."""
         return {alias.address: alias.addresses for alias in self._aliases.values()}
 
+    @property
+    def catch_all(self) -> Mapping[str, tuple[Address, ...]]:
+        """Who gets what is for nobody else, by domain."""
+        return self._catch_all
+
     def find(self, address: Address) -> Account | Alias | None:
         """Who is behind an address, in any case of its local part."""
         key = key_of(address)
@@ -182,9 +188,39 @@ class AccountStore:
         addresses = tuple(dict.fromkeys(map(self._address, targets)))
         if not addresses:
             raise self._error(f"alias {own} needs at least one address to stand for")
-        if loops({**self.aliases, own: addresses}):
-            raise self._error(f"alias {own} would lead back to itself")
+        self._check_loops(str(own), {**self.aliases, own: addresses}, self._catch_all)
         self._aliases[key_of(own)] = Alias(address=own, addresses=addresses)
+
+    def catch(self, domain: str, targets: Iterable[Address | str]) -> None:
+        """Set who gets what is for nobody else in a domain.
+
+        :param domain: in normal form
+        :raises AccountsError: a target is no address, there is none, or it would lead back
+        """
+        addresses = tuple(dict.fromkeys(map(self._address, targets)))
+        if not addresses:
+            raise self._error(f"alias @{domain} needs at least one address to stand for")
+        catch_all = {**self._catch_all, domain: addresses}
+        self._check_loops(f"@{domain}", self.aliases, catch_all)
+        self._catch_all = catch_all
+
+    def remove_catch_all(self, domain: str) -> None:
+        """Have nobody get what is for nobody else in a domain.
+
+        :raises AccountsError: nobody does
+        """
+        if self._catch_all.pop(domain, None) is None:
+            known = [f"@{each}" for each in self._catch_all]
+            raise self._error(f"there is no alias @{domain}", nearest(f"@{domain}", known))
+
+    def _check_loops(
+        self,
+        name: str,
+        aliases: Mapping[Address, Iterable[Address]],
+        catch_all: Mapping[str, Iterable[Address]],
+    ) -> None:
+        if loops(aliases, catch_all, self._accounts.values()):
+            raise self._error(f"alias {name} would lead back to itself")
 
     def remove_alias(self, address: Address | str) -> None:
         """Remove an alias.
@@ -202,7 +238,9 @@ class AccountStore:
         :raises AccountsError: it can't be written, or was changed by somebody else since `load`
         """
         accounts = {address: self._kept[key] for key, address in self._accounts.items()}
-        contents = Contents(accounts=accounts, aliases=self.aliases, top=self._top)
+        contents = Contents(
+            accounts=accounts, aliases=self.aliases, catch_all=self._catch_all, top=self._top
+        )
         with contextlib.nullcontext() if self._locked else _lock(self.path):
             now = signature(self.path)
             if now != self.read_as and not (self.read_as is None and _is_empty(now)):

@@ -10,7 +10,7 @@ import click
 from mailframe.accounts.passwords import UnusablePassword
 from mailframe.accounts.store import AccountsError, AccountStore
 from mailframe.address import Address
-from mailframe.cli.addresses import MailAddress
+from mailframe.cli.addresses import AliasAddress, MailAddress
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
@@ -49,7 +49,7 @@ def add(config: str, password_stdin: bool, no_password: bool, address: Address) 
         raise Refusal(f"{found.address} has an account; `account passwd` changes its password")
     if found is not None:
         raise Refusal(f"{found.address} is an alias; `account alias --remove` removes it")
-    _warn_of_other_domain(settings, address)
+    _warn_of_other_domain(settings, address, address.domain)
     password = None if no_password else _password(password_stdin, address)
     _change(store, lambda: store.add(address, password))
     click.echo(f"added {address}")
@@ -72,7 +72,7 @@ def list_accounts(config: str, as_json: bool) -> None:
         ],
         "aliases": [
             {"address": str(address), "targets": [str(target) for target in targets]}
-            for address, targets in store.aliases.items()
+            for address, targets in _aliases(store)
         ],
     }
     if as_json:
@@ -80,8 +80,7 @@ def list_accounts(config: str, as_json: bool) -> None:
         return
     rows = [(each["address"], "account", _login(each)) for each in document["accounts"]]
     rows += [
-        (str(address), "alias", " ".join(map(str, targets)))
-        for address, targets in store.aliases.items()
+        (str(address), "alias", " ".join(map(str, targets))) for address, targets in _aliases(store)
     ]
     print_table(("address", "kind", "login, or stands for"), rows)
 
@@ -120,20 +119,45 @@ def remove(config: str, address: Address) -> None:
 @account.command()
 @config_option
 @click.option("--remove", "is_removal", is_flag=True, help="Remove the alias.")
-@click.argument("address", type=MailAddress())
+@click.argument("address", type=AliasAddress())
 @click.argument("targets", metavar="[TARGET...]", nargs=-1, type=MailAddress())
-def alias(config: str, is_removal: bool, address: Address, targets: Sequence[Address]) -> None:
-    """Have ADDRESS stand for each TARGET, in place of those it stood for before."""
+def alias(
+    config: str, is_removal: bool, address: Address | str, targets: Sequence[Address]
+) -> None:
+    """Have ADDRESS stand for each TARGET, in place of those it stood for before.
+
+    ADDRESS may be @DOMAIN, which catches what is for nobody else in a domain.
+    """
     if is_removal == bool(targets):
         raise Misuse("account alias takes an address and its targets, or --remove and an address")
     settings, store = _open(config)
+    domain = address[1:] if isinstance(address, str) else address.domain
+
+    def remove() -> None:
+        if isinstance(address, str):
+            store.remove_catch_all(domain)
+        else:
+            store.remove_alias(address)
+
+    def add() -> None:
+        if isinstance(address, str):
+            store.catch(domain, targets)
+        else:
+            store.alias(address, targets)
+
     if is_removal:
-        _change(store, lambda: store.remove_alias(address))
+        _change(store, remove)
         click.echo(f"removed the alias {address}")
         return
-    _warn_of_other_domain(settings, address)
-    _change(store, lambda: store.alias(address, targets))
+    _warn_of_other_domain(settings, address, domain)
+    _change(store, add)
     click.echo(f"{address} stands for {', '.join(map(str, targets))}")
+
+
+def _aliases(store: AccountStore) -> list[tuple[str, tuple[Address, ...]]]:
+    """All aliases, those of domains last."""
+    aliases = [(str(address), targets) for address, targets in store.aliases.items()]
+    return aliases + [(f"@{domain}", targets) for domain, targets in store.catch_all.items()]
 
 
 def _open(config: str) -> tuple[Settings, AccountStore]:
@@ -161,10 +185,10 @@ def _change(store: AccountStore, change: Callable[[], None]) -> None:
         raise Refusal(str(error)) from None
 
 
-def _warn_of_other_domain(settings: Settings, address: Address) -> None:
-    if address.domain not in settings.local_domains:
+def _warn_of_other_domain(settings: Settings, address: Address | str, domain: str) -> None:
+    if domain not in settings.local_domains:
         click.echo(
-            f"note: {address.domain} is not one of local_domains, so mail for {address} "
+            f"note: {domain} is not one of local_domains, so mail for {address} "
             "is not delivered here",
             err=True,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mailframe.address import Address, AddressError
+from mailframe.address import Address, AddressError, normal_domain
 
 NULL = "<>"
 
@@ -20,6 +20,23 @@ class MailAddress(click.ParamType[Address]):
         """Parse it, or end the command with status 2."""
         try:
             return value if isinstance(value, Address) else Address.parse(str(value))
+        except AddressError as error:
+            self.fail(f"{value!a}: {error}", param, ctx)
+
+
+class AliasAddress(click.ParamType[Address | str]):
+    """An address, or ``@domain``, which arrives as the text ``@`` and the domain in normal form."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address | str:
+        """Parse it, or end the command with status 2."""
+        if not isinstance(value, str) or not value.startswith("@"):
+            return MailAddress().convert(value, param, ctx)
+        try:
+            return "@" + normal_domain(value[1:])
         except AddressError as error:
             self.fail(f"{value!a}: {error}", param, ctx)
 

@@ -228,7 +228,7 @@ async def _is_account(parts: Parts, address: Address) -> bool | None:
         found = await guard.ask(name, (), parts.site.reactor, seconds, lambda: part.find(address))
     except guard.PluginFault:
         return None
-    return isinstance(found, Account)
+    return isinstance(found, Account) and not found.reason  # a subaddress is no login
 
 
 def explain_document(

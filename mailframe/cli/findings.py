@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from cryptography import x509
 
+from mailframe.accounts.lookup import Lookup
 from mailframe.accounts.store import AccountsError, AccountStore
 from mailframe.address import Address
 from mailframe.certificates import CertificateError, load_context
@@ -21,6 +22,7 @@ from mailframe.settings import Settings, TlsSettings
 from mailframe.units import duration_text
 
 Level: TypeAlias = Literal["ok", "warn", "error"]
+LEAST = {"recipients": 100, "command_line": 512, "data_line": 1000}
 EXPIRES_SOON = datetime.timedelta(days=14)
 
 
@@ -62,6 +64,14 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
     if not settings.servers:
         yield Finding("error", "server", "there is none: nothing is served", "add a [[server]]")
     yield from _of_schedule(settings.schedule)
+    for key, least in LEAST.items():
+        if 0 < getattr(settings.limits, key) < least:
+            yield Finding(
+                "warn",
+                "[limits]",
+                f"{key} is below {least}, which every server has to take (RFC 5321 §4.5.3.1)",
+                f"make it {least} or more, or mail of others is refused",
+            )
     for provider in getattr(settings.chosen["authorisation"].settings, "provider", ()):
         for network in getattr(provider, "networks", ()):
             if str(network).endswith("/0"):
@@ -115,15 +125,18 @@ def of_accounts(settings: Settings) -> Iterator[Finding]:
     )
     if not store.accounts:
         yield Finding("ok", "accounts", "nobody has an account yet", add)
+    lookup = Lookup(subaddress=chosen.settings.subaddress, postmaster=chosen.settings.postmaster)
     for domain in settings.local_domains if store.accounts else ():
         postmaster = Address("postmaster", domain)
-        if store.find(postmaster) is None:
+        if lookup.find(store, postmaster) is None:
             yield Finding(
                 "warn",
                 "accounts",
                 f"there is no {postmaster}, whom every domain must have (RFC 5321 §4.5.1)",
-                f"mailframe account alias {postmaster} ADDRESS -c {settings.path}",
+                f"mailframe account alias {postmaster} ADDRESS -c {settings.path}; or name "
+                "somebody for all domains with [accounts] postmaster",
             )
+    yield from _of_targets(settings, store, lookup)
     if store.without_scram and store.scram_iterations is not None:
         # Where nobody has keys, nobody misses them.
         lacking = ", ".join(map(str, store.without_scram[:10]))
@@ -150,6 +163,23 @@ def of_accounts(settings: Settings) -> Iterator[Finding]:
                 f"add {address.domain} to local_domains, or remove it",
             )
     yield from _private(path, "accounts")
+
+
+def _of_targets(settings: Settings, store: AccountStore, lookup: Lookup) -> Iterator[Finding]:
+    """Aliases for addresses here that nobody has: their mail would be returned."""
+    aliases = [(str(alias), targets) for alias, targets in store.aliases.items()]
+    aliases += [(f"@{domain}", targets) for domain, targets in store.catch_all.items()]
+    if lookup.postmaster is not None:
+        aliases.append(("[accounts] postmaster", (lookup.postmaster,)))
+    for name, targets in aliases:
+        for target in targets:
+            if target.domain in settings.local_domains and lookup.find(store, target) is None:
+                yield Finding(
+                    "warn",
+                    "accounts",
+                    f"{name} stands for {target}, whom nobody is: such mail is returned",
+                    f"mailframe account add {target} -c {settings.path}, or change {name}",
+                )
 
 
 def of_tls(settings: Settings, now: datetime.datetime) -> Iterator[Finding]:

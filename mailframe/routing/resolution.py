@@ -216,11 +216,12 @@ class Router:
             self._need(self._accounts_name, [found.address], Address)
             if found.address == route.mailbox:
                 return route
-            return attrs.evolve(route, mailbox=found.address)
+            reason = f"{route.reason}; {found.reason}" if found.reason else route.reason
+            return attrs.evolve(route, mailbox=found.address, reason=reason)
         self._need(self._accounts_name, found.addresses, Address)
         return Redirect(
             addresses=tuple(found.addresses),
-            reason=f"{found.address} is an alias",
+            reason=found.reason or f"{found.address} is an alias",
             rule="alias",
             plugin=self._accounts_name,
         )

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailframe.accounts.file import FileAccounts, FileSettings, build
+from mailframe.accounts.lookup import Lookup
 from mailframe.accounts.passwords import Passwords
 from mailframe.accounts.store import AccountsError, AccountStore
 from mailframe.accounts.strcred_checkers import CheckerError
@@ -70,6 +71,36 @@ class FindTests(FileCase):
         self.assertEqual(found, Alias(address=INFO, addresses=(ANGELO,)))
         for nobody in (Address("angelo", "other.example"), Address("postmaster", "demo.example")):
             self.assertIsNone(self.successResultOf(accounts.find(nobody)))
+
+    def test_only_mail_is_looked_up_further(self) -> None:
+        """Somebody could log in by a subaddress, or as whoever catches all."""
+        with AccountStore.changing(self.path, CHEAP) as store:
+            store.catch("demo.example", [ANGELO])
+        accounts = FileAccounts(
+            path=self.path,
+            clock=self.clock,
+            in_thread=execute,
+            passwords=CHEAP,
+            lookup=Lookup(subaddress="+"),
+        )
+        tagged = Address("angelo+x", "demo.example")
+        found = self.successResultOf(accounts.find(tagged))
+        assert isinstance(found, Account)
+        self.assertEqual(found.address, ANGELO)
+        self.assertIsInstance(
+            self.successResultOf(accounts.find(Address("nobody", "demo.example"))), Alias
+        )
+        self.assertIsNone(self.successResultOf(accounts._find_login(tagged)))
+        plain, _ = accounts.checkers()
+        for name in (b"angelo+x@demo.example", b"nobody@demo.example"):
+            answer = plain.requestAvatarId(UsernamePassword(name, b"secret"))
+            self.failureResultOf(answer, UnauthorizedLogin)
+
+    def test_settings(self) -> None:
+        """A letter would be taken for a delimiter, and half of all names not be found."""
+        error = self.assertRaises(ValueError, FileSettings, path=FilePath("x"), subaddress="+a")
+        self.assertIn("'subaddress' found '+a'", error.args[0])
+        FileSettings(path=FilePath("x"), subaddress="")
 
     def test_log_in(self) -> None:
         """An account's owner could not log in; an alias, which has no password, could."""

@@ -56,6 +56,34 @@ class ReadTests(SynchronousTestCase):
         )
         self.assertEqual(contents.top, "# mine\n#\n")
 
+    def test_catch_all(self) -> None:
+        """A domain's mail for nobody could not be caught, or not after the next change."""
+        contents = read(
+            '[[alias]]\naddress = "@Demo.Example."\nto = ["b@x.example"]\n'
+            '[[alias]]\naddress = "info@demo.example"\nto = ["whoever@x.example"]\n'
+        )
+        self.assertEqual(contents.catch_all, {"demo.example": (Address("b", "x.example"),)})
+        self.assertEqual(list(contents.aliases), [Address("info", "demo.example")])
+        self.assertEqual(read_contents("", write_contents(contents)), contents)
+
+    def test_catch_all_mistakes(self) -> None:
+        """Mail for nobody would go round in circles until it is returned."""
+        for text, words in [
+            ('[[alias]]\naddress = "@"\nto = ["b@x.example"]', "the domain is empty"),
+            ('[[alias]]\naddress = "@x"\nto = []', "at least one"),
+            ('[[alias]]\naddress = "@x"\nto = ["b@y"]\n' * 2, 'two for "@x"'),
+            ('[[alias]]\naddress = "@x"\nto = ["b@x"]', '"@x" leads back to itself'),
+            (
+                '[[alias]]\naddress = "@x"\nto = ["a@x"]\n'
+                '[[alias]]\naddress = "a@x"\nto = ["nobody@x"]',
+                '"a@x" leads back to itself',
+            ),
+        ]:
+            error = self.assertRaises(AccountsError, read, text)
+            self.assertIn(words, str(error))
+        read('[[account]]\naddress = "b@x"\n[[alias]]\naddress = "@x"\nto = ["b+all@x"]')
+        read('[[account]]\naddress = "b@x"\n[[alias]]\naddress = "@x"\nto = ["b@x"]')
+
     def test_empty(self) -> None:
         """A server without accounts yet would not start."""
         self.assertEqual(read("").accounts, {})

@@ -55,6 +55,24 @@ class ChangeTests(StoreCase):
         self.assertIsNone(again.password_hash(INFO))
         self.assertIsNone(again.scram_keys(INFO))
 
+    def test_catch_all(self) -> None:
+        """A catch-all that was set would be lost with the next change, or take over accounts."""
+        store = self.load()
+        store.add(ANGELO, None)
+        store.catch("demo.example", [ANGELO])
+        store.save()
+        again = self.load()
+        self.assertEqual(again.catch_all, {"demo.example": (ANGELO,)})
+        self.assertIsNone(again.find(INFO))
+        self.refused("at least one address", again.catch, "demo.example", [])
+        self.refused("lead back to itself", again.catch, "demo.example", [INFO])
+        self.refused("lead back to itself", again.alias, INFO, ["x@demo.example", INFO])
+        again.remove_catch_all("demo.example")
+        again.catch("x.example", [ANGELO])
+        again.save()
+        self.assertEqual(self.load().catch_all, {"x.example": (ANGELO,)})
+        self.refused('did you mean "@x.example"', again.remove_catch_all, "y.example")
+
     def test_without_password(self) -> None:
         """A user whose login is verified elsewhere would need a second password for a mailbox."""
         store = self.load()

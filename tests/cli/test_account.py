@@ -107,6 +107,23 @@ class Aliases(CommandCase):
         self.assertEqual(self.document("account", "list")["aliases"], [])
         self.run_here("account", "alias", "--remove", "info@rosse.example", status=1)
 
+    def test_catch_all(self) -> None:
+        """Mail for nobody in particular could not be caught by a command."""
+        self.add_account()
+        result = self.run_here("account", "alias", "@Rosse.example", ANGELO)
+        self.assertIn(f"@rosse.example stands for {ANGELO}", result.stdout)
+        self.assertEqual(result.stderr, "")
+        self.assertEqual(
+            self.document("account", "list")["aliases"],
+            [{"address": "@rosse.example", "targets": [ANGELO]}],
+        )
+        self.assertIn("@rosse.example", self.run_here("account", "list").stdout)
+        self.run_here("account", "alias", "--remove", "@rosse.example")
+        self.run_here("account", "alias", "--remove", "@rosse.example", status=1)
+        self.run_here("account", "alias", "@no domain", ANGELO, status=2)
+        result = self.run_here("account", "alias", "@blu.example", ANGELO)
+        self.assertIn("blu.example is not one of local_domains", result.stderr)
+
     def test_conflicts(self) -> None:
         """Mail for an account would go to somebody else."""
         self.add_account()

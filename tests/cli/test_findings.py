@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.accounts import passwords
+from mailframe.accounts.file import FileSettings
 from mailframe.accounts.store import AccountStore
+from mailframe.address import Address
 from mailframe.cli.findings import (
     Finding,
     document,
@@ -44,7 +46,7 @@ class FindingsCase(SynchronousTestCase):
         self.folder = os.path.abspath(self.mktemp())
         os.mkdir(self.folder, 0o700)
         self.own = {
-            "accounts": SimpleNamespace(path=self.path("accounts.toml")),
+            "accounts": FileSettings(path=FilePath(self.path("accounts.toml"))),
             "authorisation": SimpleNamespace(provider=()),
             "routing": SimpleNamespace(rule=()),
             "queue": SimpleNamespace(path=None),
@@ -180,6 +182,39 @@ class OfAccounts(FindingsCase):
             store.add("postmaster@blu.example", "secret words")
         self.assert_well(of_accounts(two))
 
+    def test_postmaster_of_all_domains(self) -> None:
+        """Who names one postmaster for all domains would be told to name one for each."""
+        settings = self.change(local_domains=("rosse.example", "blu.example"))
+        self.own["accounts"] = postmaster = attrs.evolve(
+            self.own["accounts"], postmaster=Address("a", "rosse.example")
+        )
+        chosen = {**settings.chosen}
+        chosen["accounts"] = attrs.evolve(chosen["accounts"], settings=postmaster)
+        settings = attrs.evolve(settings, chosen=chosen)
+        self.write("accounts.toml", '[[account]]\naddress = "b@rosse.example"\n')
+        self.assert_found(of_accounts(settings), "warn", "postmaster stands for a@rosse.example")
+        quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        self.patch(passwords, "PasswordHasher", quick)
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.remove("b@rosse.example")
+            store.add("a@rosse.example", "secret words")
+        self.assert_well(of_accounts(settings))
+
+    def test_aliases_of_nobody(self) -> None:
+        """Mail for an alias would be taken, and then returned."""
+        quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+        self.patch(passwords, "PasswordHasher", quick)
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.add("postmaster@rosse.example", "secret words")
+            store.alias("info@rosse.example", ["postmaster+info@rosse.example", "x@far.example"])
+        self.assert_well(of_accounts(self.settings))
+        with AccountStore.changing(self.path("accounts.toml")) as store:
+            store.alias("info@rosse.example", ["nobody@rosse.example"])
+            store.catch("blu.example", ["nobody@rosse.example"])
+        found = list(of_accounts(self.settings))
+        for name in ("info@rosse.example", "@blu.example"):
+            self.assert_found(found, "warn", f"{name} stands for nobody@rosse.example")
+
     def test_scram(self) -> None:
         """One account from before would keep SCRAM from all, and nobody would know why."""
         quick = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
@@ -200,7 +235,7 @@ class OfAccounts(FindingsCase):
         self.write("accounts.toml", '[[account]]\naddress = "postmaster@rosse.example"\n')
         self.assert_found(of_accounts(self.settings), "warn", "has no password", "account passwd")
         chosen = dict(self.settings.chosen)
-        settings = SimpleNamespace(**vars(chosen["accounts"].settings), checkers=("unix",))
+        settings = attrs.evolve(chosen["accounts"].settings, checkers=("unix",))
         chosen["accounts"] = attrs.evolve(chosen["accounts"], settings=settings)
         self.assert_well(of_accounts(self.change(chosen=chosen)))
 
