@@ -11,8 +11,8 @@ anything is claimed after a jump, each message is put to where it was before, co
   received when it came.
 
 Times that somebody asked for are times of day and stay: a message that its sender holds back
-(RFC 4865), warnings, deadlines, the end of all attempts. How an attempt was planned stays with the
-message too, so that after a jump over its end there is one more (`mailframe.queue.schedule`).
+(RFC 4865), warnings, deadlines, the end of all attempts. A jump over that end returns no mail by
+itself: as ever, there is an attempt that is planned for after it, and only that one is the last.
 """
 
 from __future__ import annotations

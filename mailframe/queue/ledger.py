@@ -246,8 +246,23 @@ class Ledger:
 
     def move(self, moves: Sequence[tuple[int, float, float]]) -> None:
         """Have messages be due at another time: key, when it is due, when it is to be due."""
+        rows: list[tuple[float, float, str, int]] = []
+        for key, was_due, due in moves:
+            row = self.connection.execute(
+                "SELECT owner, recipients, next_attempt, held, warned FROM message"
+                " WHERE key = ? AND due = ? AND held = 0 AND key NOT IN (SELECT key FROM damaged)",
+                (key, was_due),
+            ).fetchone()
+            if row is None:
+                continue
+            owner, recipients, next_attempt, held, warned = row
+            if owner is None:
+                text = unseal_recipients(key, recipients, next_attempt, held, warned)
+                next_attempt = due
+                recipients = seal_recipients(key, text, due, held, warned)
+            rows.append((due, next_attempt, recipients, key))
         self.connection.executemany(
-            "UPDATE message SET due = ?3 WHERE key = ?1 AND due = ?2 AND held = 0", moves
+            "UPDATE message SET due = ?, next_attempt = ?, recipients = ? WHERE key = ?", rows
         )
 
     def settle(self, key: int, owner: str, step: Step, notices: Sequence[Arrival]) -> None:

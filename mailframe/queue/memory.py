@@ -137,6 +137,8 @@ class MemoryStorage:
         for waiting, due in moves:
             kept = self._kept.get(waiting.entry.id)
             if kept is not None and kept.due == waiting.due and not kept.entry.held:
+                if kept.owner is None:
+                    kept.entry = attrs.evolve(kept.entry, next_attempt=due)
                 self._reschedule(kept, due)
         self._notify()
 

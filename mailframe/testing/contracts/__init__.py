@@ -15,10 +15,12 @@ from mailframe.testing.contracts.authorisation import RelayAuthorisationContract
 from mailframe.testing.contracts.delivery import DeliveryAgentContract
 from mailframe.testing.contracts.queue import DurableQueueStorageContract, QueueStorageContract
 from mailframe.testing.contracts.routing import RoutingPolicyContract
+from mailframe.testing.contracts.storage_due_times import DueTimesContract
 
 __all__ = [
     "AccountsContract",
     "DeliveryAgentContract",
+    "DueTimesContract",
     "DurableQueueStorageContract",
     "QueueStorageContract",
     "RelayAuthorisationContract",
