@@ -74,17 +74,25 @@ class Facts:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """Somebody with a mailbox and a login here: ``address`` is both."""
+    """Somebody with a mailbox and a login here: ``address`` is both.
+
+    :ivar reason: one clause that says how it was found, where that is not plain from the address
+    """
 
     address: Address
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class Alias:
-    """An address that stands for others; ``addresses`` holds at least one."""
+    """An address that stands for others; ``addresses`` holds at least one.
+
+    :ivar reason: as in `Account`
+    """
 
     address: Address
     addresses: tuple[Address, ...]
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -387,7 +395,7 @@ class IDueTimes(Interface):
         """
 
     def move(moves: Sequence[tuple[Waiting, float]]) -> Awaitable[None]:
-        """Have messages be due at other times; of a leased one, it is the lease that is moved.
+        """Have messages be due at other times; for when they were planned, their entries say still.
 
         :param moves: with what `due_after` gave; those that are due otherwise by now stay so
         """
