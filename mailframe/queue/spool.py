@@ -197,7 +197,7 @@ class Spool:
             fcntl.flock(register, fcntl.LOCK_EX)
             yield register
         finally:
-            self._files.close(register)
+            self._close_unwritten(register)
 
     def _is_dead(self, owner: str) -> bool:
         try:
@@ -211,6 +211,13 @@ class Spool:
         except OSError:
             return False
         finally:
+            self._close_unwritten(descriptor)
+
+    def _close_unwritten(self, descriptor: int) -> None:
+        """Close what nothing was written to: a failure tells of nothing that is lost, and it is
+        closed all the same.
+        """
+        with contextlib.suppress(OSError):
             self._files.close(descriptor)
 
     def bury(self, owner: str) -> None:

@@ -143,6 +143,17 @@ class SpoolTests(SynchronousTestCase):
         self.assertRaises(OSError, spool.show_alive, "one")
         os.close(spool.show_alive("one"))
 
+    def test_a_register_that_cannot_be_closed(self) -> None:
+        """Its close may fail behind the lock: a lock that nobody knows of would be there for good,
+        and the server never claim a message again.
+        """
+        files = FaultyFiles(self.root)
+        spool = Spool(self.root, files)
+        files.fail("close", errno.EIO)
+        os.close(spool.show_alive("one"))
+        files.fail("close", errno.EIO)
+        self.assertEqual(spool.dead_owners(), ["one"])
+
     def test_nobody_looks_while_an_owner_is_entered(self) -> None:
         """An owner that isn't locked yet would be taken for dead, or find its lock taken."""
         register = os.open(f"{self.root}/owners", os.O_RDONLY)
