@@ -101,12 +101,16 @@ def faults(
     chance.shuffle(cases)
     report = FaultReport(seed, sites=len(sites))
     disk = Folder()
-    with closing(disk), World(disk, zygote, f"{seed}/faults") as world:
+    with (
+        closing(disk),
+        World(disk, zygote, f"{seed}/faults") as world,
+        closing(Control(control_path(world.place))) as control,
+    ):
         report.tally, report.findings = world.books.tally, world.books.findings
         world.hooks = {"orders": [], "impatient": True, "small_log": 200}
         world.start()
         world.wait_for_mail(20)
-        campaign = _Campaign(world, report, chance, progress)
+        campaign = _Campaign(world, control, report, chance, progress)
         if pairs is None:
             campaign.run(cases[:most])
         else:
@@ -121,6 +125,7 @@ class _Campaign:
     def __init__(
         self,
         world: World,
+        control: Control,
         report: FaultReport,
         chance: random.Random,
         progress: Callable[[FaultReport], None],
@@ -129,7 +134,7 @@ class _Campaign:
         self._report = report
         self._chance = chance
         self._progress = progress
-        self._control = Control(control_path(world.place))
+        self._control = control
         self._begin = time.monotonic()
         self._since = 0  # the last drain
         self._before = descriptors(world.server.pid)
@@ -195,7 +200,6 @@ class _Campaign:
         self._since += 1
         if self._since == TOGETHER:
             self._settle()
-            self._progress(self._report)
 
     def _settle(self) -> None:
         """Everything must have arrived when there are no faults any more, and nothing be open."""
@@ -212,6 +216,7 @@ class _Campaign:
             self._before = after
             break
         self._report.seconds = time.monotonic() - self._begin
+        self._progress(self._report)
 
     def look_back(self) -> None:
         """See what clients were told, and what was logged."""
@@ -246,6 +251,11 @@ class Control:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._own)
         self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        """Give no more orders."""
+        self._socket.close()
+        os.unlink(self._own)
 
     def prepared(self, site: str, fault: Fault, times: int) -> Order:
         """An order."""
