@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import click
 
@@ -19,6 +20,7 @@ from mailframe.entry import Entry
 from mailframe.interfaces import IQueueStorage, UnknownMessage
 
 _PAGE = 500  # messages fetched at once
+_TOLD = 20  # damaged entries told of by name
 
 
 @click.group()
@@ -33,9 +35,11 @@ def list_messages(config: str, as_json: bool) -> None:
     """List the messages in the queue."""
     entries, unreadable = with_storage(read_settings(config), _all_and_damaged)
     document = queue_document(entries)
+    for id, reason in unreadable[:_TOLD]:
+        click.echo(f"{id} is damaged and set aside: {reason}", err=True)
     if unreadable:
-        number = "1 entry is" if unreadable == 1 else f"{unreadable} entries are"
-        click.echo(f"{number} damaged and set aside; see `mailframe check`", err=True)
+        number = "1 entry is" if len(unreadable) == 1 else f"{len(unreadable)} entries are"
+        click.echo(f"{number} damaged; see `mailframe queue salvage --help`", err=True)
     if as_json:
         print_json(document)
         return
@@ -58,9 +62,11 @@ def list_messages(config: str, as_json: bool) -> None:
     )
 
 
-async def _all_and_damaged(storage: IQueueStorage) -> tuple[Sequence[Entry], int]:
+async def _all_and_damaged(
+    storage: IQueueStorage,
+) -> tuple[Sequence[Entry], Sequence[tuple[str, str]]]:
     entries = await _all_messages(storage)
-    return entries, len(await damaged(storage))
+    return entries, await damaged(storage)
 
 
 async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
@@ -78,9 +84,7 @@ async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
 @click.argument("id")
 def show(config: str, as_json: bool, id: str) -> None:
     """Show all that the queue knows of a message."""
-    entry = with_storage(read_settings(config), lambda storage: storage.find(id))
-    if entry is None:
-        raise unknown(id)
+    entry = with_storage(read_settings(config), lambda storage: _find(storage, id))
     document = entry_details(entry)
     if as_json:
         print_json(document)
@@ -113,6 +117,22 @@ def show(config: str, as_json: bool, id: str) -> None:
                 ("redirected from", recipient["redirected_from"]),
             ]
         )
+
+
+async def _find(storage: IQueueStorage, id: str) -> Entry:
+    entry = await storage.find(id)
+    if entry is None:
+        raise await _not_there(storage, id)
+    return entry
+
+
+async def _not_there(storage: IQueueStorage, id: str) -> Refusal:
+    """Why there is no such message."""
+    for each, reason in await damaged(storage):
+        if each == id:
+            what = f"{id} is damaged and set aside: {reason}"
+            return Refusal(f"{what}; `mailframe queue salvage {id}` writes what is left")
+    return unknown(id)
 
 
 @queue.command()
@@ -148,9 +168,8 @@ def retry(config: str, every: bool, ids: Sequence[str]) -> None:
 
 async def _retry(storage: IQueueStorage, id: str) -> None:
     entry = await storage.find(id)
-    if entry is None:
-        raise UnknownMessage(id)
-    why_not = await _not_retried(storage, entry)
+    # One that was set aside is not found, and may be tried again when it has been repaired.
+    why_not = await _not_retried(storage, entry) if entry else ""
     if why_not:
         raise Refusal(why_not)
     await storage.retry(id, time.time())
@@ -190,6 +209,37 @@ def remove(config: str, ids: Sequence[str]) -> None:
     _act(config, ids, lambda storage, id: storage.remove(id, time.time()), "removed")
 
 
+@queue.command()
+@config_option
+@click.argument("id")
+def salvage(config: str, id: str) -> None:
+    """Write what is left of a damaged message to standard output.
+
+    What the queue knows of it besides, and why it was set aside, goes to standard error. When it
+    has been repaired, `mailframe queue retry` has it looked at anew; `mailframe queue remove` ends
+    the reports of it.
+    """
+    with_storage(read_settings(config), lambda storage: _salvage(storage, id))
+
+
+async def _salvage(storage: IQueueStorage, id: str) -> None:
+    # Its interface does not ask a storage for this.
+    salvages: Callable[[str], Awaitable[Any]] | None = getattr(storage, "salvage", None)
+    try:
+        if salvages is None:
+            raise UnknownMessage(id)
+        remains, content = await salvages(id)
+    except UnknownMessage:
+        raise Refusal(f"no message {id!a} was set aside as damaged") from None
+    for name in ("reason", "envelope", "recipients"):
+        click.echo(f"{name}: {getattr(remains, name)!r}", err=True)
+    if content is None:
+        raise Refusal("of its content nothing can be read")
+    while piece := await content.read():
+        click.echo(piece, nl=False)
+    content.close()
+
+
 def unknown(id: str) -> Refusal:
     """What a user is told of an id that is not in the queue."""
     return Refusal(f"no message {id!a} is in the queue")
@@ -210,7 +260,7 @@ def _act(
                 await act(storage, id)
                 click.echo(f"{id} {done}")
             except UnknownMessage:
-                refused.append(unknown(id).message)
+                refused.append((await _not_there(storage, id)).message)
             except Refusal as refusal:
                 refused.append(refusal.message)
         return refused

@@ -41,7 +41,8 @@ def of_queue(settings: Settings) -> list[Finding]:
             "error",
             "queue",
             f"{id} is damaged and set aside: {reason}",
-            f"mailframe queue remove {id} -c {settings.path}",
+            f"mailframe queue salvage {id} -c {settings.path} > {id}.eml,"
+            f" then mailframe queue remove {id} -c {settings.path}",
         )
         for id, reason in entries
     ]

@@ -37,10 +37,30 @@ class BytesContent:
 
 @implementer(IContent)
 class FileContent:
-    """Content in a file, read in a thread, a piece at a time.
+    """Content in a file as it stands, read in a thread, a piece at a time."""
 
-    Whether it is as it was written is known at its end only. As nobody takes a message for whole
-    before that, one that is damaged is not delivered.
+    def __init__(self, file: SpoolFile, in_thread: Callable[..., Deferred[Any]]) -> None:
+        self._file = file
+        self._in_thread = in_thread
+
+    async def read(self) -> bytes:
+        """The next piece."""
+        piece: bytes = await self._in_thread(self._read)
+        return piece
+
+    def _read(self) -> bytes:
+        return self._file.read(PIECE)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+
+class SealedContent(FileContent):
+    """Content in a file, and nothing but what was written to it.
+
+    That is known at its end only. As nobody takes a message for whole before that, one that is
+    damaged is not delivered.
 
     :param kept: what it must be like
     :param damaged: called when it is not
@@ -53,8 +73,7 @@ class FileContent:
         kept: Kept,
         damaged: Callable[[], Awaitable[None]],
     ) -> None:
-        self._file = file
-        self._in_thread = in_thread
+        super().__init__(file, in_thread)
         self._kept = kept
         self._damaged = damaged
         self._size = 0
@@ -62,7 +81,7 @@ class FileContent:
 
     async def read(self) -> bytes:
         """The next piece. :raises StorageFault: the content is damaged"""
-        piece: bytes = await self._in_thread(self._read)
+        piece = await super().read()
         is_longer = self._size > self._kept.size
         if is_longer or (not piece and not self._kept.is_content(self._size, self._checksum)):
             await self._damaged()
@@ -70,14 +89,10 @@ class FileContent:
         return piece
 
     def _read(self) -> bytes:
-        piece = self._file.read(PIECE)
+        piece = super()._read()
         self._size += len(piece)
         self._checksum = checksum(piece, self._checksum)
         return piece
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._file.close()
 
 
 async def beginning(content: IContent, limit: int, until: bytes | None = None) -> bytes:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from typing import Any
 
+import attrs
 from twisted.logger import Logger
 
 from mailframe.queue.codec import DamagedEntry
@@ -38,6 +40,44 @@ def set_aside(connection: sqlite3.Connection, key: int, now: float, reason: str)
     log.error("queue entry {id} is damaged and set aside: {error!r}", id=id_text(key), error=reason)
     connection.execute(
         "INSERT OR IGNORE INTO damaged (key, found, reason) VALUES (?, ?, ?)", (key, now, reason)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Remains:
+    """What is left of a message that was set aside, as it stands.
+
+    :ivar reason: why it was set aside
+    :ivar envelope: sealed, see `mailframe.queue.seals`; ``None`` when it can't be read
+    :ivar recipients: likewise
+    :ivar content: ``None`` when it can't be read, or is in a file
+    """
+
+    reason: str
+    envelope: str | None = None
+    recipients: str | None = None
+    content: bytes | None = None
+
+
+def remains(connection: sqlite3.Connection, key: int) -> Remains | None:
+    """What is left of a message; ``None`` when none of that number was set aside."""
+    row = connection.execute("SELECT reason FROM damaged WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    found: dict[str, Any] = {}
+    for column, table in (("envelope, recipients", "message"), ("octets", "content")):
+        with suppress(sqlite3.DatabaseError):
+            found[table] = connection.execute(
+                f"SELECT {column} FROM {table} WHERE key = ?",  # noqa: S608  # constants
+                (key,),
+            ).fetchone()
+    envelope, recipients = found.get("message") or (None, None)
+    (content,) = found.get("content") or (None,)
+    return Remains(
+        reason=row[0],
+        envelope=None if envelope is None else str(envelope),
+        recipients=None if recipients is None else str(recipients),
+        content=content.encode() if isinstance(content, str) else content,
     )
 
 

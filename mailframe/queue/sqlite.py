@@ -41,8 +41,8 @@ from mailframe.interfaces import (
     Waiting,
 )
 from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
-from mailframe.queue.content import BytesContent, FileContent
-from mailframe.queue.damage import look_through, missing_content, set_aside
+from mailframe.queue.content import BytesContent, FileContent, SealedContent
+from mailframe.queue.damage import Remains, look_through, missing_content, remains, set_aside
 from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
@@ -242,7 +242,7 @@ class SqliteStorage:
 
         try:
             file = await self.in_thread(self.spool.open, key)
-            return FileContent(file, self.in_thread, kept, damaged)
+            return SealedContent(file, self.in_thread, kept, damaged)
         except FileNotFoundError as error:
             await self.committer.write(lambda ledger: missing_content(ledger.connection, key, now))
             octets, kept = await self.committer.read(lambda ledger: ledger.content(key, now))
@@ -350,6 +350,24 @@ class SqliteStorage:
         """The ids of what was set aside because it can't be read, each with the reason."""
         rows: list[tuple[int, str]] = await self.committer.read(methodcaller("damaged"))
         return [(id_text(key), reason) for key, reason in rows]
+
+    async def salvage(self, id: str) -> tuple[Remains, IContent | None]:
+        """What is left of a message that was set aside; its content as it stands, unchecked.
+
+        :raises UnknownMessage: none of that id was set aside
+        """
+        key = _key(id)
+        found: Remains | None = await self.committer.read(
+            lambda ledger: remains(ledger.connection, key)
+        )
+        if found is None:
+            raise UnknownMessage(id)
+        if found.content is not None:
+            return found, BytesContent(found.content)
+        try:
+            return found, FileContent(await self.in_thread(self.spool.open, key), self.in_thread)
+        except OSError:
+            return found, None
 
     def watch(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when something may be due sooner."""

@@ -33,10 +33,48 @@ class OfQueue(QueueCase):
         self.assertIn(id, finding["message"])
         self.assertIn(f"queue remove {id}", finding["mend"])
         listed = self.run_here("queue", "list")
+        self.assertIn(f"{id} is damaged and set aside: the checksum", listed.stderr)
         self.assertIn("1 entry is damaged", listed.stderr)
         self.run_here("queue", "remove", id)
         self.assertEqual(self.document("check")["errors"], 0)
         self.assertEqual(self.run_here("queue", "list").stderr, "")
+
+    def test_salvage(self) -> None:
+        """What is left of a message could be got at with a database tool only."""
+        id = self.put()
+        self.damage(id)
+        found = self.run_here("queue", "salvage", id)
+        self.assertTrue(found.stdout_bytes.endswith(b"\r\nHello!\r\n"), found.stdout_bytes)
+        self.assertRegex(found.stderr, r"reason: 'the checksum .*\nenvelope: '.*\nrecipients: 'x'")
+        with closing(sqlite3.connect(self.path("state/queue/queue.db"))) as database:
+            database.execute("DELETE FROM content")
+            database.commit()
+        found = self.run_here("queue", "salvage", id, status=1)
+        self.assertIn("nothing can be read", found.stderr)
+        found = self.run_here("queue", "salvage", self.put(), status=1)
+        self.assertIn("was set aside", found.stderr)
+
+    def test_a_large_one(self) -> None:
+        """The same, where it lies in a file."""
+        text = "Subject: hello\n\n" + "Hello!\n" * 20_000
+        sent = self.run_here("send", "-f", "a@rosse.example", "b@c.example", stdin=text)
+        self.damage(sent.stdout.strip())
+        found = self.run_here("queue", "salvage", sent.stdout.strip())
+        self.assertEqual(found.stdout_bytes.count(b"Hello!\r\n"), 20_000)
+
+    def test_repaired(self) -> None:
+        """What an operator has repaired would still not be sent."""
+        id = self.put()
+        with closing(sqlite3.connect(self.path("state/queue/queue.db"))) as database:
+            ((recipients,),) = database.execute("SELECT recipients FROM message")
+            self.damage(id)
+            for command in ("retry", "show", "hold"):
+                refused = self.run_here("queue", command, id, status=1).stderr
+                self.assertIn(f"{id} is damaged and set aside: the checksum", refused)
+            database.execute("UPDATE message SET recipients = ?", (recipients,))
+            database.commit()
+        self.run_here("queue", "retry", id)
+        self.assertEqual(len(self.document("queue", "list")["messages"]), 1)
 
     def test_well(self) -> None:
         """A queue without a fault would be complained about."""

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.files import Files
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent, StorageFault
-from mailframe.queue.content import PIECE, BytesContent, FileContent, beginning
+from mailframe.queue.content import PIECE, BytesContent, FileContent, SealedContent, beginning
 from mailframe.queue.seals import Kept, checksum
 from mailframe.queue.spool import SpoolFile
 
@@ -19,15 +19,15 @@ OCTETS = bytes(range(256)) * 700
 class ContentTests(SynchronousTestCase):
     """Reading in bounded pieces."""
 
-    def file(self, octets: bytes) -> FileContent:
+    def file(self, octets: bytes) -> SealedContent:
         path = self.mktemp()
         with open(path, "wb") as file:
             file.write(octets)
         files = Files()
-        spooled = SpoolFile(files, files.open(path, os.O_RDONLY))
-        self.addCleanup(spooled.close)
+        self.spooled = SpoolFile(files, files.open(path, os.O_RDONLY))
+        self.addCleanup(self.spooled.close)
         kept = Kept(checksum(OCTETS), len(OCTETS), "")
-        return FileContent(spooled, maybeDeferred, kept, self.damaged)
+        return SealedContent(self.spooled, maybeDeferred, kept, self.damaged)
 
     async def damaged(self) -> None:
         self.told += 1
@@ -51,7 +51,7 @@ class ContentTests(SynchronousTestCase):
         """Descriptors must not leak."""
         content = self.file(OCTETS)
         content.close()
-        self.assertTrue(content._file.closed)
+        self.assertTrue(self.spooled.closed)
 
     def test_a_damaged_file(self) -> None:
         """A message would be delivered that is not the one that was accepted."""
@@ -68,6 +68,12 @@ class ContentTests(SynchronousTestCase):
                 else:
                     self.assertNotEqual(self.successResultOf(reading), b"")
             self.assertEqual(self.told, 1)
+
+    def test_a_damaged_file_as_it_stands(self) -> None:
+        """Nobody could save what is left of a message."""
+        self.file(OCTETS[:-1])
+        content = FileContent(self.spooled, maybeDeferred)
+        self.assertEqual(b"".join(self.pieces(content)), OCTETS[:-1])
 
     def test_beginning(self) -> None:
         """A notice about a message of a gigabyte takes a gigabyte."""
