@@ -152,11 +152,16 @@ class Answers:
     async def _wait_for(self, event: Retrieve, reading: Any) -> None:
         session = self._session
         try:
-            found = await self._server.access.ask(lambda: reading, FileNotFoundError)
+            found = await self._server.access.ask(
+                lambda: reading, FileNotFoundError, PermissionError
+            )
         except FileNotFoundError:
             session.refuse("the message is not there any more: another program removed it")
+        except PermissionError as error:
+            self._not_permitted(error)
+            session.refuse("the message can't be read: tell the postmaster", "SYS/PERM")
         except PluginFault:
-            session.refuse("the message can't be read", "SYS/TEMP")
+            session.refuse("the message can't be read at present", "SYS/TEMP")
         else:
             if isinstance(found, io.BytesIO) and found.getbuffer().nbytes <= PIECE:
                 found = wire_form(found.read())[0]
@@ -201,14 +206,29 @@ class Answers:
             # In parts, as the time limit is meant for one of them.
             for start in range(0, len(event.indices), PART):
                 part = event.indices[start : start + PART]
-                await self._server.access.ask(partial(mailbox.remove, part))
+                await self._server.access.ask(partial(mailbox.remove, part), PermissionError)
+        except PermissionError as error:
+            self._not_permitted(error)
+            self._not_removed("tell the postmaster", "SYS/PERM")
+            return
         except PluginFault:
-            self.log_out()
-            self._session.refuse("some deleted messages were not removed", "SYS/TEMP")
+            self._not_removed("delete them again next time", "SYS/TEMP")
             return
         # Unlocked before the client is told, so that it may come back at once.
         self.log_out()
         self._session.accept(f"{self._server.hostname} says goodbye")
+
+    def _not_removed(self, advice: str, code: str) -> None:
+        self.log_out()
+        self._session.refuse(f"some deleted messages were not removed: {advice}", code)
+
+    def _not_permitted(self, error: PermissionError) -> None:
+        """What only an administrator can mend (RFC 3206 §5)."""
+        log.error(
+            "no permission for the mailbox of {login}: {error}",
+            login=self._line.client.login,
+            error=str(error),
+        )
 
     def _open_mailbox(self) -> Any:
         assert self._mailbox is not None

@@ -15,7 +15,7 @@ import attrs
 State: TypeAlias = Literal["authorization", "transaction"]
 Arguments: TypeAlias = tuple[bytes, ...] | tuple[int, ...]
 
-_NUMBER = re.compile(rb"\d{1,10}")
+_NUMBER = re.compile(rb"\d{1,20}")  # some clients say 2 ** 64 - 1 for "all lines"
 _RANGE = re.compile(rb"\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,20}")
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 

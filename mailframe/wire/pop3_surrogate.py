@@ -3,11 +3,13 @@
 Such a client must not be sent the message as it is (RFC 6532); refusing it would let anybody who
 sends such a message stop a mailbox from being fetched. So it gets a surrogate, as RFC 6857 does:
 
-- In an unstructured field, such as Subject, the value becomes encoded words (RFC 2047).
+- In an unstructured field, such as Subject or one that is not known here, the value becomes encoded
+  words (RFC 2047).
 - A field of addresses becomes an empty group whose name is the whole value in encoded words: valid
   (RFC 6854), and shown by every client, though it can't be answered to.
 - In a field that says what the body is, each character that is not ASCII becomes a question mark.
-- Any other field is renamed to ``Downgraded-…``, with its value in encoded words.
+- A field with another form of its own, such as Message-ID, is renamed to ``Downgraded-…``, with its
+  value in encoded words.
 
 A header section that is not UTF-8 is none that RFC 6856 speaks of, and is sent as it is, and so is
 the body. Nothing is changed in the mailbox.

@@ -364,10 +364,23 @@ class UpdateTests(Pop3Case):
             setattr(self.mailbox, field, ValueError("fault"))
             client = self.logged_in()
             said = self.say(client, b"DELE 1\r\nQUIT\r\n")
-            self.assertIn(b"\r\n-ERR [SYS/TEMP] some deleted messages were not removed\r\n", said)
+            self.assertIn(
+                b"\r\n-ERR [SYS/TEMP] some deleted messages were not removed: delete them again "
+                b"next time\r\n",
+                said,
+            )
             self.assertIsNotNone(client.lost)
             self.assertEqual(self.mailbox.closed, 1)
         self.flushLoggedErrors(ValueError)
+
+    def test_no_permission(self) -> None:
+        """A client tries again for ever what only an administrator can mend."""
+        self.mailbox.sync_trouble = self.mailbox.get_trouble = PermissionError(13, "no")
+        client = self.logged_in()
+        told = self.say(client, b"RETR 1\r\nDELE 1\r\nQUIT\r\n").split(b"\r\n")
+        self.assertEqual(told[0], b"-ERR [SYS/PERM] the message can't be read: tell the postmaster")
+        self.assertTrue(told[2].startswith(b"-ERR [SYS/PERM] some deleted messages were not"))
+        self.assertEqual(self.mailbox.closed, 1)
 
     def test_many(self) -> None:
         """A client that deletes many messages is told that it failed, as it takes long."""

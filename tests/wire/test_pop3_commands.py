@@ -15,6 +15,7 @@ class ParseTests(SynchronousTestCase):
         for line, state, expected in (
             (b"retr 007", "transaction", ("RETR", (7,))),
             (b"TOP 1  20 ", "transaction", ("TOP", (1, 20))),
+            (b"TOP 1 18446744073709551615", "transaction", ("TOP", (1, (1 << 64) - 1))),
             (b"List", "transaction", ("LIST", ())),
             (b"STAT ", "transaction", ("STAT", ())),
             (b"PASS  two  spaces ", "authorization", ("PASS", (b" two  spaces ",))),
@@ -32,7 +33,7 @@ class ParseTests(SynchronousTestCase):
             (b"RETR", "transaction", "missing"),
             (b"RETR 1 2", "transaction", "too many"),
             (b"RETR +1", "transaction", "not a number"),
-            (b"RETR 12345678901", "transaction", "not a number"),
+            (b"RETR " + b"1" * 21, "transaction", "not a number"),
             (b"NOOP 1", "transaction", "no argument"),
             (b"RETR 1", "authorization", "log in first"),
             (b"USER a", "transaction", "before the login"),
