@@ -12,7 +12,6 @@ from mailframe.cli.findings import (
     document,
     of_accounts,
     of_files,
-    of_settings,
     of_tls,
 )
 from mailframe.cli.network_findings import of_name_servers, of_ports
@@ -21,6 +20,7 @@ from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
 from mailframe.cli.queue_findings import of_queue
 from mailframe.cli.routing_findings import of_routing
+from mailframe.cli.settings_findings import of_settings
 from mailframe.plugin import PluginError, load_builder
 from mailframe.settings import Settings
 

@@ -6,6 +6,10 @@ import attrs
 
 from mailframe.units import Octets, Seconds
 
+_AT_LEAST_ONE = attrs.validators.ge(1)
+_NOT_NEGATIVE = attrs.validators.ge(0)
+_SOME_TIME = attrs.validators.ge(Seconds(1.0))  # seconds: with less nobody could be served
+
 
 @attrs.frozen(kw_only=True)
 class Limits:
@@ -48,25 +52,29 @@ class Limits:
     """
 
     message_size: Octets = Octets(25_000_000)
-    header_size: Octets = Octets(100 * 1024)
-    recipients: int = 1000
-    received_hops: int = 50
-    command_line: Octets = Octets(512)
+    header_size: Octets = attrs.field(
+        default=Octets(100 * 1024), validator=attrs.validators.ge(Octets(1))
+    )
+    recipients: int = attrs.field(default=1000, validator=_AT_LEAST_ONE)
+    received_hops: int = attrs.field(default=50, validator=_AT_LEAST_ONE)
+    command_line: Octets = attrs.field(
+        default=Octets(512), validator=attrs.validators.ge(Octets(64))
+    )
     data_line: Octets = Octets(1000)
-    errors: int = 20
-    junk_commands: int = 100
-    login_failures: int = 3
-    login_failures_per_address: int = 20
-    login_failures_per_login: int = 20
-    login_window: Seconds = Seconds(900.0)
+    errors: int = attrs.field(default=20, validator=_AT_LEAST_ONE)
+    junk_commands: int = attrs.field(default=100, validator=_NOT_NEGATIVE)
+    login_failures: int = attrs.field(default=3, validator=_AT_LEAST_ONE)
+    login_failures_per_address: int = attrs.field(default=20, validator=_NOT_NEGATIVE)
+    login_failures_per_login: int = attrs.field(default=20, validator=_NOT_NEGATIVE)
+    login_window: Seconds = attrs.field(default=Seconds(900.0), validator=_SOME_TIME)
     login_delay: Seconds = Seconds(0.0)
-    connections: int = 1000
-    connections_per_address: int = 100
-    connections_per_network: int = 300
-    idle: Seconds = Seconds(300.0)
+    connections: int = attrs.field(default=1000, validator=_AT_LEAST_ONE)
+    connections_per_address: int = attrs.field(default=100, validator=_AT_LEAST_ONE)
+    connections_per_network: int = attrs.field(default=300, validator=_AT_LEAST_ONE)
+    idle: Seconds = attrs.field(default=Seconds(300.0), validator=_SOME_TIME)
     data_rate: Octets = Octets(50)
-    transaction: Seconds = Seconds(3600.0)
-    session: Seconds = Seconds(14400.0)
+    transaction: Seconds = attrs.field(default=Seconds(3600.0), validator=_SOME_TIME)
+    session: Seconds = attrs.field(default=Seconds(14400.0), validator=_SOME_TIME)
     hold: Seconds = Seconds(2592000.0)
-    plugin_time: Seconds = Seconds(30.0)
-    commit_time: Seconds = Seconds(300.0)
+    plugin_time: Seconds = attrs.field(default=Seconds(30.0), validator=_SOME_TIME)
+    commit_time: Seconds = attrs.field(default=Seconds(300.0), validator=_SOME_TIME)

@@ -25,13 +25,11 @@ from mailframe.cli.findings import (
     document,
     of_accounts,
     of_files,
-    of_settings,
     of_tls,
 )
-from mailframe.plugin import SEAMS, Part, Problem
-from mailframe.queue.schedule import Schedule
+from mailframe.plugin import SEAMS, Part
 from mailframe.settings import Chosen, ServerSettings, Settings, TlsSettings
-from mailframe.units import FilePath, Seconds
+from mailframe.units import FilePath
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SUBMISSION = ServerSettings(
@@ -97,45 +95,6 @@ class FindingsCase(SynchronousTestCase):
         found = list(findings)
         self.assertEqual([each for each in found if each.level != "ok"], [])
         self.assertTrue(found)
-
-
-class OfSettings(FindingsCase):
-    """The configuration as a whole."""
-
-    def test_well(self) -> None:
-        """A good configuration would be complained about."""
-        self.assert_well(of_settings(self.settings))
-
-    def test_problems(self) -> None:
-        """A drop-in that does not load would be skipped without a word."""
-        problem = Problem(module="twisted.plugins.x", file="/x.py", reason="ImportError: y")
-        self.assert_found(of_settings(self.change(problems=(problem,))), "warn", "ImportError: y")
-
-    def test_half_configured(self) -> None:
-        """A server that serves nothing or nobody would pass for a good one."""
-        self.assert_found(of_settings(self.change(servers=())), "error", "[[server]]")
-        self.assert_found(of_settings(self.change(local_domains=())), "warn", "local_domains")
-        self.assert_found(of_settings(self.change(hostname="mx")), "warn", "hostname")
-
-    def test_impossible_schedule(self) -> None:
-        """Senders would never be told of a delay, or mail would be tried twice and given up."""
-        hour = 3600.0
-        for times, words in (
-            ((900, 5 * hour, 5 * hour), "warn_after"),
-            ((900, 5 * hour, 4 * hour), "warn_after"),
-            ((6 * hour, 0, 5 * hour), "retry_every"),
-        ):
-            retry, warn, give_up = map(Seconds, times)
-            schedule = Schedule(retry_every=retry, warn_after=warn, give_up_after=give_up)
-            self.assert_found(of_settings(self.change(schedule=schedule)), "warn", "[queue]", words)
-        self.assert_well(of_settings(self.change(schedule=Schedule(warn_after=Seconds(0)))))
-
-    def test_open_relay(self) -> None:
-        """A network too wide would make the server relay for everybody."""
-        for network in ("0.0.0.0/0", "::/0"):
-            provider = SimpleNamespace(name="all", networks=("192.0.2.0/24", network))
-            self.own["authorisation"].provider = (provider,)
-            self.assert_found(of_settings(self.settings), "warn", "open relay", network)
 
 
 class OfAccounts(FindingsCase):
