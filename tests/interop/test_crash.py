@@ -21,7 +21,7 @@ from tests.interop.ourselves import MailframeCase
 from tests.interop.programs import maildir
 
 # A longer campaign: MAILFRAME_CRASHES=500 trial tests.interop.test_crash
-CRASHES = int(os.environ.get("MAILFRAME_CRASHES", "5"))
+CRASHES = int(os.environ.get("MAILFRAME_CRASHES", "3"))
 SENDERS = 4
 FS_IOC_SHUTDOWN = 0x8004587D
 WITHOUT_FLUSHING = 2  # the file system ends as if the power were cut
