@@ -31,7 +31,7 @@ from mailframe.delivery.content_stream import ContentStream, OpenContent
 from mailframe.delivery.deadlines import CLOSING, Deadline, allowed
 from mailframe.delivery.outlet import Outlet
 from mailframe.delivery.relay_settings import RelaySettings
-from mailframe.delivery.tls_policy import handshake_error
+from mailframe.delivery.tls_policy import check_name, handshake_error
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.wire.sasl import Derivation, Login
@@ -73,6 +73,8 @@ class RelayConnection(Protocol):
     :param in_thread: ``in_thread(function)`` does what takes long elsewhere than in the reactor
         thread; by default it is done at once
     :param local: the other end is a UNIX socket of this machine
+    :param certified: the name for which the server's certificate must be good; ``""`` when any
+        certificate will do
 
     :ivar opened: fires once: with ``None`` when the session stands, else with the `Failed`
     :ivar closed: fires with ``None`` when the connection is gone
@@ -97,6 +99,7 @@ class RelayConnection(Protocol):
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]] = maybeDeferred,
         local: bool = False,
+        certified: str = "",
     ) -> None:
         self.opened: Deferred[Failed | None] = Deferred(self._given_up)
         self.closed: Deferred[None] = Deferred()
@@ -109,6 +112,7 @@ class RelayConnection(Protocol):
         self._hop = hop
         self._login = login
         self._creator = creator
+        self._certified = certified
         self._settings = settings
         self._clock = clock
         self._in_thread = in_thread
@@ -236,6 +240,12 @@ class RelayConnection(Protocol):
     def handshakeCompleted(self) -> None:
         """TLS stands, and the certificate is as good as the policy asks."""
         assert self.sender
+        if self._certified:
+            try:
+                check_name(self.transport.getHandle(), self._certified)
+            except Exception as error:  # whatever it is, the certificate was not found good
+                self._tls_failed(error)
+                return self._break()
         if self._login is not None:
             self.sender.bind(client_binding(self.transport))
         if self.sender.stage == "tls":
@@ -248,14 +258,12 @@ class RelayConnection(Protocol):
         self._outlet = None
         sender = self.sender
         assert sender
-        if sender.stage in ("tls", "greeting") and isinstance(
-            reason.value, SSL.Error | VerificationError
-        ):
-            text = f"the TLS handshake failed: {handshake_error(reason.value)}"
-            sender.fail(Reply(454, "4.7.5", text))
+        error = reason.value
+        if sender.stage in ("tls", "greeting") and isinstance(error, SSL.Error | VerificationError):
+            self._tls_failed(error)
         else:
             sender.connection_lost()
-        self._pump()
+            self._pump()
         self._deadline.stop()
         self._stop_stream()
         self.closed.callback(None)
@@ -308,6 +316,12 @@ class RelayConnection(Protocol):
         else:
             self.sender.fail(Reply(454, "4.7.5", "this kind of connection has no TLS"))
             self._pump()
+
+    def _tls_failed(self, error: BaseException) -> None:
+        assert self.sender
+        text = f"the TLS handshake failed: {handshake_error(error)}"
+        self.sender.fail(Reply(454, "4.7.5", text), "tls")
+        self._pump()
 
     async def _derive(self, work: Derivation) -> None:
         assert self.sender

@@ -61,6 +61,7 @@ class Sessions:
             isinstance(opened, Failed)
             and opened.stage == "tls"
             and hop.tls == "opportunistic"
+            and not target.is_tls
             and not self._closing
         ):
             log.info(
@@ -134,6 +135,7 @@ class Sessions:
             clock=Elapsed(self._site.reactor),
             local=target.is_local,
             in_thread=self._site.in_thread,
+            certified=target.host if target.is_verified or hop.tls == "verify" else "",
         )
         seconds = self._settings.timeouts.connect
         connecting: Deferred[Any] = target.endpoint.connect(_Factory(connection))

@@ -27,6 +27,8 @@ class Target:
     :ivar port: its port, or ``None`` likewise
     :ivar endpoint: connects to it
     :ivar is_local: it is a UNIX socket of this machine
+    :ivar is_tls: the endpoint begins with TLS
+    :ivar is_verified: it does, and verifies the certificate whatever the route says
     """
 
     where: str
@@ -35,6 +37,8 @@ class Target:
     port: int | None = None
     endpoint: IStreamClientEndpoint = attrs.field(eq=False, repr=False)
     is_local: bool = False
+    is_tls: bool = False
+    is_verified: bool = False
 
     def __str__(self) -> str:
         """``mx.example [192.0.2.1]:25``, or the endpoint string."""
@@ -107,7 +111,15 @@ class Targets:
         kind, host = endpoint_parts(hop.where)
         if hop.tls == "verify" and kind == "ssl":
             return _our_fault(hop, "an ssl: endpoint verifies no certificate; write tls: instead")
-        return (Target(where=hop.where, host=host, endpoint=endpoint, is_local=kind == "unix"),)
+        target = Target(
+            where=hop.where,
+            host=host,
+            endpoint=endpoint,
+            is_local=kind == "unix",
+            is_tls=kind in ("tls", "ssl"),
+            is_verified=kind == "tls",
+        )
+        return (target,)
 
 
 def endpoint_parts(where: str) -> tuple[str, str]:

@@ -14,6 +14,8 @@ import ipaddress
 from typing import Any
 
 from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
 from zope.interface import implementer
@@ -75,6 +77,19 @@ class _Unverified:
         return connection
 
 
+def check_name(connection: SSL.Connection, host: str) -> None:
+    """See that the certificate shown in a handshake is good for a name (RFC 9525).
+
+    Twisted looks as well, but lets a certificate pass that is for no name at all.
+
+    :param host: a name, or an IP address
+    :raises service_identity.VerificationError: it is for another name
+    :raises service_identity.CertificateError: it is for no name, or can't be read
+    """
+    verify = verify_ip_address if _is_address(host) else verify_hostname
+    verify(connection, host)
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -87,4 +102,8 @@ def handshake_error(error: BaseException) -> str:
     """What OpenSSL or service-identity has to say, in a few words."""
     if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
         return "; ".join(str(problem[-1]) for problem in error.args[0])[:200] or "no reason given"
+    if isinstance(error, VerificationError):
+        return "the certificate is not for the server's name"
+    if isinstance(error, CertificateError):  # RFC 9525 §1.2: a common name is none
+        return "the certificate is for no name"
     return type(error).__name__

@@ -220,10 +220,13 @@ class Sender:
         """The server took too long for the present stage."""
         self._broke("timed out", lost=False)
 
-    def fail(self, reply: Reply) -> None:
-        """End the session for a reason of ours; no recipient is to be tried elsewhere for it."""
+    def fail(self, reply: Reply, stage: Stage | None = None) -> None:
+        """End the session for a reason of ours; no recipient is to be tried elsewhere for it.
+
+        :param stage: where it ended, if that is not the present one
+        """
         if self.stage != "closed":
-            self._dialogue.give_up(reply)
+            self._dialogue.give_up(reply, stage)
 
     # --- inside -----------------------------------------------------------------------------
 

@@ -9,12 +9,14 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import DNSLookupError, NoRouteError
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.connection import CLOSING, RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_policy import TlsPolicies
 from mailframe.outcome import NextHop, TlsPolicy
 from mailframe.testing.network import VirtualReactor
 from mailframe.testing.site import make_site
@@ -42,6 +44,29 @@ class SessionsCase(SynchronousTestCase):
         self.reactor.advance(CLOSING * 2)
         self.successResultOf(closed)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def begin_over(self, server: ScriptedServer, tls: Any, *, verified: bool) -> Deferred[Any]:
+        """Over an endpoint that begins with TLS, of kind ``tls:`` or ``ssl:``."""
+        clock = self.reactor  # wrapClientTLS takes that of the global reactor
+        inner = TCP4ClientEndpoint(clock, HOST, 25)
+        creator = TlsPolicies(trust_root()).creator("verify" if verified else "require", "mx.x")
+
+        class Endpoint:
+            def connect(self, factory: Any) -> Deferred[Any]:
+                return inner.connect(TLSMemoryBIOFactory(creator, True, factory, clock))
+
+        clock.at(HOST).listenTCP(25, TLSMemoryBIOFactory(tls, False, server, clock))
+        target = Target(
+            where="tls:mx.x:25",
+            host="mx.x",
+            endpoint=Endpoint(),
+            is_tls=True,
+            is_verified=verified,
+        )
+        hop = NextHop(where="tls:mx.x:25", tls="opportunistic")
+        result = Deferred.fromCoroutine(self.sessions.open(target, hop, None))
+        self.reactor.advance(0)
+        return result
 
     def open(
         self,
@@ -98,6 +123,40 @@ class TlsTests(SessionsCase):
                     self.assertEqual((opened.reply.code, opened.reply.status), (454, "4.7.5"))
                     self.assertEqual(server.verbs, ["EHLO", "STARTTLS"])
                 self.nothing_left()
+        self.flushLoggedErrors()
+
+    def test_certificate_without_names(self) -> None:
+        """Whoever has any certificate of a trusted authority could be taken for the server."""
+        server = ScriptedServer(tls=server_options(common_name="mx.blu.example"), EHLO=WITH_TLS)
+        opened = self.open(server, "verify")
+        assert isinstance(opened, Failed)
+        self.assertEqual(
+            str(opened.reply),
+            "454 4.7.5 the TLS handshake failed: the certificate is for no name",
+        )
+        self.assertEqual(opened.stage, "tls")
+        self.flushLoggedErrors()
+
+    def test_from_the_beginning(self) -> None:
+        """Whoever answers for a server with TLS from the start would be taken for it."""
+        for tls, verified, words in (
+            (server_options("mx.x"), True, ""),
+            (server_options(common_name="mx.x"), True, "the certificate is for no name"),
+            (server_options("other.x"), True, "the certificate is not for the server's name"),
+            (server_options("other.x"), False, ""),
+            (server_options("mx.x", old=True), True, "protocol version"),
+        ):
+            self.setUp()
+            server = ScriptedServer()
+            opened = self.successResultOf(self.begin_over(server, tls, verified=verified))
+            if words:
+                self.assertEqual((opened.reply.status, opened.stage), ("4.7.5", "tls"))
+                self.assertIn(words, str(opened.reply))
+                self.assertLessEqual(len(server.commands), 1)  # it is not tried in clear
+                self.assertNotIn("EHLO", server.verbs)
+            else:
+                self.assertIsInstance(opened, RelayConnection)
+            self.nothing_left()
         self.flushLoggedErrors()
 
     def test_reason(self) -> None:

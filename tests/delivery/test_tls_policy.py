@@ -7,7 +7,7 @@ from typing import Any
 
 import trustme
 from OpenSSL import SSL
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import (
     Certificate,
@@ -31,10 +31,12 @@ def authority() -> trustme.CA:
 
 
 @lru_cache(maxsize=8)
-def server_options(*names: str, trusted: bool = True, old: bool = False) -> CertificateOptions:
+def server_options(
+    *names: str, trusted: bool = True, old: bool = False, common_name: str | None = None
+) -> CertificateOptions:
     """A server's side of TLS, with a certificate for these names."""
     issuer = authority() if trusted else trustme.CA()
-    leaf = issuer.issue_cert(*names)
+    leaf = issuer.issue_cert(*names, common_name=common_name)
     key = leaf.private_key_pem.bytes()
     certificate = PrivateCertificate.fromCertificateAndKeyPair(
         Certificate.loadPEM(leaf.cert_chain_pems[0].bytes()), KeyPair.load(key, 1)
@@ -110,6 +112,8 @@ class PoliciesTests(SynchronousTestCase):
             (SSL.Error([("a", "b", "x" * 500)]), "x" * 200),
             (SSL.Error([]), "no reason given"),
             (SSL.Error(), "Error"),
-            (VerificationError([]), "VerificationError"),
+            (VerificationError([]), "the certificate is not for the server's name"),
+            (CertificateError("none"), "the certificate is for no name"),
+            (ValueError("x"), "ValueError"),
         ):
             self.assertEqual(handshake_error(error), words)
