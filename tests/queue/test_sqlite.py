@@ -11,22 +11,29 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.entry import Event, QueuedRecipient, Step
+from mailframe.files import Files
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage, Site, StorageFault
 from mailframe.queue import sqlite as sqlite_storage
 from mailframe.queue.committer import InlineCommitter
 from mailframe.queue.spool import Spool
 from mailframe.queue.sqlite import HOUSEKEEPING, ORPHAN_AGE, SqliteSettings, SqliteStorage, build
-from mailframe.testing.contracts import DurableQueueStorageContract
+from mailframe.testing.contracts import DurableQueueStorageContract, PowerCutContract
 from mailframe.units import FilePath, Octets
+from tests.crash.needs import SharedSqliteCase
 from tests.queue.samples import JSMITH, envelope, write
 
 
 def make(
-    root: str, clock: Clock, in_thread: Any = maybeDeferred, seed: int = 1, **settings: Any
+    root: str,
+    clock: Clock,
+    in_thread: Any = maybeDeferred,
+    seed: int = 1,
+    files: Files | None = None,
+    **settings: Any,
 ) -> SqliteStorage:
     return SqliteStorage(
-        spool=Spool(root),
+        spool=Spool(root, files),
         committer=lambda open_ledger, changed: InlineCommitter(open_ledger),
         clock=clock,
         random=Random(seed),
@@ -45,6 +52,17 @@ class SqliteContractTests(DurableQueueStorageContract, SynchronousTestCase):
         """The same folder, opened by another process."""
         assert isinstance(storage, SqliteStorage)
         return make(storage.spool.root, self.reactor, seed=2)
+
+
+class PowerCutTests(PowerCutContract, SharedSqliteCase):
+    """SQLite keeps them when the power is cut."""
+
+    uses_sqlite = True
+    seed = 0
+
+    def make_storage_in(self, folder: str, files: Files) -> SqliteStorage:
+        self.seed += 1
+        return make(folder, self.reactor, seed=self.seed, files=files)
 
 
 class ExpectingContractTests(SqliteContractTests):

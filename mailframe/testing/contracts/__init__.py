@@ -16,12 +16,14 @@ from mailframe.testing.contracts.delivery import DeliveryAgentContract
 from mailframe.testing.contracts.queue import DurableQueueStorageContract, QueueStorageContract
 from mailframe.testing.contracts.routing import RoutingPolicyContract
 from mailframe.testing.contracts.storage_due_times import DueTimesContract
+from mailframe.testing.contracts.storage_power_cuts import PowerCutContract
 
 __all__ = [
     "AccountsContract",
     "DeliveryAgentContract",
     "DueTimesContract",
     "DurableQueueStorageContract",
+    "PowerCutContract",
     "QueueStorageContract",
     "RelayAuthorisationContract",
     "RoutingPolicyContract",
