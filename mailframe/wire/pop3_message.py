@@ -69,17 +69,19 @@ class Transfer:
 
     def take(self, octets: bytes) -> bytes:
         """The next octets of the message as it is stored; gives those to be sent."""
-        if self._surrogate is not None:
-            octets = self._surrogate.take(octets)
-        if self._top is not None:
-            octets = self._top.take(octets)
-        return self._encoder.encode(octets)
+        return self._shown(self._encoder.encode(octets))
 
     def finish(self) -> bytes:
         """The last octets to be sent."""
         rest = b""
-        if self._surrogate is not None and not self.done:
-            rest = self._surrogate.finish()
-            if self._top is not None:
-                rest = self._top.take(rest)
-        return self._encoder.encode(rest) + self._encoder.finish()
+        if not self.done:
+            rest = self._shown(self._encoder.finish()[: -len(END)])
+            if self._surrogate is not None:
+                rest += self._cut(self._surrogate.finish())
+        return rest + END
+
+    def _shown(self, wire: bytes) -> bytes:
+        return self._cut(wire if self._surrogate is None else self._surrogate.take(wire))
+
+    def _cut(self, wire: bytes) -> bytes:
+        return wire if self._top is None else self._top.take(wire)
