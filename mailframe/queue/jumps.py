@@ -112,7 +112,9 @@ class Jumps:
         now = self._clock.seconds()
         is_forward = before is not None and before < now
         last = now if is_forward else float("inf")
-        due, id = before if is_forward else now + min(retry, self._lease), ""
+        # Back: what is due later than a retry takes is all there is to find, and mostly nothing. To
+        # look at what is due before that as well would take long at the start of a long queue.
+        due, id = before if is_forward else now + max(retry, self._lease) + SLACK, ""
         moved = 0
         while True:
             page: Sequence[Waiting] = await self._ask(

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from mailframe.entry import Event, QueuedRecipient, Step
+from mailframe.interfaces import IDueTimes, IQueueStorage
 from mailframe.queue.damage import look_through
 from mailframe.queue.ids import first_key
+from mailframe.queue.jumps import Jumps
 from mailframe.queue.ledger import Arrival, Lease, Ledger
 from tests.queue.samples import JSMITH, LATER, envelope
 
@@ -179,6 +184,26 @@ class GrowthTests(SynchronousTestCase):
         self.steady(lambda ledger: ledger.damaged())
         self.steady(lambda ledger: ledger.forget_history(NOW - 14 * 86400, 5000))
         self.steady(lambda ledger: ledger.abandon("dead"))
+
+    def test_a_start(self) -> None:
+        """What is done before the first claim goes to what is due later than a retry takes only."""
+        asked: list[float] = []
+
+        async def ask(call: Callable[[], object], *_: type) -> object:
+            return call()
+
+        @implementer(IDueTimes)
+        class Storage:
+            def due_after(self, due: float, id: str, limit: int) -> Sequence[object]:
+                asked.append(due)
+                return []
+
+        clock = Clock()
+        clock.advance(NOW)
+        jumps = Jumps(storage=cast(IQueueStorage, Storage()), ask=ask, clock=clock, lease=300.0)
+        self.successResultOf(Deferred.fromCoroutine(jumps.put_right(25_000.0)))
+        self.assertGreaterEqual(asked, [NOW + 25_000.0])
+        self.steady(lambda ledger: ledger.due_after(asked[0], 0, 500, NOW))
 
     def assertLength(self, found: list[object], length: int) -> None:
         """Demand so many."""
