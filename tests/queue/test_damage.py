@@ -140,6 +140,14 @@ class LookThroughTests(DamageCase):
         self.look()
         self.assertEqual(self.aside(), [1, 2, 3])
 
+    def test_what_is_no_time(self) -> None:
+        """Putting the queue right after a jump of the clock would fail, again and again."""
+        self.execute("UPDATE message SET due = x'0102' WHERE key = 2")
+        found = self.ledger.due_after(-1.0, -1, 10, 5.0)
+        self.assertEqual([each.entry.id[-1] for each in found], ["1", "3"])
+        self.execute("UPDATE message SET due = x'0102'")
+        self.assertEqual(self.ledger.due_after(-1.0, -1, 10, 5.0), [])
+
     def test_marks(self) -> None:
         """What an operator holds would be sent, or a sender never be told of a delay."""
         self.ledger.hold(1, 0.0)
