@@ -29,9 +29,10 @@ from mailframe.channel_binding import client_binding
 from mailframe.delivery.addresses import is_loopback
 from mailframe.delivery.content_stream import ContentStream, OpenContent
 from mailframe.delivery.deadlines import CLOSING, Deadline, allowed
+from mailframe.delivery.offers import Offers
 from mailframe.delivery.outlet import Outlet
 from mailframe.delivery.relay_settings import RelaySettings
-from mailframe.delivery.tls_policy import check_name, handshake_error
+from mailframe.delivery.tls_policy import check_name, handshake_failed
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.wire.sasl import Derivation, Login
@@ -42,10 +43,10 @@ from mailframe.wire.sender_events import (
     Failed,
     Ready,
     Settled,
+    Stage,
     StartTls,
     Transaction,
 )
-from mailframe.wire.sender_parameters import Limits
 from mailframe.wire.smtp_sender import Sender
 
 __all__ = ["CLOSING", "OpenContent", "RelayConnection", "Result"]
@@ -55,12 +56,13 @@ Result: TypeAlias = Settled | Failed
 
 _GIVEN_UP = Reply(451, "4.3.0", "the connection was given up")
 _BROKEN_OFF = Reply(451, "4.3.2", "broken off by our shutdown")
+_NO_TLS = Reply(454, "4.7.5", "this kind of connection has no TLS")
 _NO_LOGIN = Reply(451, "4.3.0", "the login could not be computed here")
 _UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
 
 
 @implementer(IHandshakeListener)
-class RelayConnection(Protocol):
+class RelayConnection(Offers, Protocol):
     """A session with one server, for one transaction at a time.
 
     :param where: what outcomes and log lines call the server
@@ -81,7 +83,6 @@ class RelayConnection(Protocol):
     :ivar where: as given
     :ivar lmtp: whether LMTP is spoken
     :ivar local: as given
-    :ivar sender: the session; ``None`` until the connection stands
     :ivar messages: how many transactions were begun
     """
 
@@ -107,7 +108,6 @@ class RelayConnection(Protocol):
         self.lmtp = hop.protocol == "lmtp"
         self.local = local
         self.messages = 0
-        self.sender: Sender | None = None
         self._hostname = hostname
         self._hop = hop
         self._login = login
@@ -136,29 +136,6 @@ class RelayConnection(Protocol):
             and sender.stage == "idle"
             and not sender.used_up
         )
-
-    @property
-    def used_up(self) -> bool:
-        """Whether there may be no more transactions because the server said so (RFC 9422)."""
-        return self.sender is not None and self.sender.used_up
-
-    def offers(self, extension: str) -> bool:
-        """Whether the server offers an extension, named in capitals."""
-        return self.sender is not None and extension in self.sender.extensions
-
-    def parameters(self, extension: str) -> str:
-        """What the server says of an extension, or ``""``."""
-        return self.sender.extensions.get(extension, "") if self.sender is not None else ""
-
-    @property
-    def is_encrypted(self) -> bool:
-        """Whether TLS is active."""
-        return self.sender is not None and self.sender.encrypted
-
-    @property
-    def limits(self) -> Limits:
-        """What the server said of its limits (RFC 9422)."""
-        return self.sender.limits if self.sender is not None else Limits()
 
     def transact(self, transaction: Transaction, open_content: OpenContent) -> Deferred[Result]:
         """Hand over one message.
@@ -205,8 +182,7 @@ class RelayConnection(Protocol):
         A transaction ends as `Failed`, with 4yz.
         """
         if self.sender:
-            self.sender.fail(_BROKEN_OFF)
-            self._pump()
+            self._fail(_BROKEN_OFF)
         self._break()
 
     # --- what Twisted calls -----------------------------------------------------------------
@@ -244,7 +220,7 @@ class RelayConnection(Protocol):
             try:
                 check_name(self.transport.getHandle(), self._certified)
             except Exception as error:  # whatever it is, the certificate was not found good
-                self._tls_failed(error)
+                self._fail(handshake_failed(error), "tls")
                 return self._break()
         if self._login is not None:
             self.sender.bind(client_binding(self.transport))
@@ -260,7 +236,7 @@ class RelayConnection(Protocol):
         assert sender
         error = reason.value
         if sender.stage in ("tls", "greeting") and isinstance(error, SSL.Error | VerificationError):
-            self._tls_failed(error)
+            self._fail(handshake_failed(error), "tls")
         else:
             sender.connection_lost()
             self._pump()
@@ -314,14 +290,7 @@ class RelayConnection(Protocol):
                 self._outlet.use_buffer()
             self.transport.startTLS(self._creator)
         else:
-            self.sender.fail(Reply(454, "4.7.5", "this kind of connection has no TLS"))
-            self._pump()
-
-    def _tls_failed(self, error: BaseException) -> None:
-        assert self.sender
-        text = f"the TLS handshake failed: {handshake_error(error)}"
-        self.sender.fail(Reply(454, "4.7.5", text), "tls")
-        self._pump()
+            self._fail(_NO_TLS)
 
     async def _derive(self, work: Derivation) -> None:
         assert self.sender
@@ -356,6 +325,11 @@ class RelayConnection(Protocol):
         if stream is self._stream:
             self._stream = None
             self._pump()
+
+    def _fail(self, reply: Reply, stage: Stage | None = None) -> None:
+        assert self.sender
+        self.sender.fail(reply, stage)
+        self._pump()
 
     def _stop_stream(self) -> None:
         stream, self._stream = self._stream, None

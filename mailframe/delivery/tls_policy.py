@@ -21,6 +21,7 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClien
 from zope.interface import implementer
 
 from mailframe.outcome import TlsPolicy
+from mailframe.reply import Reply
 
 _MOST_NAMES = 256  # hosts whose verifying contexts are kept
 
@@ -96,6 +97,11 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def handshake_failed(error: BaseException) -> Reply:
+    """How a handshake that failed is told of."""
+    return Reply(454, "4.7.5", f"the TLS handshake failed: {handshake_error(error)}")
 
 
 def handshake_error(error: BaseException) -> str:
