@@ -44,8 +44,9 @@ def greeted(client: Client, name: str, esmtp: bool, attributes: Mapping[str, str
 def client_of(attributes: Mapping[str, str | None], before: Client) -> Client:
     """The client that is spoken for.
 
-    ``NAME``, ``DESTADDR`` and ``DESTPORT`` have no place in a `Client`. One whose address the other
-    side does not know is `NOBODY`, and not the one who speaks for it, who may do more.
+    ``NAME``, ``REVERSE_NAME``, ``DESTADDR`` and ``DESTPORT`` have no place in a `Client`. One whose
+    address the other side does not know is `NOBODY`, and not the one who speaks for it, who may do
+    more.
 
     :param attributes: as `in_force` gives them; what is not among them stays as it is, but for the
         greeting and the login, which begin anew

@@ -19,7 +19,9 @@ from mailframe.wire.smtp_replies import Refusal, syntax
 ParameterParser: TypeAlias = Callable[[str | None], dict[str, Any]]
 """Reads a parameter's value into fields of an event; see `mailframe.wire.smtp_parameters`."""
 
-XCLIENT_NAMES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
+XCLIENT_NAMES = (
+    *("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT", "REVERSE_NAME"),
+)
 
 
 @attrs.frozen(kw_only=True)

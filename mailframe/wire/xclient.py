@@ -70,6 +70,7 @@ def _login(text: str) -> str:
 
 _NORMAL: Mapping[str, Callable[[str], str]] = {
     "NAME": str,
+    "REVERSE_NAME": str,
     "ADDR": _address,
     "PORT": _port,
     "PROTO": _protocol,

@@ -48,6 +48,32 @@ class ProxyTests(InFrontCase):
         for message in messages:
             self.assertIn(f"from client.example ([{CLIENT}])".encode(), message)
 
+    def test_every_form(self) -> None:
+        """IPv6, and what stands for the proxy itself; all before TLS on connect.
+
+        What swaks sends for LOCAL of version 2 is an octet short, and no such header.
+        """
+        keys = 'proxies = ["127.0.0.1"]\ntls = "implicit"'
+        self.serve_in_front(keys, before="haproxy:", tls="starttls")
+        addresses = ("--proxy-source-port", "999", "--proxy-dest-port", "25")
+        for n, (client, options) in enumerate(
+            (
+                ("IPv6:2001:db8::7", ("--proxy-version", "1", "--proxy-family", "TCP6")),
+                ("IPv6:2001:db8::7", ("--proxy-version", "2", "--proxy-family", "AF_INET6")),
+                (CLIENT, ("--proxy", f"TCP4 {CLIENT} 192.0.2.1 999 25")),
+                ("127.0.0.1", ("--proxy", "UNKNOWN")),
+            ),
+            1,
+        ):
+            six = ("--proxy-source", "2001:db8::7", "--proxy-dest", "2001:db8::1", *addresses)
+            four = ("--proxy-source", CLIENT, *self.OPTIONS)
+            version = ("--proxy-version", "1") if "--proxy" in options else ()
+            named = () if version else six if "IPv6" in client else four
+            tls = self.verifying("--tls-on-connect")
+            self.swaks(*options, *version, *named, *tls, port=self.port)
+            trace = f"from client.example ([{client}])".encode()
+            self.assertEqual(sum(trace in each for each in self.arrived(n)), 1 + (n == 2))
+
     def test_without_a_header(self) -> None:
         """Who doesn't come through the proxy isn't even greeted."""
         self.serve_in_front('proxies = ["127.0.0.1"]', before="haproxy:")
@@ -102,6 +128,17 @@ class XclientTests(InFrontCase):
             port=self.port,
         )
         self.wait_for("the sink to have it", lambda: any(dump.iterdir()))
+
+    def test_before_tls(self) -> None:
+        """Said in the clear it counts for the session that begins with TLS."""
+        self.serve_in_front('xclient = ["127.0.0.1"]', tls="starttls")
+        self.swaks(
+            *("--xclient-before-starttls", "--xclient-addr", f"IPV6:{'2001:db8::7'}"),
+            *("--xclient-name", "a.example", "--xclient-reverse-name", "b.example"),
+            *("--xclient-destaddr", "192.0.2.1", "--xclient-destport", "25", *self.verifying()),
+            port=self.port,
+        )
+        self.assertIn(b"from client.example ([IPv6:2001:db8::7])", self.arrived()[0])
 
     def test_not_trusted(self) -> None:
         """It isn't offered, and refused when tried."""

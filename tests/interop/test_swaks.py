@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 from pathlib import Path
 
@@ -98,14 +99,23 @@ class DialogueTests(SwaksCase):
         self.assertIn(b"report.csv", message)
 
     def test_over_a_socket_file(self) -> None:
-        """Programs on this machine may come in over a socket file."""
+        """Programs on this machine may come in over a socket file; others over IPv6."""
         path = self.folder / "smtp.sock"
-        self.serve_mail(f'[[server]]\nname = "socket"\nprotocol = "smtp"\nlisten = "unix:{path}"\n')
+        (port,) = free_ports(1)
+        six = f"tcp6:{port}:interface=\\\\:\\\\:1"
+        self.serve_mail(
+            f'[[server]]\nname = "socket"\nprotocol = "smtp"\nlisten = ["unix:{path}", "{six}"]\n'
+        )
         self.run_program(
             *(self.program("swaks", "swaks"), "--socket", path, "--helo", "client.example"),
             *("--from", "angelo@demo.example", "--to", "jsmith@demo.example"),
         )
         self.arrived()
+        # swaks needs a module for IPv6 that not everyone has
+        with smtplib.SMTP("::1", port, "client.example") as client:
+            client.sendmail("a@far.example", ["jsmith@demo.example"], "Subject: x\r\n\r\nx")
+        trace = b"Received: from client.example ([IPv6:::1])\n"
+        self.assertIn(trace, b"".join(self.arrived(2)))
 
 
 class TlsTests(SwaksCase):
@@ -127,6 +137,46 @@ class TlsTests(SwaksCase):
         self.serve_mail(tls="implicit")
         self.swaks(*self.verifying("--tls-on-connect"), *self.logging_in("LOGIN"), "--pipeline")
         self.assertIn(b"with ESMTPSA\n", self.arrived()[0])
+
+    def test_every_protocol(self) -> None:
+        """Each way that swaks has a name for is told apart in the trace, login and cipher too."""
+        here, there = free_ports(2)
+        listen = "interface=127.0.0.1"
+        self.serve_mail(
+            f'[[server]]\nname = "lmtp"\nprotocol = "lmtp"\nlisten = "tcp:{here}:{listen}"\n'
+            '[[server]]\nname = "wrapped"\nprotocol = "submission"\ntls = "implicit"\n'
+            f'listen = "tcp:{there}:{listen}"\nshow_login = true\n',
+            tls="starttls",
+        )
+        login = self.logging_in()
+        for n, (protocol, port, *options) in enumerate(
+            (
+                ("ESMTPS", self.smtp),
+                ("ESMTPSA", self.submission, *login, "--pipeline"),
+                ("ESMTPSA", self.submission, *self.logging_in("LOGIN"), "--auth-extra", "x=y"),
+                ("LMTP", here, "--pipeline"),
+                ("LMTPS", here),
+                ("LMTPSA", here, *login),
+                ("SSMTPA", there, *login),
+            ),
+            1,
+        ):
+            trusting = ("--tls-ca-path", str(self.folder / "ca.pem"))
+            self.swaks("--protocol", protocol, *trusting, *options, port=port)
+            self.arrived(n)
+        messages = self.arrived(7)
+        kinds = sorted(each.split(b"with ", 1)[1].split()[0] for each in messages)
+        self.assertEqual(
+            kinds,
+            [b"ESMTPS", b"ESMTPSA", b"ESMTPSA", b"ESMTPSA", b"LMTP", b"LMTPS", b"LMTPSA"],
+        )
+        shown = re.compile(
+            rb"Received: from client\.example \(\[127\.0\.0\.1\]\)\n"
+            rb"\tby mx\.demo\.example with ESMTPSA\n\t\(TLSv1\.3 TLS_AES_\w+\)\n"
+            rb"\t\(authenticated as angelo@demo\.example\) id \w+\n"
+            rb"\tfor <jsmith@demo\.example>;\n\t\w{3}, \d+ \w{3} \d{4} [\d:]{8} \+0000\n"
+        )
+        self.assertEqual(len([each for each in messages if shown.search(each)]), 1, messages)
 
     def test_a_client_that_leaves(self) -> None:
         """Whenever a client goes away, with or without a word, the next is served."""

@@ -16,7 +16,7 @@ class XclientTests(SynchronousTestCase):
         self.assertEqual(
             parse_xclient(
                 "name=a+2Bb.example ADDR=192.0.2.7 Port=025 PROTO=esmtp HELO=x "
-                "LOGIN=Angelo@Rosse.example DESTADDR=IPV6:2001:DB8:0::1 DESTPORT=25"
+                "LOGIN=Angelo@Rosse.example DESTADDR=IPV6:2001:DB8:0::1 DESTPORT=25 REVERSE_NAME=b"
             ),
             {
                 "NAME": "a+b.example",
@@ -27,6 +27,7 @@ class XclientTests(SynchronousTestCase):
                 "LOGIN": "Angelo@rosse.example",
                 "DESTADDR": "2001:db8::1",
                 "DESTPORT": "25",
+                "REVERSE_NAME": "b",
             },
         )
         self.assertEqual(
