@@ -7,5 +7,6 @@
 - `mailframe.testing.fakes`, `mailframe.testing.fake_storage`: parts that fail on request
 - `mailframe.testing.faulty_files`: files that fail on request
 - `mailframe.testing.storage_calls`: every call to files and of SQLite, before and after it is made
+- `mailframe.testing.forgetful_disk`: the states that a power cut may leave a disk in
 - `mailframe.testing.samples`: clients, envelopes and facts to build tests from
 """
