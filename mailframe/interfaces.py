@@ -182,6 +182,10 @@ class StorageFull(StorageFault):
     """There is no room for the message. Answered with 452."""
 
 
+class LookupFault(Exception):
+    """A map can't tell at present. ``str(error)`` says why, in one clause."""
+
+
 class UnknownMessage(LookupError):
     """No message of that id is in the queue."""
 
@@ -217,6 +221,17 @@ class IRuleTable(Interface):
         """The rules in the order in which they are tried, the one that decides being the last.
 
         Must agree with what ``route`` answers to the same question.
+        """
+
+
+class ILookup(Interface):
+    """A map that routing rules look things up in: a file, a database, a directory."""
+
+    def find(key: str) -> Awaitable[str | None]:
+        """What the map has for a key; ``None``: nothing.
+
+        :param key: an address as on the wire in lower case, or ``<>``, the null reverse-path
+        :raises LookupFault: it can't tell at present, so the mail waits
         """
 
 

@@ -19,7 +19,7 @@ from mailframe.plugin import SEAMS, find_parts
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.sqlite import SqliteSettings
-from mailframe.routing.table import RuleSettings
+from mailframe.routing.table import MapSettings, RuleSettings
 from mailframe.server.limits import Limits
 from mailframe.settings import DnsSettings, ServerSettings, TlsSettings, load
 from mailframe.units import parse_duration, parse_size
@@ -58,6 +58,7 @@ class ConfigurationTests(SynchronousTestCase):
         self.check("``[accounts]``", FileSettings)
         self.check("``[authorisation]``", ProviderSettings)
         self.check("``[routing]``", RuleSettings)
+        self.check("``[[routing.map]]``", MapSettings)
         self.check("``[queue]``", Schedule, NoticeSettings, Durability, SqliteSettings)
         self.check("``[delivery]``", MaildirSettings)
         self.check("``[dns]``", DnsSettings)

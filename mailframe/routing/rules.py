@@ -1,51 +1,33 @@
-"""One ``[[routing.rule]]``: its settings, and the rule made of them."""
+"""The settings of one ``[[routing.rule]]``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
-from mailframe.address import Address, AddressError
-from mailframe.outcome import (
-    Hold,
-    Local,
-    NextHop,
-    Protocol,
-    Redirect,
-    Relay,
-    Route,
-    RuleSeen,
-    TlsPolicy,
-    Unroutable,
-)
-from mailframe.patterns import AddressPattern, AddressPatterns
-from mailframe.reply import Reply
-from mailframe.routing.conditions import (
-    Condition,
-    InHours,
-    Logins,
-    Providers,
-    Question,
-    Recipients,
-    Senders,
-    Servers,
-    Size,
-)
+from mailframe.outcome import Protocol, TlsPolicy
+from mailframe.patterns import AddressPatterns
 from mailframe.routing.hours import Hours
 from mailframe.routing.sizes import SizeLimit
-from mailframe.routing.via import MX, Via, parse_via
+from mailframe.routing.via import MAP, Via, parse_via
 from mailframe.units import FilePath
 
-PLUGIN = "table"
-_NO_TARGET = Reply(550, "5.1.3", "this recipient's mail can't be redirected")
-_ITSELF = Reply(554, "5.4.6", "the address is redirected to itself")
 ANY = ("*",)
 _Names = tuple[str, ...] | None
 
 
-def _patterns(_instance: object, attribute: Any, value: tuple[str, ...]) -> None:
+def map_name(texts: _Names) -> str | None:
+    """The map that stands in place of patterns, ``"map:name"``, or ``None``."""
+    if texts is None or len(texts) != 1 or not texts[0].startswith(MAP):
+        return None
+    return texts[0].removeprefix(MAP)
+
+
+def _patterns(_instance: object, attribute: Any, value: _Names) -> None:
+    if value is None or map_name(value):
+        return
     if not value:
         raise ValueError(f"'{attribute.name}' names no pattern, so the rule would never match")
     try:
@@ -69,9 +51,14 @@ def _each(check: Callable[[str], object]) -> Any:
     return validate
 
 
-def _login(text: str) -> None:
-    if AddressPattern.parse(text).text == "<>":
-        raise ValueError("'<>' is no login; allowed: address patterns such as \"*@rosse.example\"")
+def _logins(instance: object, attribute: Any, value: _Names) -> None:
+    _patterns(instance, attribute, value)
+    for text in value or ():
+        if text == "<>":
+            raise ValueError(
+                f"'{attribute.name}' '<>' is no login; allowed: address patterns such as "
+                '"*@rosse.example"'
+            )
 
 
 def _via(_instance: object, attribute: Any, value: str | tuple[str, ...]) -> None:
@@ -91,16 +78,16 @@ class RuleSettings:
     """One ``[[routing.rule]]`` table.
 
     :ivar name: how decisions and logs refer to it; default: ``rule 1`` and so on, by its place
-    :ivar recipients: patterns on the recipient
-    :ivar senders: patterns on the reverse-path
+    :ivar recipients: patterns on the recipient; or ``map:name``: what this map has
+    :ivar senders: patterns on the reverse-path; or ``map:name``
     :ivar providers: names of providers, as whose customer the client was let in
-    :ivar logins: patterns on the account that the client proved to be
+    :ivar logins: patterns on the account that the client proved to be; or ``map:name``
     :ivar servers: names of the servers that took the message; ``local``: a program on this machine
     :ivar size: limits on the message's size, all of which must hold: ``">10MB"``
     :ivar hours: times of the week, one of which it must be: ``"Mon-Fri 08:00-18:00 Europe/Rome"``
     :ivar via: a Twisted client endpoint string or ``mx`` or ``mx:other.example``, or a list of them
         that are tried in order; or ``local``, ``redirect:address``, ``hold``, ``hold:reason`` or
-        ``reject:reason``
+        ``reject:reason``; or ``map:name``: what this map has for the recipient, being one of these
     :ivar protocol: spoken to the server
     :ivar tls: asked of the server
     :ivar login: the user name for a smarthost that wants AUTH
@@ -111,7 +98,7 @@ class RuleSettings:
     recipients: tuple[str, ...] = attrs.field(default=ANY, validator=_patterns)
     senders: tuple[str, ...] = attrs.field(default=ANY, validator=_patterns)
     providers: _Names = attrs.field(default=None, validator=_each(str))
-    logins: _Names = attrs.field(default=None, validator=_each(_login))
+    logins: _Names = attrs.field(default=None, validator=_logins)
     servers: _Names = attrs.field(default=None, validator=_each(str))
     size: _Names = attrs.field(default=None, validator=_each(SizeLimit.parse))
     hours: _Names = attrs.field(default=None, validator=_each(Hours.parse))
@@ -127,13 +114,21 @@ class RuleSettings:
     password_file: FilePath | None = None
 
     def __attrs_post_init__(self) -> None:
-        via = parse_via(self.via)
-        shown = self.via if isinstance(self.via, str) else ", ".join(self.via)
         if (self.login is None) != (self.password_file is None):
             given, missing = "login", "password_file"
             if self.login is None:
                 given, missing = missing, given
             raise ValueError(f"'{given}' is there without {missing}; a login needs both")
+        via = parse_via(self.via)
+        if via.kind != "map":
+            self.check(via, self.via if isinstance(self.via, str) else ", ".join(self.via))
+
+    def check(self, via: Via, shown: str) -> None:
+        """Whether the rule's other keys go with where it sends mail.
+
+        :param shown: ``via`` as it was written
+        :raises ValueError: they don't
+        """
         if self.login is not None and (via.kind != "hops" or via.uses_mx):
             why = (
                 "would hand the password to whatever host DNS names; it is for an endpoint alone"
@@ -150,116 +145,8 @@ class RuleSettings:
                 "certificate; write tls: instead"
             )
 
-
-class Rule:
-    """One rule, ready to be applied.
-
-    :param number: its place in the table, from 1
-    """
-
-    def __init__(self, number: int, settings: RuleSettings) -> None:
-        self.name = settings.name or f"rule {number}"
-        recipients = Recipients(settings.recipients)
-        self.domains = recipients.patterns.domains
-        self._conditions: tuple[Condition, ...] = tuple(_conditions(settings, recipients))
-        self._via = parse_via(settings.via)
-        label = f'rule "{settings.name}"' if settings.name else self.name
-        shown = (*self._via.where, *(f"redirect to {each.text}" for each in self._via.targets))
-        self._reason = f"{label} matches: {', '.join(shown) or _kind(self._via)}"
-        self._hops = tuple(
-            NextHop(
-                where=where,
-                protocol=settings.protocol,
-                tls=settings.tls,
-                login=settings.login,
-                password_file=settings.password_file,
-            )
-            for where in self._via.where
-        )
-
     @property
-    def takes(self) -> bool:
-        """Whether it sends mail somewhere, instead of refusing it."""
-        return self._via.kind != "reject"
-
-    @property
-    def holds(self) -> bool:
-        """Whether it keeps mail in the queue until an operator lets it go."""
-        return self._via.kind == "hold"
-
-    def fits(self, question: Question) -> bool | None:
-        """Whether it decides about a message; ``None``: that can't be told yet."""
-        if self.holds and question.facts.known.released:
-            return False
-        result: bool | None = True
-        for condition in self._conditions:
-            fits = condition.fits(question)
-            if fits is False:
-                return False
-            if fits is None:
-                result = None
-        return result
-
-    def seen(self, question: Question) -> RuleSeen:
-        """How it fares with a message, in words."""
-        if self.holds and question.facts.known.released:
-            reason = "skipped: an operator released the message"
-            return RuleSeen(rule=self.name, matches=False, reason=reason)
-        fits = self.fits(question)
-        told = [c.told(question) for c in self._conditions if c.fits(question) is fits]
-        matched = "; ".join(told) or "it asks for nothing, so it matches"
-        reason = matched if fits else f"skipped: {told[0]}"
-        return RuleSeen(rule=self.name, matches=fits is True, reason=reason)
-
-    def route(self, recipient: Address) -> Route:
-        """Where it sends a recipient's mail."""
-        name, via = self.name, self._via
-        if via.kind == "local":
-            return Local(mailbox=recipient, reason=self._reason, rule=name, plugin=PLUGIN)
-        if via.kind == "reject":
-            reply = Reply(550, "5.7.1", via.reason)
-            return Unroutable(reply=reply, reason=via.reason, rule=name, plugin=PLUGIN)
-        if via.kind == "hold":
-            return Hold(reason=self._reason, rule=name, plugin=PLUGIN)
-        if via.kind == "redirect":
-            return self._redirect(recipient)
-        hops = tuple(
-            attrs.evolve(hop, where=MX + recipient.domain) if hop.where == "mx" else hop
-            for hop in self._hops
-        )
-        return Relay(hops=hops, reason=self._reason, rule=name, plugin=PLUGIN)
-
-    def _redirect(self, recipient: Address) -> Route:
-        try:
-            addresses = tuple(
-                dict.fromkeys(target.address(recipient) for target in self._via.targets)
-            )
-        except AddressError as error:
-            reason = f"{self._reason}, and for {recipient} that is none: {error}"
-            return Unroutable(reply=_NO_TARGET, reason=reason, rule=self.name, plugin=PLUGIN)
-        if recipient in addresses:
-            reason = f"{self._reason}, and that is the recipient itself"
-            return Unroutable(reply=_ITSELF, reason=reason, rule=self.name, plugin=PLUGIN)
-        return Redirect(addresses=addresses, reason=self._reason, rule=self.name, plugin=PLUGIN)
-
-
-def _kind(via: Via) -> str:
-    return f"{via.kind}: {via.reason}" if via.reason else via.kind
-
-
-def _conditions(settings: RuleSettings, recipients: Recipients) -> Iterable[Condition]:
-    """What a rule asks, what is told in fewest steps first."""
-    if settings.recipients != ANY:
-        yield recipients
-    if settings.senders != ANY:
-        yield Senders(settings.senders)
-    if settings.servers is not None:
-        yield Servers(settings.servers)
-    if settings.logins is not None:
-        yield Logins(settings.logins)
-    if settings.providers is not None:
-        yield Providers(settings.providers)
-    if settings.size is not None:
-        yield Size(settings.size)
-    if settings.hours is not None:
-        yield InHours(settings.hours)
+    def maps(self) -> tuple[str, ...]:
+        """The names of the maps that it uses."""
+        names = [map_name(texts) for texts in (self.recipients, self.senders, self.logins)]
+        return tuple(name for name in (*names, parse_via(self.via).map) if name)

@@ -10,20 +10,25 @@ refusal by a rule behind it is put off to the first attempt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from zope.interface import implementer
 
 from mailframe.address import Address
+from mailframe.config_errors import nearest
 from mailframe.interfaces import Facts, IRoutingPolicy, IRuleTable, Site
 from mailframe.outcome import Route, RuleSeen, Unroutable
+from mailframe.reply import temporary_fault
 from mailframe.routing.conditions import Question
 from mailframe.routing.dns import by_domain
-from mailframe.routing.rules import PLUGIN, Rule, RuleSettings
+from mailframe.routing.maps import Map, MapFault, MapSettings, build_maps
+from mailframe.routing.rule import Rule
+from mailframe.routing.rules import RuleSettings
+from mailframe.routing.way import PLUGIN, Way
 
-__all__ = ["RuleSettings", "TableRouting", "TableSettings", "build"]
+__all__ = ["MapSettings", "RuleSettings", "TableRouting", "TableSettings", "build"]
 
 NO_RULE = "no rule"  # how an explanation calls what holds where none matches
 
@@ -37,16 +42,41 @@ def _unique_names(_instance: object, attribute: Any, value: Sequence[RuleSetting
         seen.add(name)
 
 
+def _unique_maps(_instance: object, attribute: Any, value: Sequence[MapSettings]) -> None:
+    seen: set[str] = set()
+    for each in value:
+        if each.name in seen:
+            raise ValueError(f"'{attribute.name}' two maps are named {each.name!r}")
+        seen.add(each.name)
+
+
 @attrs.frozen(kw_only=True)
 class TableSettings:
     """The ``[routing]`` table."""
 
     rule: tuple[RuleSettings, ...] = attrs.field(default=(), validator=_unique_names)
+    map: tuple[MapSettings, ...] = attrs.field(default=(), validator=_unique_maps)
+
+    def __attrs_post_init__(self) -> None:
+        names = [each.name for each in self.map]
+        for number, rule in enumerate(self.rule, start=1):
+            for name in rule.maps:
+                if name not in names:
+                    meant = nearest(name, names)
+                    hint = f'; did you mean "{meant}"?' if meant else ""
+                    there = ", ".join(names) or "none"
+                    raise ValueError(
+                        f"'rule' {rule.name or f'rule {number}'} uses a map {name!a}, and there is "
+                        f"no [[routing.map]] of that name; there are: {there}{hint}"
+                    )
 
 
-def build(settings: TableSettings, _site: Site) -> TableRouting:
-    """Make the part."""
-    return TableRouting(settings.rule)
+def build(settings: TableSettings, site: Site) -> TableRouting:
+    """Make the part.
+
+    :raises ValueError: a map can't be used
+    """
+    return TableRouting(settings.rule, build_maps(settings.map, settings.rule, site))
 
 
 @implementer(IRoutingPolicy, IRuleTable)
@@ -56,10 +86,15 @@ class TableRouting:
     Rules that name domains are looked up by domain, so a long table costs no more than a short one.
 
     :param settings: of each rule, in the order in which they are tried
+    :param maps: by name, those that the rules use at least
     """
 
-    def __init__(self, settings: Iterable[RuleSettings]) -> None:
-        self._rules = tuple(Rule(number, each) for number, each in enumerate(settings, start=1))
+    def __init__(
+        self, settings: Iterable[RuleSettings], maps: Mapping[str, Map] | None = None
+    ) -> None:
+        self._rules = tuple(
+            Rule(number, each, maps) for number, each in enumerate(settings, start=1)
+        )
         named = {domain for rule in self._rules for domain in rule.domains or ()}
         self._for_any = tuple(rule for rule in self._rules if rule.domains is None)
         self._for_domain = {
@@ -72,16 +107,25 @@ class TableRouting:
     async def route(self, sender: Address | None, recipient: Address, facts: Facts) -> Route:
         """Where does this recipient's mail go now?"""
         question = Question(sender=sender, recipient=recipient, facts=facts)
-        open_rule: Rule | None = None  # the first that may take the mail once more is known
+        put_off: Route | None = None  # by the first rule that may take the mail later
         for rule in self._for_domain.get(recipient.domain, self._for_any):
-            fits = rule.fits(question)
-            if fits:
-                route = rule.route(recipient)
-                if open_rule is not None and isinstance(route, Unroutable):
-                    return _put_off(open_rule, question)
-                return route
-            if fits is None and rule.takes and open_rule is None:
-                open_rule = rule
+            if rule.fits(question) is False:
+                continue
+            try:
+                weighed = await rule.weigh(question)
+            except MapFault as fault:
+                return Unroutable(
+                    reply=temporary_fault(), reason=str(fault), rule=rule.name, plugin=PLUGIN
+                )
+            way = weighed.way
+            if way is None:
+                continue
+            if weighed.fits:
+                route = way.route(recipient)
+                refused = isinstance(route, Unroutable)
+                return put_off if refused and put_off is not None else route
+            if put_off is None and way.via.kind != "reject":
+                put_off = _put_off(rule.name, way, question)
         return by_domain(recipient, facts, plugin=PLUGIN)
 
     async def rules_seen(
@@ -91,20 +135,20 @@ class TableRouting:
         question = Question(sender=sender, recipient=recipient, facts=facts)
         seen: list[RuleSeen] = []
         for rule in self._rules:
-            seen.append(rule.seen(question))
+            seen.append(await rule.seen(question))
             if seen[-1].matches:
                 return seen
         domain = "local domains are delivered here" if facts.local else "to its mail exchangers"
         return [*seen, RuleSeen(rule=NO_RULE, matches=True, reason=f"no rule matches: {domain}")]
 
 
-def _put_off(rule: Rule, question: Question) -> Route:
+def _put_off(name: str, way: Way, question: Question) -> Route:
     """A route for now, where a rule further up may take the mail once more is known.
 
     For a foreign domain it must not be that rule's own: ``via = "local"`` would have the mail taken
     from anyone (`mailframe.server.admission`), and later carried elsewhere.
     """
     facts, recipient = question.facts, question.recipient
-    route = rule.route(recipient) if facts.local else by_domain(recipient, facts, plugin=PLUGIN)
-    reason = f"whether {rule.name} matches is seen before the first attempt"
-    return attrs.evolve(route, reason=reason, rule=rule.name)
+    route = way.route(recipient) if facts.local else by_domain(recipient, facts, plugin=PLUGIN)
+    reason = f"whether {name} matches is seen before the first attempt"
+    return attrs.evolve(route, reason=reason, rule=name)

@@ -17,18 +17,20 @@ from zope.interface import implementer
 from mailframe.address import Address, AddressError, normal_domain
 from mailframe.config_errors import nearest
 
-Kind: TypeAlias = Literal["hops", "local", "redirect", "hold", "reject"]
+Kind: TypeAlias = Literal["hops", "local", "redirect", "hold", "reject", "map"]
 
 MX = "mx:"
+MAP = "map:"
 _REJECT = "reject:"
 _HOLD = "hold"
 _REDIRECT = "redirect:"
+_ALONE = (_REJECT, f"{_HOLD}:", _REDIRECT, MAP)  # no one of several
 _PLACE = re.compile(r"\$(local|domain)\b")
 _ALLOWED = (
     'a Twisted client endpoint string such as "tcp:127.0.0.1:2600", "tls:smarthost.example:465" or '
     '"unix:/run/lmtp.sock" (or a list of them), "mx", "mx:other.example", "local", '
     '"redirect:user@other.example" (or a list of them; $local and $domain stand for those of the '
-    'recipient), "hold", "hold:reason", "reject:reason"'
+    'recipient), "hold", "hold:reason", "reject:reason", "map:name"'
 )
 _WITH_PORT = ("tcp", "ssl", "tls")
 _BUILT_IN = (*_WITH_PORT, "unix")
@@ -63,18 +65,20 @@ class Via:
     """Where a rule sends mail.
 
     :ivar kind: to servers, into a mailbox here, to other addresses, into the queue until an
-        operator decides, or nowhere
+        operator decides, or nowhere; or where a map says
     :ivar where: for ``hops``: endpoint strings, ``mx:`` with a domain in normal form, or ``mx`` for
         the recipient's own domain
     :ivar targets: for ``redirect``
     :ivar reason: for ``reject``: what the client is told; for ``hold``: what the operator is told,
         or ``""``
+    :ivar map: for ``map``: its name
     """
 
     kind: Kind
     where: tuple[str, ...] = ()
     targets: tuple[Target, ...] = ()
     reason: str = ""
+    map: str = ""
 
     @property
     def uses_mx(self) -> bool:
@@ -98,17 +102,19 @@ def parse_via(value: str | tuple[str, ...]) -> Via:
         return Via(kind="hold")
     if len(texts) == 1 and texts[0].startswith(f"{_HOLD}:"):
         return Via(kind="hold", reason=_reason(texts[0], f"{_HOLD}:"))
+    if len(texts) == 1 and texts[0].startswith(MAP):
+        return Via(kind="map", map=_reason(texts[0], MAP, "name"))
     if all(text.startswith(_REDIRECT) for text in texts):
         return Via(kind="redirect", targets=tuple(map(_parse_target, texts)))
     return Via(kind="hops", where=tuple(map(_parse_hop, texts)))
 
 
-def _reason(text: str, prefix: str) -> str:
+def _reason(text: str, prefix: str, what: str = "reason") -> str:
     reason = text.removeprefix(prefix).strip()
     if not reason:
-        raise _refused(text, "the reason is missing")
+        raise _refused(text, f"the {what} is missing")
     if not (reason.isascii() and reason.isprintable()):
-        raise _refused(text, "the reason holds a character that is not printable ASCII")
+        raise _refused(text, f"the {what} holds a character that is not printable ASCII")
     return reason
 
 
@@ -131,7 +137,7 @@ def _parse_hop(text: str) -> str:
             return MX + normal_domain(text.removeprefix(MX))
         except AddressError as error:
             raise _refused(text, str(error)) from None
-    if text in ("local", _HOLD) or text.startswith((_REJECT, f"{_HOLD}:", _REDIRECT)):
+    if text in ("local", _HOLD) or text.startswith(_ALONE):
         raise _refused(text, "it can't be one of several")
     _check_endpoint(text)
     return text
@@ -146,7 +152,7 @@ def _check_endpoint(text: str) -> None:
         plugins = getPlugins(IStreamClientEndpointStringParserWithReactor)
         known = {*_BUILT_IN, *(plugin.prefix.lower() for plugin in plugins)}
         if kind.lower() not in known or not colon:
-            meant = nearest(kind, {*known, "mx", "local", "redirect", "hold", "reject"})
+            meant = nearest(kind, {*known, "mx", "local", "redirect", "hold", "reject", "map"})
             raise _refused(text, "it is no endpoint", meant)
         return
     if kind.lower() in _WITH_PORT:
