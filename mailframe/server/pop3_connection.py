@@ -295,6 +295,8 @@ class Pop3Connection(Protocol):
             return
         limits = self._server.limits
         now = self._server.clock.seconds()
+        if self._heard > now:  # the clock was set back: all is counted from now
+            self._heard = self._connected = now
         due = self._heard + self._patience
         if self._running is not None and not self._output_full:
             due = now + self._patience  # it is we who take so long

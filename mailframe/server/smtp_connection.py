@@ -278,6 +278,8 @@ class SmtpConnection(Protocol):
             return
         limits = self._server.limits
         now = self._server.clock.seconds()
+        if self._heard > now:  # the clock was set back: all is counted from now
+            self._heard = self._connected = self._began = self._data_began = now
         due = now + self._patience()
         if self._running is None:
             due = min(due, self._heard + limits.idle)

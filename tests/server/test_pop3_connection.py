@@ -547,6 +547,14 @@ class TimeTests(Pop3Case):
         self.assertEqual(client.received, b"")
         self.assertEqual((self.mailbox.synced, self.mailbox.closed), (0, 1))
 
+    def test_clock_set_back(self) -> None:
+        """A mailbox stays locked for as long as the clock was set back."""
+        client = self.logged_in()
+        self.reactor.advance(300)
+        self.reactor.jump(-86_400)
+        self.reactor.advance(1200)
+        self.assertIsNotNone(client.lost)
+
     def test_command_octet_by_octet(self) -> None:
         """A client that never ends its command has its mailbox locked for hours."""
         client = self.logged_in()

@@ -451,6 +451,16 @@ class TimeTests(SessionCase):
         session.dataReceived(b"NOOP\r\n")
         self.assertEqual(transport.value().count(b"\r\n"), 1)
 
+    def test_clock_set_back(self) -> None:
+        """A silent client is kept for as long as the clock was set back."""
+        _, transport = self.connect()
+        self.clock.advance(200)
+        self.clock.rightNow -= 86_400
+        for call in self.clock.getDelayedCalls():
+            call.delay(-86_400)
+        self.clock.pump([60] * 10)
+        self.assertTrue(transport.disconnecting)
+
     def test_does_not_go(self) -> None:
         """A client that does not take the last reply is cut off."""
         session, transport = self.connect()
