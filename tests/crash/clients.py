@@ -72,7 +72,7 @@ class Sender(Client):
     """Sends letters.
 
     :ivar acknowledged: called, in this thread, as soon as one was
-    :ivar paused: nothing more is sent
+    :ivar sending: held while one is sent, or to have none be sent
     :ivar refusals: replies other than 250 to a message
     """
 
@@ -80,7 +80,7 @@ class Sender(Client):
         super().__init__(books, seed)
         self.port = port
         self.acknowledged: Callable[[], None] = lambda: None
-        self.paused = threading.Event()
+        self.sending = threading.Lock()
         self.refusals: list[bytes] = []
 
     def session(self) -> None:
@@ -90,11 +90,10 @@ class Sender(Client):
             sock.sendall(b"EHLO client.example\r\n")
             answer(file)
             for _ in range(self.chance.choice((1, 20, 20))):
-                while self.paused.is_set() and not self.stopped.is_set():
-                    time.sleep(AWAY)
-                if self.stopped.is_set():
-                    return
-                self.send(sock, file, self.write())
+                with self.sending:
+                    if self.stopped.is_set():
+                        return
+                    self.send(sock, file, self.write())
 
     def write(self) -> Letter:
         """A letter for somebody."""

@@ -224,9 +224,15 @@ class World:
         """
         if restart:
             self.start()
-        for sender in self.senders:
-            sender.paused.set()
-        time.sleep(0.05)
+        with contextlib.ExitStack() as stack:
+            for sender in self.senders:
+                stack.enter_context(sender.sending)
+            self._wait_and_judge()
+        if restart:
+            self.server.kill()
+            self.sink.crashes.append(time.monotonic())
+
+    def _wait_and_judge(self) -> None:
         until = time.monotonic() + DRAIN
         while time.monotonic() < until and self.server.is_alive():
             if not self.books.missing() and self.queue_length() == 0:
@@ -238,11 +244,6 @@ class World:
             if not self.books.end(self.mail):
                 self.books.findings += [f"in the queue: {row}" for row in self.queue()]
             self._empty()
-        for sender in self.senders:
-            sender.paused.clear()
-        if restart:
-            self.server.kill()
-            self.sink.crashes.append(time.monotonic())
 
     def queue_length(self) -> int:
         """How many messages wait in the queue; -1 when that can't be told now."""
