@@ -30,8 +30,10 @@ check: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
+# As root. BENCHMARK="--docs docs/performance.rst" puts the tables into the documentation.
 benchmark: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.against_postfix
+	$(BIN)/python -m benchmarks.against_postfix $(BENCHMARK)
+	$(BIN)/python -m benchmarks.deep_queue $(BENCHMARK)
 
 clean:
 	rm -rf build dist docs/_build _trial_temp* .coverage* *.egg-info

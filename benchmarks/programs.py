@@ -45,8 +45,13 @@ def folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(*command: str | Path, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that is ended, with all that it started, when the block is left."""
+def running(
+    *command: str | Path, cwd: Path, at_once: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is ended, with all that it started, when the block is left.
+
+    :param at_once: it is not given the time to finish what is under way
+    """
     with (cwd / f"{Path(str(command[0])).name}.log").open("wb") as log:
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -60,7 +65,7 @@ def running(*command: str | Path, cwd: Path) -> Iterator[subprocess.Popen[bytes]
     try:
         yield process
     finally:
-        if process.poll() is None:
+        if process.poll() is None and not at_once:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import benchmarks.against_postfix as package
@@ -28,8 +29,11 @@ def chosen_options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("works", nargs="*", metavar="work", help=", ".join(WORKS))
-    parser.add_argument("--messages", type=int, default=5000, help="of 4 KB, for each measurement")
+    parser.add_argument("--messages", type=int, default=4000, help="of 4 KB, for each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="begin no further round that would last longer"
+    )
     parser.add_argument(
         "--processes",
         type=int,
@@ -71,6 +75,26 @@ def participants(processes: int) -> dict[str, Server]:
     return found
 
 
+def measure(
+    options: argparse.Namespace, servers: Mapping[str, Server], amounts: Amounts, results: Results
+) -> int:
+    """Measure every work of every server in each round; returns how many rounds there were."""
+    begin = time.monotonic()
+    for number in range(1, options.rounds + 1):
+        began = time.monotonic()
+        for work in options.works:
+            for name in [name for name in WORKS[work].servers if name in servers]:
+                measured = WORKS[work].measure(servers[name], amounts, results)
+                results.add(name, measured)
+                shown = ", ".join(f"{row} {figure:.2f}" for row, figure in measured.items())
+                passed = time.monotonic() - begin
+                print(f"{passed:5.0f} s  round {number}: {name}: {shown}", file=sys.stderr)
+        now = time.monotonic()
+        if (now - begin) + (now - began) > options.minutes * 60:
+            return number
+    return int(options.rounds)
+
+
 def main() -> None:
     """Run the works, and print the tables."""
     options = chosen_options()
@@ -82,19 +106,11 @@ def main() -> None:
         seconds=min(options.messages / 1000, 10.0),
     )
     results = Results(ROWS)
-    begin = time.monotonic()
-    for work in options.works:
-        for number in range(options.rounds):
-            for name in [name for name in WORKS[work].servers if name in servers]:
-                measured = WORKS[work].measure(servers[name], amounts, results)
-                results.add(name, measured)
-                shown = ", ".join(f"{row} {figure:.2f}" for row, figure in measured.items())
-                passed = time.monotonic() - begin
-                print(f"{passed:5.0f} s  round {number + 1}: {name}: {shown}", file=sys.stderr)
+    rounds = measure(options, servers, amounts, results)
     cells = results.table(list(servers))
-    rounds = f"The best of {options.rounds} rounds" if options.rounds > 1 else "One round"
+    which = f"The best of {rounds} rounds" if rounds > 1 else "One round"
     about = (
-        f"{rounds} of {amounts.messages} messages, {amounts.large} of 20 MB; mailframe with"
+        f"{which} of {amounts.messages} messages, {amounts.large} of 20 MB; mailframe with"
         f" {options.processes} processes. {machine}"
     )
     print(f"\n{about}\n\n{as_text(cells)}\n\nBefore its 250,")

@@ -78,15 +78,19 @@ class Mailframe:
         """Serve, with all processes ready."""
         configuration = self.configure(root, port, local=local, sink=sink)
         command = (sys.executable, "-m", "twisted", "--log-level=warn", "mailframe")
-        with running(*command, "-c", configuration, cwd=root) as process:
+        # Its spool is thrown away: deliveries that hang need not come to an end.
+        with running(*command, "-c", configuration, cwd=root, at_once=True) as process:
             wait_until("mailframe listens", lambda: listens(port, process))
             greeted(port)
             time.sleep(1)  # the other processes were started at the same time
             inbox = root / "mail" / DOMAIN / "jsmith" / "new"
             yield Serving(process.pid, lambda: count(inbox))
 
-    def configure(self, root: Path, port: int, *, local: bool, sink: int) -> Path:
-        """Write the configuration."""
+    def configure(self, root: Path, port: int, *, local: bool, sink: int, more: str = "") -> Path:
+        """Write the configuration.
+
+        :param more: tables to add to it
+        """
         way = 'via = "local"' if local else f'via = "tcp:127.0.0.1:{sink}"\ntls = "none"'
         # The cheapest hash: nobody logs in.
         hashed = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("nobody")
@@ -104,6 +108,7 @@ class Mailframe:
             '[accounts]\nplugin = "file"\npath = "accounts.toml"\n'
             # The stranger of the benchmark may have its mail carried.
             '[[authorisation.provider]]\nname = "load"\nnetworks = ["127.0.0.0/8"]\n'
+            f"{more}"
         )
         return configuration
 

@@ -205,6 +205,6 @@ class GrowthTests(SynchronousTestCase):
         self.assertGreaterEqual(asked, [NOW + 25_000.0])
         self.steady(lambda ledger: ledger.due_after(asked[0], 0, 500, NOW))
 
-    def assertLength(self, found: list[object], length: int) -> None:
+    def assertLength(self, found: Sequence[object], length: int) -> None:
         """Demand so many."""
         self.assertEqual(len(found), length)
