@@ -1,4 +1,4 @@
-"""The tables of the SQLite queue, and every statement that touches them.
+"""The tables of the SQLite queue, and what is done to them for each message.
 
 Blocking, and without any idea of threads or Twisted: `mailframe.queue.committer` runs it. A
 *batch* of operations is applied in one transaction, and so shares one sync (group commit). An
@@ -37,22 +37,19 @@ from twisted.logger import Logger
 
 from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, Step
 from mailframe.envelope import Envelope
-from mailframe.interfaces import LeaseLost, UnknownMessage, Waiting
+from mailframe.interfaces import LeaseLost, UnknownMessage
 from mailframe.queue import codec
 from mailframe.queue.damage import set_aside
-from mailframe.queue.histories import add_histories, forget_histories, read_history
+from mailframe.queue.histories import add_histories, forget_histories
 from mailframe.queue.ids import id_text
+from mailframe.queue.lookups import Lookups
 from mailframe.queue.schema import prepare
 from mailframe.queue.seals import (
     COLUMNS,
-    Kept,
-    Row,
     checksum,
     seal_envelope,
     seal_recipients,
-    unseal_envelope,
     unseal_recipients,
-    unseal_row,
 )
 
 log = Logger()
@@ -90,7 +87,7 @@ class Arrival:
     lease: Lease | None = None
 
 
-class Ledger:
+class Ledger(Lookups):
     """One connection to the queue's database.
 
     :param path: the database file; it is created when missing
@@ -127,11 +124,6 @@ class Ledger:
         """Undo the batch."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-
-    def data_version(self) -> int:
-        """Changes whenever another process has committed something."""
-        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
 
     # --- what the runner needs -----------------------------------------------------------------
 
@@ -194,57 +186,12 @@ class Ledger:
         )
         return list(leased.values())
 
-    def _entry(self, row: Row, now: float) -> Entry | None:
-        key, _, size, _, next_attempt, held, warned = row
-        try:
-            envelope, recipients = unseal_row(row)
-            return Entry(
-                id=id_text(key),
-                envelope=codec.load_envelope(envelope),
-                size=size,
-                recipients=codec.load_recipients(recipients),
-                next_attempt=next_attempt,
-                held=bool(held),
-                warned=bool(warned),
-            )
-        except codec.DamagedEntry as error:
-            set_aside(self.connection, key, now, str(error))
-            return None
-
     def renew(self, owner: str, keys: Sequence[int], until: float) -> None:
         """Prolong leases."""
         self.connection.executemany(
             "UPDATE message SET due = ?1 WHERE key = ?2 AND owner = ?3 AND due IS NOT NULL",
             [(until, key, owner) for key in keys],
         )
-
-    def next_due(self) -> float | None:
-        """When something is due next."""
-        row = self.connection.execute(
-            "SELECT due FROM message WHERE held = 0 AND due IS NOT NULL"
-            " AND key NOT IN (SELECT key FROM damaged) ORDER BY due LIMIT 1"
-        ).fetchone()
-        return None if row is None else float(row[0])
-
-    def due_after(self, due: float, key: int, limit: int, now: float) -> list[Waiting]:
-        """What is due after a time, or then and with a greater key; what is held is not in it."""
-        while True:
-            rows = self.connection.execute(
-                f"SELECT {COLUMNS}, due, owner IS NOT NULL FROM message"  # noqa: S608  # constant
-                " WHERE held = 0 AND (due, key) > (?, ?) AND key NOT IN (SELECT key FROM damaged)"
-                " ORDER BY due, key LIMIT ?",
-                (due, key, limit),
-            ).fetchall()
-            # What is no time comes last; looking through the queue finds it.
-            rows = [row for row in rows if isinstance(row[-2], float)]
-            found = [
-                Waiting(entry=entry, due=row[-2], leased=bool(row[-1]))
-                for row in rows
-                if (entry := self._entry(row[:-2], now)) is not None
-            ]
-            # Nothing would be taken for the end; what is damaged is passed over from now on.
-            if found or not rows:
-                return found
 
     def move(self, moves: Sequence[tuple[int, float, float]]) -> None:
         """Have messages be due at another time: key, when it is due, when it is to be due."""
@@ -340,29 +287,6 @@ class Ledger:
 
     # --- what an operator needs ------------------------------------------------------------------
 
-    def find(self, key: int, now: float) -> Entry | None:
-        """One message."""
-        row = self.connection.execute(
-            f"SELECT {COLUMNS} FROM message WHERE key = ?"  # noqa: S608  # constant
-            " AND key NOT IN (SELECT key FROM damaged)",
-            (key,),
-        ).fetchone()
-        return self._entry(row, now) if row else None
-
-    def messages(self, after: int, limit: int, now: float) -> list[Entry]:
-        """A page of the queue; what can't be read is not in it."""
-        while True:
-            rows = self.connection.execute(
-                f"SELECT {COLUMNS} FROM message WHERE key > ?"  # noqa: S608  # constant
-                " AND key NOT IN (SELECT key FROM damaged) ORDER BY key LIMIT ?",
-                (after, limit),
-            ).fetchall()
-            entries = [entry for row in rows if (entry := self._entry(row, now)) is not None]
-            # An empty page would be taken for the end of the queue.
-            if entries or not rows:
-                return entries
-            after = rows[-1][0]
-
     def hold(self, key: int, now: float) -> None:
         """Stop attempts; one that is under way goes on."""
         self._change(key, now, "held", held=1)
@@ -433,47 +357,12 @@ class Ledger:
         if not self.leave({key: (_operators(now, "removed"),)}, None):
             raise UnknownMessage(id_text(key))
 
-    def history(self, key: int) -> list[Event]:
-        """What happened to a message."""
-        return read_history(self.connection, key)
-
-    def content(self, key: int, now: float) -> tuple[bytes | None, Kept]:
-        """The content, or ``None`` when it is in a file; and what it must be like.
-
-        :raises UnknownMessage: the message is not in the queue
-        :raises DamagedEntry: it is not as it was written; the message is set aside
-        """
-        row = self.connection.execute(
-            "SELECT envelope, octets, content.key FROM message LEFT JOIN content USING (key)"
-            " WHERE message.key = ?",
-            (key,),
-        ).fetchone()
-        if row is None:
-            raise UnknownMessage(id_text(key))
-        envelope, octets, found = row
-        try:
-            kept = unseal_envelope(key, envelope)
-            if found is None:
-                return None, kept
-            if isinstance(octets, bytes) and kept.is_content(len(octets), checksum(octets)):
-                return octets, kept
-            raise codec.DamagedEntry("its content is not as it was written")
-        except codec.DamagedEntry as error:
-            set_aside(self.connection, key, now, str(error))
-            raise
-
     def forget_history(self, before: float, limit: int) -> int:
         """Delete old histories of messages that left the queue; returns how many parts went.
 
         :param before: POSIX seconds; of messages that arrived earlier
         """
         return forget_histories(self.connection, before, limit)
-
-    def damaged(self) -> list[tuple[int, str]]:
-        """What was set aside because it can't be read, and why."""
-        return self.connection.execute(
-            "SELECT key, reason FROM damaged WHERE NOT removed ORDER BY key"
-        ).fetchall()
 
     def close(self) -> None:
         """Let go of the database."""
