@@ -19,7 +19,7 @@ from mailframe.delivery.shielded import shielded
 
 RUN = 48  # messages of one run at the most
 RUN_SIZE = 3 * AT_ONCE  # octets of one run at the most, beyond its first message
-MOST = 1 << 26  # octets that all sessions together hold at the most, but for runs under way
+MOST = 1 << 25  # octets that all sessions together hold at the most, but for a last run
 
 
 class Budget:
@@ -56,6 +56,7 @@ class ReadAhead:
         self._last = (-1, b"")  # the message that was taken last
         self._ready: dict[int, bytes] = {}  # in their order
         self._coming = range(0)  # the run that is being read
+        self._reserved = 0  # octets of the budget that are meant for it
         self._waiter: tuple[int, Deferred[Message]] | None = None
         self._closed = False
 
@@ -90,7 +91,7 @@ class ReadAhead:
         run = self._run(index) if in_sequence and not self._coming else range(index, index + 1)
         self._forget()
         if len(run) > 1:
-            self._coming = run
+            self._begin(run)
         reading: Deferred[list[Message]] = self._in_thread(self._session.fetch, run)
         return shielded(reading.addBoth(self._read, run), _let_go)
 
@@ -108,13 +109,26 @@ class ReadAhead:
     def _go_on(self, first: int) -> None:
         """Read the next run while the client takes the last messages of this one."""
         if first < len(self._sizes) and self._sizes[first] < min(AT_ONCE, self._budget.left):
-            self._coming = run = self._run(first)
+            run = self._run(first)
+            self._begin(run)
             self._in_thread(self._session.fetch, run).addBoth(self._came, run)
+
+    def _begin(self, run: range) -> None:
+        """A run will be read: others must not be promised the same memory."""
+        self._coming = run
+        self._reserved = sum(self._sizes[index] for index in run)
+        self._budget.left -= self._reserved
+
+    def _end(self) -> None:
+        """It was read."""
+        self._coming = range(0)
+        self._budget.left += self._reserved
+        self._reserved = 0
 
     def _read(self, result: list[Message] | Failure, run: range) -> Message | Failure:
         """A run was read whose first message is waited for."""
         if len(run) > 1:
-            self._coming = range(0)
+            self._end()
         if isinstance(result, Failure):
             return result
         self._keep(result[1:], run[1:])
@@ -122,7 +136,7 @@ class ReadAhead:
 
     def _came(self, result: list[Message] | Failure, run: range) -> None:
         """A run was read ahead. What could not be is tried again if the client asks for it."""
-        self._coming = range(0)
+        self._end()
         waiter, self._waiter = self._waiter, None
         if isinstance(result, Failure):
             result = []
