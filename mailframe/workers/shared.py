@@ -28,19 +28,16 @@ FAILURES = 16_384  # slots for addresses, and as many for logins
 OPENED = 65_536  # slots for mailboxes
 CONNECTIONS = 16_384  # slots of each worker for addresses and networks
 _WIDTH = 8  # octets of a word, as which everything is stored
-_SLOT = 3  # words: the hash of the name, 0 when the slot is free; since when; how often
+_SLOT = 3  # words: the hash of the name; since when; how often
 _WAYS = 8  # slots among which a name has its place
 _SECRET = 2  # words before the tables
 
 
-@lru_cache(maxsize=4096)
-def _hashed(key: bytes, secret: bytes) -> int:
-    digest = hashlib.blake2b(key, digest_size=_WIDTH, key=secret).digest()
-    return int.from_bytes(digest, "little") or 1
-
-
 class Slots:
     """A hash table of numbers.
+
+    A place has the hashes of its names first, 0 for none, then since when each is there, then how
+    often it happened.
 
     :param words: where it lies
     :param secret: makes the hashes
@@ -51,45 +48,53 @@ class Slots:
         self._secret = secret
         self._places = len(words) // (_WAYS * _SLOT)
 
-    def place(self, key: bytes) -> tuple[int, range]:
-        """The hash of a name, and the first words of the slots in which it may be."""
-        name = _hashed(key, self._secret)
-        first = name % self._places * _WAYS * _SLOT
-        return name, range(first, first + _WAYS * _SLOT, _SLOT)
+    def place(self, key: bytes) -> tuple[int, int]:
+        """The hash of a name, and the first word of its place, which both belong to it."""
+        digest = hashlib.blake2b(key, digest_size=_WIDTH, key=self._secret).digest()
+        name = int.from_bytes(digest, "little") or 1
+        return name, name % self._places * (_WAYS * _SLOT)
 
-    def read(self, name: int, slots: range, oldest: int = 0, latest: int = 0) -> tuple[int, int]:
+    def number(self, name: int, place: int) -> int:
+        """How often; 0 when nothing is known of this name."""
+        names = self._words[place : place + _WAYS].tolist()
+        return self._words[place + names.index(name) + 2 * _WAYS] if name in names else 0
+
+    def read(self, name: int, place: int, oldest: int, latest: int) -> tuple[int, int]:
         """Since when and how often; ``(0, 0)`` when nothing is known of this name.
 
         :param oldest: what is not after it is over, and makes room
         :param latest: so is what is after it
         """
         words, found = self._words, (0, 0)
-        for slot in slots:
+        for slot in range(place, place + _WAYS):
             if words[slot]:
-                since = words[slot + 1]
-                if latest and not oldest < since <= latest:
+                since = words[slot + _WAYS]
+                if not oldest < since <= latest:
                     words[slot] = 0
                 elif words[slot] == name:
-                    found = since, words[slot + 2]
+                    found = since, words[slot + 2 * _WAYS]
         return found
 
-    def write(self, name: int, slots: range, since: int, count: int) -> None:
+    def write(self, name: int, place: int, since: int, count: int) -> None:
         """Remember; with a count of 0: forget."""
         words = self._words
-        own = next((slot for slot in slots if words[slot] == name), None)
-        if own is None:
-            if not count:
-                return
-            own = min(slots, key=self._worth)
-            words[own] = 0
-        words[own + 1] = since
-        words[own + 2] = count
-        words[own] = name if count else 0
+        names = words[place : place + _WAYS].tolist()
+        if name in names:
+            slot = place + names.index(name)
+        elif not count:
+            return
+        elif 0 in names:
+            slot = place + names.index(0)
+        else:
+            slot = min(range(place, place + _WAYS), key=self._worth)
+            words[slot] = 0
+        words[slot + _WAYS] = since
+        words[slot + 2 * _WAYS] = count
+        words[slot] = name if count else 0
 
-    def _worth(self, slot: int) -> tuple[bool, int, int]:
+    def _worth(self, slot: int) -> tuple[int, int]:
         """The least is the first to be overwritten."""
-        used, since, count = self._words[slot : slot + _SLOT]
-        return bool(used), count, since
+        return self._words[slot + 2 * _WAYS], self._words[slot + _WAYS]
 
 
 class SharedRecent:
@@ -128,19 +133,23 @@ class SharedNumbers:
     def __init__(self, own: Slots, others: Sequence[Slots], server: str) -> None:
         self._own = own
         self._others = others
-        self._server = server.encode()
+
+        def place(key: str) -> tuple[int, int]:
+            return own.place(f"{server}\0{key}".encode())
+
+        self._place = lru_cache(maxsize=4096)(place)
 
     def count(self, key: str) -> int:
         """See `mailframe.server.tally.Elsewhere`."""
-        place = self._own.place(self._key(key))
-        return sum(slots.read(*place)[1] for slots in self._others)
+        name, place = self._place(key)
+        number = 0
+        for slots in self._others:
+            number += slots.number(name, place)
+        return number
 
     def publish(self, key: str, number: int) -> None:
         """See `mailframe.server.tally.Elsewhere`."""
-        self._own.write(*self._own.place(self._key(key)), 0, number)
-
-    def _key(self, key: str) -> bytes:
-        return b"%b\0%b" % (self._server, key.encode())
+        self._own.write(*self._place(key), 0, number)
 
 
 class Shared:
