@@ -167,6 +167,8 @@ def route_document(route: Route, planned: Sequence[PlannedHop] = ()) -> Document
     :param planned: what the relay agent would do about the hops of a `Relay`
     """
     document: Document = {"kind": route_kind(route), **decision_document(route)}
+    told = route.reverse_path if isinstance(route, Relay) else None
+    document["reverse_path"] = address_text(told)
     document["mailbox"] = str(route.mailbox) if isinstance(route, Local) else None
     redirected = route.addresses if isinstance(route, Redirect) else ()
     document["addresses"] = [str(address) for address in redirected]

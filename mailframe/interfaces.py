@@ -100,12 +100,13 @@ class Job:
     """One message to hand to some of its recipients, over one route.
 
     :ivar id: the queue id
-    :ivar envelope: as the message was accepted, with the parameters that the client gave
+    :ivar envelope: as the message was accepted, with the parameters that the client gave; the
+        sender is the one that the route wants to be told instead, where it wants that
     :ivar recipients: at least one
     :ivar originals: the recipient of the envelope that each of them goes back to, in the same
         order: itself, or the one that was redirected to it
     :ivar routes: the decision for each recipient, in the same order: all `Local`, or all `Relay`
-        with equal ``hops``
+        with equal ``hops`` and ``reverse_path``
     :ivar size: octets of the content
     :ivar attempt: how often delivery to the most often tried of them was tried before, from 0
     :ivar ready: for each recipient, in the same order, what an earlier attempt recorded with

@@ -60,9 +60,14 @@ class Local(Decision):
 
 @attrs.frozen(kw_only=True)
 class Relay(Decision):
-    """To another server: ``hops`` in the order in which they are to be tried, at least one."""
+    """To another server: ``hops`` in the order in which they are to be tried, at least one.
+
+    :ivar reverse_path: what the server is told in place of the message's reverse-path; ``None``:
+        that one itself
+    """
 
     hops: tuple[NextHop, ...] = attrs.field(validator=attrs.validators.min_len(1))
+    reverse_path: Address | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,7 @@ from mailframe.plugin import SEAMS, find_parts
 from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.sqlite import SqliteSettings
+from mailframe.routing.srs import SrsSettings
 from mailframe.routing.table import MapSettings, RuleSettings
 from mailframe.server.limits import Limits
 from mailframe.settings import DnsSettings, ServerSettings, TlsSettings, load
@@ -59,6 +60,7 @@ class ConfigurationTests(SynchronousTestCase):
         self.check("``[authorisation]``", ProviderSettings)
         self.check("``[routing]``", RuleSettings)
         self.check("``[[routing.map]]``", MapSettings)
+        self.check("``[routing.srs]``", SrsSettings)
         self.check("``[queue]``", Schedule, NoticeSettings, Durability, SqliteSettings)
         self.check("``[delivery]``", MaildirSettings)
         self.check("``[dns]``", DnsSettings)

@@ -14,6 +14,7 @@ from mailframe.cli.findings import (
     of_files,
     of_tls,
 )
+from mailframe.cli.map_findings import of_maps
 from mailframe.cli.network_findings import of_name_servers, of_ports
 from mailframe.cli.options import config_option, json_option
 from mailframe.cli.output import print_json, print_table
@@ -57,6 +58,7 @@ def examine(settings: Settings) -> list[Finding]:
         *of_tls(settings, now),
         *of_files(settings),
         *of_disks(settings),
+        *of_maps(settings),
         *of_queue(settings),
         *of_ports(settings),
         *of_name_servers(settings),

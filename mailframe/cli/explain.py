@@ -292,6 +292,8 @@ def _print(document: Document) -> None:
             ("because", why(route["reason"], route["plugin"], route["rule"])),
             *_rules(destination["rules"]),
         ]
+        if route["reverse_path"]:
+            fields.append(("sender told", route["reverse_path"]))
         for hop in route["hops"]:
             fields.append(("next hop", f"{hop['where']}, {hop['protocol']}, tls {hop['tls']}"))
             if hop["reply"]:

@@ -130,7 +130,8 @@ class Dispatch:
             if isinstance(route, Local):
                 ways.setdefault("local", []).append((index, route))
             elif isinstance(route, Relay):
-                ways.setdefault(route.hops, []).append((index, route))
+                way = (route.hops, route.reverse_path)
+                ways.setdefault(way, []).append((index, route))
         under_way = len(ways)
 
         async def deliver(way: Sequence[tuple[int, Route]]) -> Sequence[Tried]:
@@ -163,9 +164,12 @@ class Dispatch:
         record_ready: RecordReady,
     ) -> Sequence[Tried]:
         recipients = [entry.recipients[index] for index, _ in way]
+        envelope, route = entry.envelope, way[0][1]
+        if isinstance(route, Relay) and route.reverse_path is not None:
+            envelope = attrs.evolve(envelope, sender=route.reverse_path)
         job = Job(
             id=entry.id,
-            envelope=entry.envelope,
+            envelope=envelope,
             recipients=tuple(recipient.address for recipient in recipients),
             originals=tuple(entry.original(index) for index, _ in way),
             routes=tuple(route for _, route in way),

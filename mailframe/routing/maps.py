@@ -7,13 +7,15 @@ waits and its reason says so; it never takes another way instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mailframe.interfaces import ILookup, LookupFault, Site
+from mailframe.interfaces import ILookup, LookupFault
 from mailframe.routing.conditions import Question
 from mailframe.routing.map_files import FileMap, RegexMap
 from mailframe.routing.map_sqlite import SqliteMap
@@ -139,11 +141,16 @@ def parse_value(value: str, settings: RuleSettings | None = None) -> Via:
 
 
 def build_maps(
-    settings: Sequence[MapSettings], rules: Sequence[RuleSettings], site: Site
+    settings: Sequence[MapSettings],
+    rules: Sequence[RuleSettings],
+    clock: IReactorTime,
+    in_thread: Callable[..., Deferred[Any]],
 ) -> Mapping[str, Map]:
     """Make the maps of a table.
 
     :param rules: which use them
+    :param clock: tells when it is time to look at files again
+    :param in_thread: see `mailframe.interfaces.Site`
     :raises ValueError: one can't be used
     """
     maps: dict[str, Map] = {}
@@ -156,11 +163,11 @@ def build_maps(
 
         lookup: ILookup
         if each.file is not None:
-            lookup = FileMap(each.file, site.reactor, site.in_thread, check)
+            lookup = FileMap(each.file, clock, in_thread, check)
         elif each.regex is not None:
-            lookup = RegexMap(each.regex, site.reactor, site.in_thread)
+            lookup = RegexMap(each.regex, clock, in_thread)
         else:
-            lookup = SqliteMap(each.sqlite or "", each.query or "", site.in_thread)
+            lookup = SqliteMap(each.sqlite or "", each.query or "", in_thread)
         maps[each.name] = Map(each.name, each.by, lookup)
     return maps
 

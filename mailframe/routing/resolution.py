@@ -232,6 +232,8 @@ class Router:
             self._need(self._policy_name, [route.mailbox], Address)
         elif isinstance(route, Relay):
             self._need(self._policy_name, route.hops, NextHop)
+            if route.reverse_path is not None:
+                self._need(self._policy_name, [route.reverse_path], Address)
         elif isinstance(route, Redirect):
             self._need(self._policy_name, route.addresses, Address)
         elif isinstance(route, Hold):

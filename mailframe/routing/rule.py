@@ -109,6 +109,8 @@ class Rule:
             except MapFault as fault:
                 return RuleSeen(rule=self.name, matches=True, reason=str(fault))
             if weighed.fits:
+                if self._map is not None:
+                    told.append(await self._map.told(self._map.by, question))
                 reason = "; ".join(told) or "it asks for nothing, so it matches"
                 return RuleSeen(rule=self.name, matches=True, reason=reason)
             told = await self._why_not(question)

@@ -23,9 +23,11 @@ from mailframe.outcome import Route, RuleSeen, Unroutable
 from mailframe.reply import temporary_fault
 from mailframe.routing.conditions import Question
 from mailframe.routing.dns import by_domain
+from mailframe.routing.forwarding import Forwarding
 from mailframe.routing.maps import Map, MapFault, MapSettings, build_maps
 from mailframe.routing.rule import Rule
 from mailframe.routing.rules import RuleSettings
+from mailframe.routing.srs import SrsSettings
 from mailframe.routing.way import PLUGIN, Way
 
 __all__ = ["MapSettings", "RuleSettings", "TableRouting", "TableSettings", "build"]
@@ -56,6 +58,7 @@ class TableSettings:
 
     rule: tuple[RuleSettings, ...] = attrs.field(default=(), validator=_unique_names)
     map: tuple[MapSettings, ...] = attrs.field(default=(), validator=_unique_maps)
+    srs: SrsSettings | None = None
 
     def __attrs_post_init__(self) -> None:
         names = [each.name for each in self.map]
@@ -74,9 +77,13 @@ class TableSettings:
 def build(settings: TableSettings, site: Site) -> TableRouting:
     """Make the part.
 
-    :raises ValueError: a map can't be used
+    :raises ValueError: a map or the secret of SRS can't be used
     """
-    return TableRouting(settings.rule, build_maps(settings.map, settings.rule, site))
+    maps = build_maps(settings.map, settings.rule, site.reactor, site.in_thread)
+    forwarding = None
+    if settings.srs is not None:
+        forwarding = Forwarding.build(settings.srs, site.local_domains)
+    return TableRouting(settings.rule, maps, forwarding)
 
 
 @implementer(IRoutingPolicy, IRuleTable)
@@ -87,11 +94,16 @@ class TableRouting:
 
     :param settings: of each rule, in the order in which they are tried
     :param maps: by name, those that the rules use at least
+    :param forwarding: rewrites reverse-paths; ``None``: they stay as they are
     """
 
     def __init__(
-        self, settings: Iterable[RuleSettings], maps: Mapping[str, Map] | None = None
+        self,
+        settings: Iterable[RuleSettings],
+        maps: Mapping[str, Map] | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
+        self._forwarding = forwarding
         self._rules = tuple(
             Rule(number, each, maps) for number, each in enumerate(settings, start=1)
         )
@@ -107,6 +119,14 @@ class TableRouting:
     async def route(self, sender: Address | None, recipient: Address, facts: Facts) -> Route:
         """Where does this recipient's mail go now?"""
         question = Question(sender=sender, recipient=recipient, facts=facts)
+        forwarding = self._forwarding
+        if forwarding is None:
+            return await self._decide(question)
+        returned = forwarding.returned(question)
+        return returned or forwarding.forwarded(await self._decide(question), question)
+
+    async def _decide(self, question: Question) -> Route:
+        recipient, facts = question.recipient, question.facts
         put_off: Route | None = None  # by the first rule that may take the mail later
         for rule in self._for_domain.get(recipient.domain, self._for_any):
             if rule.fits(question) is False:
@@ -134,6 +154,9 @@ class TableRouting:
         """The rules in the order in which they are tried, up to the one that decides."""
         question = Question(sender=sender, recipient=recipient, facts=facts)
         seen: list[RuleSeen] = []
+        returned = None if self._forwarding is None else self._forwarding.returned(question)
+        if returned is not None:
+            return [RuleSeen(rule=returned.rule, matches=True, reason=returned.reason)]
         for rule in self._rules:
             seen.append(await rule.seen(question))
             if seen[-1].matches:

@@ -164,6 +164,30 @@ class Decisions(ExplainCase):
         self.assertIn('no [[authorisation.provider]] named "ross"', result.stderr)
         self.assertIn('did you mean "rosse"?', result.stderr)
 
+    def test_forwarded(self) -> None:
+        """Nobody could see with which reverse-path mail is sent on, and where its bounces go."""
+        with open(self.path("srs.secret"), "w") as file:
+            file.write("0123456789abcdef")
+        self.configure(
+            "[queue]",
+            '[routing.srs]\ndomain = "rosse.example"\nsecret_file = "srs.secret"\n\n[queue]',
+        )
+        self.run_here("account", "alias", "@rosse.example", JSMITH)
+        arguments = ("explain", "--server", "mx", "--from-ip", "192.0.2.1")
+        document = self.explain("a@blu.example", "who+x@rosse.example")
+        route = document["destinations"][0]["route"]
+        self.assertTrue(route["reverse_path"].endswith("=blu.example=a@rosse.example"))
+        self.assertIn("catches all", document["aliases"][0]["reason"])
+        text = self.run_here(*arguments, "a@blu.example", "who+x@rosse.example").stdout
+        self.assertIn(f"sender told  {route['reverse_path']}", text)
+        document = self.explain("<>", route["reverse_path"], status=1)  # no such domain
+        self.assertEqual(document["route"]["addresses"], ["a@blu.example"])
+        self.assertEqual(document["aliases"][0]["rules"][0]["rule"], "srs")
+        forged = self.explain("<>", f"x{route['reverse_path']}", status=0)
+        self.assertEqual(forged["aliases"][0]["rule"], "alias")
+        forged = self.explain("<>", "SRS0=a=bb=c.example=d@rosse.example", status=1)
+        self.assertEqual(forged["route"]["rule"], "srs")
+
     def test_reject(self) -> None:
         """A recipient that is refused would look like one that is not explained."""
         document = self.explain(JSMITH, "nobody@rosse.example", status=1)

@@ -165,6 +165,17 @@ class DispatchTests(SynchronousTestCase):
         self.assertEqual(list(tried.values()), [Tried(index=0, route=redirect, outcome=None)])
         self.assertEqual(self.relay.jobs, [])
 
+    def test_reverse_path_of_the_route(self) -> None:
+        """Forwarded mail would be sent with a reverse-path that fails the sender's SPF."""
+        ours = Address("SRS0=x", "demo.example")
+        second = Address("second", "mindspring.com")
+        self.router.routes[second] = attrs.evolve(RELAY, reverse_path=ours)
+        self.attempt(JSMITH, second)
+        self.assertEqual(
+            [(job.recipients, job.sender) for job in self.relay.jobs],
+            [((JSMITH,), ANGELO), ((second,), ours)],
+        )
+
     def test_hold(self) -> None:
         """A message that is to be held would be sent on, or its other recipients would wait."""
         held = self.router.routes[ANGELO] = Hold(reason="why not")
