@@ -109,6 +109,7 @@ class Survey:
         self._bodies: list[_Body] = []
         self._needed = False
         self._has_8bit = False
+        self._beyond_between = False  # octets beyond ASCII, since the last entity began
         self._trouble: Unconvertible | None = None
         self._walker = Walker(self)
 
@@ -174,6 +175,7 @@ class Survey:
     def entity(self, entity: Entity, header: bytes, *, whole: bool, in_signed: bool) -> None:
         """See `mailframe.wire.mime_walker.Visitor.entity`."""
         self._bodies.append(_Body(entity, in_signed))
+        self._beyond_between = False
         if not header.isascii() and self._beyond_ascii():
             self._refuse("5.6.3", "header fields beyond ASCII can't be encoded")
         if self._binary and (is_too_long(header) or b"\0" in header):
@@ -193,8 +195,16 @@ class Survey:
 
     def between(self, octets: bytes, *, in_signed: bool) -> None:
         """See `mailframe.wire.mime_walker.Visitor.between`."""
-        if not octets.isascii() and self._beyond_ascii() and in_signed:
+        if octets.isascii():
+            return
+        self._beyond_between = True
+        if self._beyond_ascii() and in_signed:
             self._refuse("5.6.2", _SIGNED)
+
+    def partless(self) -> None:
+        """See `mailframe.wire.mime_walker.Visitor.partless`."""
+        if self._beyond_between and not self._eight_bit:
+            self._refuse("5.6.3", "a multipart without parts can't be encoded")
 
     def structure(self, octets: bytes) -> None:
         """See `mailframe.wire.mime_walker.Visitor.structure`."""
@@ -264,6 +274,9 @@ class Converter:
     def between(self, octets: bytes, *, in_signed: bool) -> None:
         """See `mailframe.wire.mime_walker.Visitor.between`. Nobody is to see this text."""
         self._output.append(octets if self._keep_8bit else octets.translate(_QUESTION_MARKS))
+
+    def partless(self) -> None:
+        """See `mailframe.wire.mime_walker.Visitor.partless`."""
 
     def structure(self, octets: bytes) -> None:
         """See `mailframe.wire.mime_walker.Visitor.structure`."""

@@ -47,6 +47,9 @@ class Visitor(Protocol):
     def between(self, octets: bytes, *, in_signed: bool) -> None:
         """Some of what stands before the first and behind the last part of a multipart."""
 
+    def partless(self) -> None:
+        """The multipart that was begun last has no part: it may not be what we take it for."""
+
     def structure(self, octets: bytes) -> None:
         """A delimiter with its line ends, or the empty line between header and body."""
 
@@ -63,6 +66,7 @@ class Walker:
         self._header_size = 0
         self._whole = True  # the header belongs to a message
         self._stack: list[Entity] = []  # the multiparts that are open
+        self._parted: list[bool] = []  # whether each of them has had a part
         self._boundaries: dict[bytes, int] = {}  # their places in the stack
         self._in_signed = False
         self._entities = 0
@@ -84,6 +88,7 @@ class Walker:
             self._header_ended(b"")
         if self._mode == "body":
             self._visitor.body_ended(last=True)
+        self._close(0)
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -147,6 +152,7 @@ class Walker:
             if len(self._stack) >= MAX_DEPTH:
                 raise TooComplex("the message has too many levels of parts")
             self._stack.append(entity)
+            self._parted.append(False)
             self._note_stack()
             self._mode = "between"
         else:
@@ -193,12 +199,19 @@ class Walker:
     def _delimited(self, place: int, closing: bool, octets: bytes) -> None:
         if self._mode == "body":
             self._visitor.body_ended(last=False)
+        self._close(place if closing else place + 1)
         self._visitor.structure(octets)
-        del self._stack[place if closing else place + 1 :]
+        if not closing:
+            self._parted[place] = True
         self._note_stack()
         self._mode = "between" if closing else "header"
         self._whole = False
         self._at_line_start = True
+
+    def _close(self, place: int) -> None:
+        if not all(self._parted[place:]):
+            self._visitor.partless()
+        del self._stack[place:], self._parted[place:]
 
     def _delimiter(self, line: bytes) -> tuple[int, bool] | None:
         """Of which multipart a line is a delimiter, and whether it is the last one."""

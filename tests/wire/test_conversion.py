@@ -172,6 +172,22 @@ class ConversionTests(SynchronousTestCase):
         self.assertIn(b"pr??\r\n--=b", converted)
         self.assertEqual(convert(content, eight_bit=True), content)
 
+    def test_no_parts(self) -> None:
+        """Text that is shown where others see no multipart would become question marks."""
+        text = "Grüße\r\n".encode()
+        header = b"Content-Type: multipart/mixed; boundary=%b\r\n\r\n"
+        for content in (
+            header % b"b" + text,
+            header % b"b" + text + b"--b--\r\n",
+            header % b"b(" + b"--b(\r\n\r\n" + text + b"--b(--\r\n",  # not a token; some take it
+            message(header % b"c" + text),
+            message(header % b"c" + text, part("text/plain", "8bit", text)),
+        ):
+            self.assert_refused(content, "5.6.3")
+            self.assertEqual(convert(content, eight_bit=True), content)
+        inner = message(b"\r\nx", boundary="i")
+        self.assertTrue(convert(message(inner, part("text/plain", "8bit", text))).isascii())
+
     def test_binary(self) -> None:
         """Binary parts would be damaged by lines, or others encoded that may stay."""
         attachment = b"\0\r\n.\r\n\n\r\xff"

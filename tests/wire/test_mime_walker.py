@@ -39,6 +39,9 @@ class Notes:
     def between(self, octets: bytes, *, in_signed: bool) -> None:
         self.note("between", octets)
 
+    def partless(self) -> None:
+        self.note("partless", b"")
+
     def structure(self, octets: bytes) -> None:
         self.note("structure", octets)
 
