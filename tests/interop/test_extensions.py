@@ -6,6 +6,7 @@ import contextlib
 import smtplib
 import socket
 import ssl
+import time
 from base64 import b64encode
 from email.message import EmailMessage
 
@@ -63,6 +64,34 @@ class InternationalTests(CurlCase):
         self.environment["LC_ALL"] = "C.UTF-8"
         self.send(f"smtp://localhost:{self.submission}", "j\u00f6rg@demo.example")
         self.wait_for("the message", lambda: self.messages("j%C3%B6rg"))
+
+
+class TimeTests(SwaksCase):
+    """When a message is to be delivered."""
+
+    def test_held(self) -> None:
+        """FUTURERELEASE: what is meant for later stays in the queue until then."""
+        self.serve_mail()
+        with smtplib.SMTP("127.0.0.1", self.submission, "client.example", timeout=30) as client:
+            client.login("angelo@demo.example", PASSWORD)
+            client.ehlo()
+            longest, _, latest = client.esmtp_features["futurerelease"].partition(" ")
+            self.assertEqual(longest, "2592000")
+            self.assertRegex(latest, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+            self.assertEqual(client.esmtp_features["deliverby"], "60")
+            for options, code in (
+                (["HOLDFOR=2592001"], 501),
+                (["HOLDFOR=120", "BY=60;R"], 501),
+                (["BY=59;R"], 555),
+                (["HOLDFOR=5", "BY=60;R"], 250),
+            ):
+                self.assertEqual(client.mail("angelo@demo.example", options)[0], code, options)
+            client.rcpt("jsmith@demo.example")
+            self.assertEqual(client.data(b"Subject: later\r\n\r\nhello\r\n")[0], 250)
+        taken = time.monotonic()
+        self.assertEqual(len(self.queued()), 1)
+        self.arrived()
+        self.assertGreater(time.monotonic() - taken, 4)
 
 
 class ChunkTests(SwaksCase):
@@ -157,53 +186,8 @@ class LmtpTests(SwaksCase):
         self.arrived()
 
 
-class ProxyTests(SwaksCase):
+class XclientTests(SwaksCase):
     """Who stands before us and speaks for others."""
-
-    def test_proxy(self) -> None:
-        """Behind a proxy, with both versions of its header, the client is known."""
-        (port,) = free_ports(1)
-        self.serve_mail(
-            '[[server]]\nname = "proxied"\nprotocol = "smtp"\nproxies = ["127.0.0.1"]\n'
-            f'listen = "haproxy:tcp:{port}:interface=127.0.0.1"\n'
-        )
-        for version in ("1", "2"):
-            self.swaks(
-                *("--proxy-version", version, "--proxy-family", self.family(version)),
-                *self.addresses(version),
-                port=port,
-            )
-        for message in self.arrived(2):
-            self.assertIn(b"from client.example ([198.51.100.7])", message)
-        nobody = self.swaks(port=port, check=False)
-        self.assertNotEqual(nobody.returncode, 0)
-
-    def family(self, version: str) -> str:
-        """How swaks calls IPv4."""
-        return "TCP4" if version == "1" else "AF_INET"
-
-    def addresses(self, version: str) -> tuple[str, ...]:
-        """The client's address and ours."""
-        options = (
-            *("--proxy-source", "198.51.100.7", "--proxy-source-port", "40000"),
-            *("--proxy-dest", "192.0.2.1", "--proxy-dest-port", "25"),
-        )
-        return options if version == "1" else (*options, "--proxy-protocol", "STREAM")
-
-    def test_not_trusted(self) -> None:
-        """Who is no proxy gets no word out of us."""
-        (port,) = free_ports(1)
-        self.serve_mail(
-            '[[server]]\nname = "proxied"\nprotocol = "smtp"\nproxies = ["10.0.0.0/8"]\n'
-            f'listen = "haproxy:tcp:{port}:interface=127.0.0.1"\n'
-        )
-        with socket.create_connection(("127.0.0.1", port), 30) as client:
-            with contextlib.suppress(OSError):  # it may be closed already
-                client.sendall(b"PROXY TCP4 198.51.100.7 192.0.2.1 40000 25\r\n")
-            heard = b""
-            with contextlib.suppress(ConnectionResetError):
-                heard = client.recv(100)
-            self.assertEqual(heard, b"")
 
     def test_xclient(self) -> None:
         """A trusted filter says for whom it speaks; its client is judged."""
