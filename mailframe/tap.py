@@ -14,6 +14,7 @@ from twisted.python import usage
 
 from mailframe.assembly import PartError
 from mailframe.clocks import SteadyClock
+from mailframe.descriptors import allow_all
 from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import from_text, read_text
 from mailframe.workers.supervisor import Supervisor
@@ -42,6 +43,7 @@ class _AsProcess:
 
     def privilegedStartService(self) -> None:
         """Open the sockets, or end the process."""
+        allow_all()
         try:
             super().privilegedStartService()  # type: ignore[misc]  # of the server
         except START_ERRORS as error:

@@ -33,6 +33,7 @@ MAY_USE_WIRE = ("delivery",)
 ABOVE = (
     "mounts",
     "durability",
+    "descriptors",
     "start_check",
     "settings",
     "settings_checks",
