@@ -7,29 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest
-
 from tests.crash.__main__ import NOT_HERE
+from tests.crash.needs import SharedSqliteCase
 from tests.interop.programs import InteropCase
 
 ROOT = Path(__file__).parents[2]
 COUNTS = re.compile(r"\b(\w+) (\d+)")
 
 
-class CampaignTests(InteropCase):
+class CampaignTests(SharedSqliteCase, InteropCase):
     """Each runs as a command of its own, so that nothing of it can stay behind."""
 
-    timeout = 180
+    timeout = 600
 
     def campaign(self, *arguments: str) -> dict[str, int]:
         """Run one; what it has counted, added up."""
-        self.need_shared_sqlite()
         done = subprocess.run(
             [sys.executable, "-m", "tests.crash", *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=170,
+            timeout=500,
         )
         if done.returncode == NOT_HERE:
             self.missing(done.stdout.strip())
@@ -39,28 +37,17 @@ class CampaignTests(InteropCase):
             counts[name] = counts.get(name, 0) + int(number)
         return counts
 
-    def need_shared_sqlite(self) -> None:
-        """Watching what SQLite does takes its shared library."""
-        libraries = Path("/proc/self/maps")
-        if not libraries.exists():
-            raise SkipTest("this needs Linux")
-        import sqlite3  # loads it
-
-        sqlite3.connect(":memory:").close()
-        if "libsqlite3.so.0" not in libraries.read_text():
-            raise SkipTest("this Python's SQLite is not the shared library libsqlite3.so.0")
-
     def test_power_cuts(self) -> None:
         """After 250 a message must outlive the power, and none may arrive twice or torn."""
-        counts = self.campaign("power", "--rounds", "16", "--calls", "6")
+        counts = self.campaign("power", "--rounds", "10", "--calls", "4")
         self.assertGreater(counts["acknowledged"], 20)
 
     def test_kills(self) -> None:
         """The same for a process that is killed, at any call."""
-        counts = self.campaign("kill", "--rounds", "12", "--calls", "12")
+        counts = self.campaign("kill", "--rounds", "8", "--calls", "8")
         self.assertGreater(counts["acknowledged"], 20)
 
     def test_faults(self) -> None:
         """A disk that is full or broken must cost nothing but time, at whatever call it shows."""
-        counts = self.campaign("faults", "--calls", "25")
+        counts = self.campaign("faults", "--calls", "15")
         self.assertGreater(counts["acknowledged"], 20)
