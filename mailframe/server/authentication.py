@@ -7,7 +7,7 @@ of the next challenge.
 
 Every attempt that does not prove a login counts as failed, also one that the client breaks off: an
 exchange that it leaves after it was told a salt, or a connection that it closes while its password
-is being hashed.
+is being hashed. Once there are too many, nothing is told any more, not even to those who had begun.
 """
 
 from __future__ import annotations
@@ -95,15 +95,7 @@ class Authentication:
             self._begun = None
         self.log_out()
         counted = _counted_as(claim)
-        rule = self._recent.beyond(client.address, counted)
-        if rule is not None:
-            log.info(
-                "login {user!r} not tried from {address} on {server}: over the limit {rule!r}",
-                user=claim.user,
-                address=client.address,
-                server=client.server,
-                rule=rule,
-            )
+        if self._is_locked(claim, client, counted):
             return await self._refuse(LOCKED)
         try:
             if isinstance(claim, ScramLookup):
@@ -128,6 +120,11 @@ class Authentication:
             if not isinstance(claim, ScramLookup):
                 self._recent.failed(client.address, counted)
             raise
+        if self._is_locked(claim, client, counted):
+            # Others have failed meanwhile. Who tries many passwords at once must not learn more
+            # than one by one: right or wrong, the answer is the same.
+            self.log_out()
+            return await self._refuse(LOCKED)
         log.info(
             "login {user!r} {verdict} from {address} on {server}",
             user=claim.user or (address and str(address)),
@@ -143,6 +140,20 @@ class Authentication:
             self._result = address
             return signature
         return address
+
+    def _is_locked(self, claim: Claim, client: Client, counted: bytes) -> bool:
+        """Whether there were too many failures lately to tell anything."""
+        rule = self._recent.beyond(client.address, counted)
+        if rule is None:
+            return False
+        log.info(
+            "login {user!r} not admitted from {address} on {server}: over the limit {rule!r}",
+            user=claim.user,
+            address=client.address,
+            server=client.server,
+            rule=rule,
+        )
+        return True
 
     async def _challenge(self, claim: ScramLookup) -> bytes | Reply:
         """Tell a client its salt, whether there is such a login or not."""

@@ -175,7 +175,7 @@ class LimitTests(ProcessesCase):
         # though the password is right; so nobody learns that it is
         self.assertEqual({self.logs_in(client) for client in clients}, {454})
         for worker in (1, 2):
-            self.assertIn("not tried from 127.0.0.1", self.log_of(worker))
+            self.assertIn("not admitted from 127.0.0.1", self.log_of(worker))
         self.server.send_signal(signal.SIGHUP)
         again = "configuration was read again"
         self.wait_for("the reload", lambda: all(again in self.log_of(n) for n in (1, 2)))

@@ -137,6 +137,32 @@ class AuthenticationTests(SynchronousTestCase):
         connect()
         self.assertIsInstance(self.successResultOf(self.prove(ANGELO)), Address)
 
+    def test_at_once(self) -> None:
+        """Who tries as many passwords at once as connections are allowed learns which is right."""
+        failures = LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock)
+        portal = fake_portal(self.realm)
+        waiting: list[Deferred[None]] = []
+
+        class SlowPortal:
+            def login(self, *args: object) -> Deferred[object]:
+                waiting.append(Deferred())
+                return waiting[-1].addCallback(lambda _: portal.login(*args))
+
+        answers = []
+        for login in (WRONG, WRONG, WRONG, ANGELO):
+            self.authentication = Authentication(
+                portal=SlowPortal(),  # type: ignore[arg-type]  # takes its time, and passes on
+                limits=Limits(),
+                clock=self.clock,
+                failures=failures,
+            )
+            answers.append(self.prove(login))
+        for each in waiting:
+            each.callback(None)
+        told = [self.successResultOf(each) for each in answers]
+        self.assertEqual(told, [REFUSED, REFUSED, LOCKED, LOCKED])
+        self.assertEqual(self.realm.logouts, ["angelo@here.example"])
+
     def test_broken_off(self) -> None:
         """Who closes the connection before the answer has us hash passwords without end."""
         failures = LoginFailures(limits=Limits(login_failures_per_login=2), clock=self.clock)
