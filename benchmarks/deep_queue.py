@@ -7,7 +7,8 @@ attempts spread over the coming days. Beside it stands an empty one. Measured of
   in the system's memory
 * the memory of all its processes while it is idle, and the most while it accepts (pages that
   several share are counted once)
-* messages of 4 KB that it accepts in a second (as `benchmarks.against_postfix` does for "accept")
+* messages of 4 KB that it accepts in a second (as `benchmarks.against_postfix` does for "accept"),
+  and the CPU time of all its processes for each
 * the ledger's own operations, each in a transaction that is synced, and how SQLite finds the rows
   for every statement in them
 
@@ -32,8 +33,8 @@ from benchmarks.against_postfix.loads import load, silent_hop
 from benchmarks.against_postfix.report import as_rst, as_text, put_between_marks
 from benchmarks.against_postfix.servers import CPUS, Mailframe
 from benchmarks.machine import describe
-from benchmarks.memory import memory, watched
 from benchmarks.programs import Failed, find_program, folder, greeted, listens, running, wait_until
+from benchmarks.usage import cpu_seconds, memory, watched
 from mailframe.address import Address
 from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.envelope import Client, Envelope, Recipient
@@ -144,10 +145,17 @@ def serving(root: Path, messages: int, processes: int) -> Mapping[str, float]:
             time.sleep(2)
             idle = memory(process.pid)
             with watched(process.pid) as peak:
-                begin = time.monotonic()
+                used, begin = cpu_seconds(process.pid), time.monotonic()
                 load(port, messages)
                 rate = messages / (time.monotonic() - begin)
-    return {"start": started, "idle": idle / 1e6, "busy": peak.highest / 1e6, "accept": rate}
+                cpu = (cpu_seconds(process.pid) - used) / messages * 1000
+    return {
+        "start": started,
+        "idle": idle / 1e6,
+        "busy": peak.highest / 1e6,
+        "accept": rate,
+        "cpu": cpu,
+    }
 
 
 # --- the ledger alone ----------------------------------------------------------------------------
@@ -225,6 +233,7 @@ class Line:
 
 LINES: Mapping[str, Line] = {
     "accept": Line(title="accept, 20 sessions: messages/s", best=max, goal="ratio ≥ 0.9", digits=0),
+    "cpu": Line(title="the same, CPU time for each: ms", best=min),
     "start": Line(title="start to the first greeting, cold: s", best=max, goal="< 5"),
     "idle": Line(title="memory when idle: MB", best=max, goal="< 200", digits=0),
     "busy": Line(title="memory while accepting: MB", best=max, goal="< 200", digits=0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +12,7 @@ from benchmarks.against_postfix.report import Results, Row, as_rst, as_text, put
 from benchmarks.against_postfix.works import ROWS, WORKS
 from benchmarks.deep_queue import plan
 from benchmarks.machine import file_system
-from benchmarks.memory import family, memory
+from benchmarks.usage import cpu_seconds, family, memory
 from mailframe.queue.ledger import Ledger
 
 ROOT = Path(__file__).parent.parent
@@ -88,10 +89,13 @@ class FiguresTests(SynchronousTestCase):
         proc = Path(self.mktemp())
         for pid, parent, name, pss in ((1, 0, "init", 9), (5, 1, "a b) S 1", 10), (6, 5, "w", 20)):
             (proc / str(pid)).mkdir(parents=True)
-            (proc / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 1 1\n")
+            (proc / str(pid) / "stat").write_text(
+                f"{pid} ({name}) S {parent} 1 1 0 -1 0 0 0 0 0 100 20 3 0 20 0\n"
+            )
             (proc / str(pid) / "smaps_rollup").write_text(f"x\nRss: 99 kB\nPss: {pss} kB\n")
         self.assertEqual(family(5, proc), {5, 6})
         self.assertEqual(memory(5, proc=proc), 30 * 1024)
+        self.assertEqual(cpu_seconds(5, proc) * os.sysconf("SC_CLK_TCK"), 2 * 123)
         self.assertEqual(family(7, proc), set())
 
     def test_file_system(self) -> None:

@@ -14,8 +14,8 @@ from benchmarks.against_postfix.latency import measure as measure_latency
 from benchmarks.against_postfix.loads import counting_sink, load, silent_hop
 from benchmarks.against_postfix.report import Results, Row
 from benchmarks.against_postfix.servers import MAILBOX, Server, Serving
-from benchmarks.memory import watched
 from benchmarks.programs import Failed, folder, wait_until
+from benchmarks.usage import cpu_seconds, watched
 from tests.interop.programs import free_ports
 
 LARGE = 20 * 10**6  # octets
@@ -25,6 +25,7 @@ _PAIR = (OURS, REFERENCE)
 
 ROWS: Mapping[str, Row] = {
     "accept": Row(title="accept, connections kept: messages/s", goal="≥ 4"),
+    "cpu": Row(title="the same, the server's CPU time for each: ms", best=min, digits=2),
     "connect": Row(title="accept, a connection each: messages/s", goal="≥ 2"),
     "maildir": Row(title="accept, to all in a Maildir: messages/s", goal="≥ 3"),
     "relay": Row(title="accept, to all at a sink: messages/s", goal="≥ 3"),
@@ -65,19 +66,23 @@ def serving(server: Server, *, sink: int = 0, local: bool = False) -> Iterator[t
 
 def accept(server: Server, amounts: Amounts, results: Results) -> Mapping[str, float]:
     """Acknowledged, while the next hop takes connections and never says a word."""
-    return {"accept": _accepting(server, amounts.messages, kept=True)}
+    rate, cpu = _accepting(server, amounts.messages, kept=True)
+    return {"accept": rate, "cpu": cpu}
 
 
 def connect(server: Server, amounts: Amounts, results: Results) -> Mapping[str, float]:
     """The same over one connection for each message."""
-    return {"connect": _accepting(server, amounts.messages, kept=False)}
+    rate, _ = _accepting(server, amounts.messages, kept=False)
+    return {"connect": rate}
 
 
-def _accepting(server: Server, messages: int, *, kept: bool) -> float:
-    with silent_hop() as sink, serving(server, sink=sink) as (port, _):
-        begin = time.monotonic()
+def _accepting(server: Server, messages: int, *, kept: bool) -> tuple[float, float]:
+    """Messages a second, and milliseconds of CPU time for each."""
+    with silent_hop() as sink, serving(server, sink=sink) as (port, served):
+        used, begin = cpu_seconds(served.pid), time.monotonic()
         load(port, messages, kept=kept)
-        return messages / (time.monotonic() - begin)
+        passed = time.monotonic() - begin
+        return messages / passed, (cpu_seconds(served.pid) - used) / messages * 1000
 
 
 def maildir(server: Server, amounts: Amounts, results: Results) -> Mapping[str, float]:

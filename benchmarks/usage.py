@@ -1,8 +1,9 @@
-"""The memory of a program with all that it started, as Linux counts it."""
+"""What a program with all that it started uses: memory and CPU time, as Linux counts them."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +11,31 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
+def _stat(pid: int, proc: Path) -> list[str]:
+    """The fields of a process behind its name, which may have blanks and brackets itself."""
+    text = (proc / str(pid) / "stat").read_text(errors="replace")
+    return text.rpartition(")")[2].split()
+
+
 def family(pid: int, proc: Path = PROC) -> set[int]:
     """A process, and all that descend from it."""
     parents: dict[int, int] = {}
-    for stat in proc.glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # The name, in brackets, may have blanks and brackets itself.
-            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
-            parents[int(stat.parent.name)] = int(fields[1])
+    for folder in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            parents[int(folder.name)] = int(_stat(int(folder.name), proc)[1])
     found = {pid} & parents.keys()
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found
+
+
+def cpu_seconds(pid: int, proc: Path = PROC) -> float:
+    """The CPU time that a program with all that it started has used, the ended ones as well."""
+    ticks = 0
+    for each in family(pid, proc):
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, _stat(each, proc)[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int, field: str = "Pss", proc: Path = PROC) -> int:
@@ -31,7 +45,6 @@ def memory(pid: int, field: str = "Pss", proc: Path = PROC) -> int:
     """
     total = 0
     for each in family(pid, proc):
-        # A process may end while we look.
         with contextlib.suppress(OSError):
             for line in (proc / str(each) / "smaps_rollup").read_text().splitlines():
                 if line.startswith(f"{field}:"):
