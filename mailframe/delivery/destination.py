@@ -94,7 +94,7 @@ class Refusals:
     def add(self, hop: NextHop, reply: Reply) -> None:
         """Remember a refusal for a while."""
         if reply.is_temporary:
-            self._entries[hop] = (self._clock.seconds() + REMEMBERED, reply)
+            self._entries[hop] = (self._clock.seconds() + REMEMBERED, _hearsay(reply))
             self._entries.move_to_end(hop)
 
     def of(self, hop: NextHop) -> Reply | None:
@@ -170,7 +170,7 @@ class Destination:
         """
         nowhere = not self._idle and all(permit.connection is None for permit in self._permits)
         if nowhere and reply.is_temporary:
-            self.turn_away(reply)
+            self.turn_away(_hearsay(reply))
         return nowhere
 
     def turn_away(self, reply: Reply) -> None:
@@ -217,3 +217,8 @@ class Destination:
     def _forget_if_empty(self) -> None:
         if not self._permits and not self._idle and not self._waiting:
             self._forget()
+
+
+def _hearsay(reply: Reply) -> Reply:
+    """A reply as it is told to those who were not there."""
+    return Reply(reply.code, reply.status, f"{' '.join(reply.text)} (another message's attempt)")

@@ -13,6 +13,7 @@ from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 
 DOWN = Reply(451, "4.4.1", "down")
+HEARD_OF = Reply(451, "4.4.1", "down (another message's attempt)")
 
 
 class FakeConnection:
@@ -99,10 +100,10 @@ class RefusalsTests(SynchronousTestCase):
         self.refusals.add(one, DOWN)
         self.clock.advance(REMEMBERED - 1)
         self.refusals.add(two, DOWN)
-        self.assertEqual(self.refusals.of(one), DOWN)
+        self.assertEqual(self.refusals.of(one), HEARD_OF)
         self.clock.advance(1)
         self.assertIsNone(self.refusals.of(one))
-        self.assertEqual(self.refusals.of(two), DOWN)
+        self.assertEqual(self.refusals.of(two), HEARD_OF)
         self.assertEqual(len(self.refusals._entries), 1)
         self.refusals.add(one, DOWN)
         self.refusals.add(two, DOWN)
@@ -202,7 +203,7 @@ class DestinationTests(SynchronousTestCase):
         self.assertNoResult(waiting)
         permits[0].connection = None
         self.assertTrue(self.destination.nobody_let_in(DOWN))
-        self.assertEqual(self.successResultOf(waiting), DOWN)
+        self.assertEqual(self.successResultOf(waiting), HEARD_OF)
 
     def test_given_up(self) -> None:
         """A place in the line would be kept for a message that left it."""
