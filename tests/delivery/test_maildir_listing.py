@@ -6,6 +6,8 @@ import errno
 import os
 import random
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -190,6 +192,34 @@ class ContinuedTests(ListingCase):
         self.list(self.before)
         self.assertEqual(self.files.count("open") - opened, 1)
         self.assertEqual(self.files.count("stat") - stats, 1)
+
+    @settings(deadline=None, max_examples=40)
+    @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=25))
+    def test_whatever_happens(self, changes: list[tuple[int, int]]) -> None:
+        """After some order of changes a message is missing, or stands in another place."""
+        folders = [f"{self.root}/mary/{sub}" for sub in ("new", "cur")]
+        for folder in folders:
+            for name in os.listdir(folder):
+                os.unlink(f"{folder}/{name}")
+        self.before = self.list()
+        for kind, number in changes:
+            there = sorted((name, folder) for folder in folders for name in os.listdir(folder))
+            if kind == 0:
+                self.put(self.name(number, ",S=1,W=2" if number % 2 else ""), b"x\n" * number)
+            elif kind == 1:
+                undated = self.put(f"undated{number}")
+                os.utime(undated, (1_700_000_000 + number, 1_700_000_000 + number))
+            elif kind == 2:
+                self.before = self.same()
+            elif there:
+                name, folder = there[number % len(there)]
+                if kind == 3:
+                    os.unlink(f"{folder}/{name}")
+                else:
+                    flagged = base_name(name) + (":2," if kind == 4 else ":2,S")
+                    os.rename(f"{folder}/{name}", f"{folders[1]}/{flagged}")
+        self.before = self.same()
+        self.before = self.same()
 
     def test_costs_little(self) -> None:
         """All messages are put in order again for one that came, went or was flagged."""
