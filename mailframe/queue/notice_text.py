@@ -44,6 +44,11 @@ _OPENINGS: Mapping[Action, str] = {
         "told only if it fails, and only if you asked for that."
     ),
 }
+# RFC 2852 §4.1.4: of a message with a deadline it is told without having been asked for.
+_RELAYED_WITH_DEADLINE = (
+    "Your message for the recipients below has been taken by another server. You set a time by "
+    "which it is to be delivered; what that server makes of it is not known here."
+)
 
 
 def subject(action: Action) -> str:
@@ -70,7 +75,10 @@ def text(
     :param now: POSIX seconds
     """
     age = duration_text(max(60, (now - entry.envelope.arrived) // 60 * 60))
-    opening = _OPENINGS[action].format(age=age, until=formatdate(give_up_at))
+    opening = _OPENINGS[action]
+    if action == "relayed" and entry.envelope.deliver_by is not None:
+        opening = _RELAYED_WITH_DEADLINE
+    opening = opening.format(age=age, until=formatdate(give_up_at))
     attached = "Your message is" if is_whole else "The headers of your message are"
     paragraphs = [
         f"This is the mail server {hostname}.",

@@ -374,6 +374,11 @@ class SuccessTests(SynchronousTestCase):
         notice = write("relayed", entry(about(OK)))
         self.assertIn("It was taken at mx.mindspring.com [192.0.2.1]:25", explanation(notice))
         self.assertIn(b"Action: relayed\r\nStatus: 2.1.5\r\n", notice.content)
+        self.assertIn(b"asked to be told", notice.content)
+        deadline = DeliverBy(at=LATER, mode="N")
+        notice = write("relayed", entry(about(OK), deliver_by=deadline))
+        self.assertIn("what that server makes of it is not known", explanation(notice))
+        self.assertNotIn(b"asked", notice.content)
         self.assertIn(b"Remote-MTA: dns; mx.mindspring.com\r\n", notice.content)
 
     def test_expanded(self) -> None:
