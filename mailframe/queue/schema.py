@@ -13,6 +13,7 @@ from mailframe.queue.seals import checksum, seal_envelope, seal_events, seal_rec
 
 log = Logger()
 
+_FULL = 2
 VERSION = 2
 TABLES = {
     "message": """CREATE TABLE message (
@@ -62,9 +63,16 @@ def prepare(connection: sqlite3.Connection) -> None:
     :raises sqlite3.Error: it is no database of ours, or of a later version
     """
     execute = connection.execute
-    execute("PRAGMA journal_mode = WAL")
+    (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
     # FULL syncs the log at every commit: what commit() promises rests on this line.
     execute("PRAGMA synchronous = FULL")
+    (synchronous,) = execute("PRAGMA synchronous").fetchone()
+    if mode != "wal" or synchronous < _FULL:
+        # As on a network file system; what another mode syncs is not what commit() promises.
+        raise sqlite3.OperationalError(
+            f"SQLite can't keep the queue safe here (journal_mode is {mode}, synchronous is "
+            f"{synchronous}): put it on a disk of this machine"
+        )
     execute("PRAGMA wal_autocheckpoint = 4000")
     execute("PRAGMA journal_size_limit = 67108864")
     if _version(connection) != VERSION:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -127,3 +129,33 @@ class VersionTests(SynchronousTestCase):
 
 
 EXPECTED = [("1", False, True), ("2", True, True), ("3", False, True)]
+
+
+class SafetyTests(SynchronousTestCase):
+    """A database that would not sync what it is given."""
+
+    def refused(self, pragma: str, answer: object) -> str:
+        """What is said when SQLite answers so."""
+
+        class Answering(sqlite3.Connection):
+            def execute(self, statement: str, *args: Any) -> Any:
+                if statement == pragma:
+                    return super().execute("SELECT ?", (answer,))
+                return super().execute(statement, *args)
+
+        with closing(sqlite3.connect(os.path.abspath(self.mktemp()), factory=Answering)) as opened:
+            error: Exception = self.assertRaises(sqlite3.OperationalError, schema.prepare, opened)
+        return str(error)
+
+    def test_no_log(self) -> None:
+        """On a file system without shared memory a commit is undone by a power cut."""
+        self.assertIn("journal_mode is delete", self.refused("PRAGMA journal_mode = WAL", "delete"))
+
+    def test_no_sync(self) -> None:
+        """A SQLite that was told otherwise when it was compiled loses the last messages."""
+        self.assertIn("synchronous is 1", self.refused("PRAGMA synchronous", 1))
+
+    def test_here(self) -> None:
+        """Nothing can be queued at all."""
+        with closing(sqlite3.connect(os.path.abspath(self.mktemp()))) as opened:
+            schema.prepare(opened)

@@ -191,6 +191,42 @@ class RestartTests(SqliteCase):
         self.claim(self.storage, "two")
         self.assertEqual(self.files(), [kept])
 
+    def test_orphans_after_a_jump(self) -> None:
+        """The clock is set forward: files of messages that are just being kept look old."""
+        self.claim(self.storage, "one")
+        sink = self.storage.receive(envelope())
+        sink.write(b"x" * 100_000)
+        old = self.clock.seconds()
+        for name in os.listdir(f"{self.root}/incoming"):
+            os.utime(f"{self.root}/incoming/{name}", (old, old))
+        self.clock.advance(10 * ORPHAN_AGE)
+        self.claim(self.storage, "one")
+        self.clock.advance(ORPHAN_AGE - HOUSEKEEPING)
+        self.claim(self.storage, "one")
+        self.assertEqual(self.files(), [sink.id])
+        for _ in range(3):
+            self.clock.advance(HOUSEKEEPING)
+            self.claim(self.storage, "one")
+        self.assertEqual(self.files(), [])
+
+    def test_tidying_after_the_clock_was_set_back(self) -> None:
+        """What a process had that died is not taken over for as long as the clock was set back."""
+        self.claim(self.storage, "one")
+        looked: list[bool] = []
+        dead_owners = self.storage.spool.dead_owners
+
+        def noted() -> list[str]:
+            looked.append(True)
+            return dead_owners()
+
+        self.patch(self.storage.spool, "dead_owners", noted)
+        self.clock.rightNow -= 86_400
+        self.claim(self.storage, "one")
+        self.assertEqual(looked, [True])
+        self.clock.advance(HOUSEKEEPING - 1)
+        self.claim(self.storage, "one")
+        self.assertEqual(looked, [True])
+
 
 class ContentTests(SqliteCase):
     """Small inline, large in files."""
