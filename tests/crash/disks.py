@@ -74,6 +74,7 @@ class Disk:
             _run(*MAKE[kind], image)
             self._device = _run("losetup", "--find", "--show", image)
             self._loop = _detach_at_last(self._device)
+            os.unlink(image)  # its memory is given back with the device, however that ends
             self._mount()
         except BaseException:
             self.close()
