@@ -216,7 +216,11 @@ class ContinuedTests(ListingCase):
                 if kind == 3:
                     os.unlink(f"{folder}/{name}")
                 else:
-                    flagged = base_name(name) + (":2," if kind == 4 else ":2,S")
+                    base = base_name(name)
+                    for old in os.listdir(folders[1]):
+                        if base_name(old) == base and (old, folders[1]) != (name, folder):
+                            os.unlink(f"{folders[1]}/{old}")  # which of two it is can't be told
+                    flagged = base + (":2," if kind == 4 else ":2,S")
                     os.rename(f"{folder}/{name}", f"{folders[1]}/{flagged}")
         self.before = self.same()
         self.before = self.same()
