@@ -411,7 +411,7 @@ class IDueTimes(Interface):
         """
 
     def move(moves: Sequence[tuple[Waiting, float]]) -> Awaitable[None]:
-        """Have messages be due at other times; for when they were planned, their entries say still.
+        """Have messages be due at other times; of a leased one, it is the lease that is moved.
 
         :param moves: with what `due_after` gave; those that are due otherwise by now stay so
         """
