@@ -22,6 +22,7 @@ import argparse
 import os
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ from random import Random
 import attrs
 
 from benchmarks.against_postfix.loads import load, silent_hop
-from benchmarks.against_postfix.report import as_rst, as_text, put_between_marks
+from benchmarks.against_postfix.report import WIDTH, as_rst, as_text, put_between_marks
 from benchmarks.against_postfix.servers import CPUS, Mailframe
 from benchmarks.machine import describe
 from benchmarks.programs import Failed, find_program, folder, greeted, listens, running, wait_until
@@ -288,9 +289,11 @@ def measure(options: argparse.Namespace) -> str:
             tidy(database(long))
     cells = table(measured, options.queued)
     scans = sorted({line for lines in plans.values() for line in lines if "SCAN" in line})
-    about = (
-        f"{options.queued:,} messages of 1 KB, {size:.1f} GB; {options.processes} processes;"
-        f" of {options.rounds} rounds the best, and the worst of start and memory. {machine}"
+    about = textwrap.fill(
+        f"{options.queued:,} messages of 1 KB, {size:.1f} GB; mailframe with {options.processes}"
+        f" processes. The best of {options.rounds} rounds (of start and memory the worst)."
+        f" {machine}",
+        WIDTH,
     )
     for name, lines in plans.items():
         print(name, *sorted(lines), sep="\n    ")

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 
 import benchmarks.against_postfix as package
 from benchmarks.against_postfix.foreign import Aiosmtpd, Haraka
-from benchmarks.against_postfix.report import Results, as_rst, as_text, put_between_marks
+from benchmarks.against_postfix.report import WIDTH, Results, as_rst, as_text, put_between_marks
 from benchmarks.against_postfix.servers import CPUS, Mailframe, Postfix, Server, Sink
 from benchmarks.against_postfix.works import ROWS, WORKS, Amounts
 from benchmarks.machine import describe, file_system, working_folder
@@ -32,7 +33,7 @@ def chosen_options() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=4000, help="of 4 KB, for each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--minutes", type=float, default=9.0, help="begin no further round that would last longer"
+        "--minutes", type=float, default=8.0, help="begin no further round that would last longer"
     )
     parser.add_argument(
         "--processes",
@@ -109,9 +110,10 @@ def main() -> None:
     rounds = measure(options, servers, amounts, results)
     cells = results.table(list(servers))
     which = f"The best of {rounds} rounds" if rounds > 1 else "One round"
-    about = (
+    about = fill(
         f"{which} of {amounts.messages} messages, {amounts.large} of 20 MB; mailframe with"
-        f" {options.processes} processes. {machine}"
+        f" {options.processes} processes. {machine}",
+        WIDTH,
     )
     print(f"\n{about}\n\n{as_text(cells)}\n\nBefore its 250,")
     for name, server in servers.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 _DASH = "-"
+WIDTH = 100  # of what is written in sentences
 
 
 @attrs.frozen(kw_only=True)
