@@ -221,4 +221,4 @@ class Destination:
 
 def _hearsay(reply: Reply) -> Reply:
     """A reply as it is told to those who were not there."""
-    return Reply(reply.code, reply.status, f"{' '.join(reply.text)} (another message's attempt)")
+    return Reply(reply.code, reply.status, f"{' '.join(reply.text)} (at an attempt a moment ago)")

@@ -13,7 +13,7 @@ from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 
 DOWN = Reply(451, "4.4.1", "down")
-HEARD_OF = Reply(451, "4.4.1", "down (another message's attempt)")
+HEARD_OF = Reply(451, "4.4.1", "down (at an attempt a moment ago)")
 
 
 class FakeConnection:

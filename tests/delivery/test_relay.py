@@ -444,7 +444,7 @@ class ReuseTests(RelayCase):
         results = [self.start(agent, self.job(hop)) for _ in range(2)]
         self.reactor.advance(300)
         for result in results:
-            self.assertNotIn("another", str(self.successResultOf(result)[0].reply))
+            self.assertNotIn("a moment ago", str(self.successResultOf(result)[0].reply))
         for _ in range(5):
             (outcome,) = self.deliver(agent, self.job(hop))
             self.assertEqual(
@@ -454,7 +454,7 @@ class ReuseTests(RelayCase):
                     reply=Reply(
                         451,
                         "4.4.2",
-                        "timed out while waiting for the greeting (another message's attempt)",
+                        "timed out while waiting for the greeting (at an attempt a moment ago)",
                     ),
                 ),
             )
