@@ -429,6 +429,26 @@ class OtherTests(JumpCase):
         self.reactor.advance(3 * HOUR)
         self.assertEqual(len(looked), seen)
 
+    def test_long_queue(self) -> None:
+        """A server with a million messages that wait takes minutes to start."""
+        for _ in range(20):
+            self.accept()
+            self.reactor.advance(40)
+        pages: list[int] = []
+        due_after = self.storage.due_after  # type: ignore[attr-defined]  # of this one
+
+        async def noted(due: float, id: str, limit: int) -> Any:
+            page = await due_after(due, id, limit)
+            pages.append(len(page))
+            return page
+
+        self.patch(self.storage, "due_after", noted)
+        self.restart(0)
+        self.reactor.jump(-2 * SLACK)
+        self.reactor.advance(HOUR)
+        self.assertGreaterEqual(len(pages), 3)
+        self.assertEqual(set(pages), {0})
+
     def test_storage_that_fails(self) -> None:
         """After a fault of the storage nobody sees to what the jump has done."""
         id = self.accept()
