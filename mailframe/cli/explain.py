@@ -281,7 +281,10 @@ def _print(document: Document) -> None:
         fields.append(("told", verdict["reply"]))
     for step in document["aliases"]:
         to = ", ".join(step["addresses"])
-        fields.append(("alias", f"{step['address']} stands for {to}"))
+        if step["rule"] == "alias":
+            fields.append(("alias", f"{step['address']} stands for {to}"))
+        else:
+            fields.append(("redirect", f"from {step['address']} to {to}"))
         fields.append(("because", why(step["reason"], step["plugin"], step["rule"])))
         fields += _rules(step["rules"])
     for destination in document["destinations"]:

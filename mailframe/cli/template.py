@@ -74,8 +74,9 @@ plugin = "table"
 
 # [[routing.rule]]                      # the first match wins
 # recipients = ["*@mindspring.com"]
-# via        = "tcp:smarthost.example:587"      # an endpoint, "mx", "mx:domain", "local" or
-#                                       #   "reject:reason"
+# senders    = ["*@{domain}"]           # also: servers, logins, providers, size, hours
+# via        = "tcp:smarthost.example:587"      # an endpoint, "mx", "mx:domain", "local",
+#                                       #   "redirect:address", "hold:reason" or "reject:reason"
 # tls        = "verify"                 # none | opportunistic | require | verify
 # login      = "user"
 # password_file = "smarthost.password"

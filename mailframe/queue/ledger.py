@@ -404,4 +404,6 @@ class Ledger(Lookups):
 
 
 def _operators(now: float, kind: EventKind) -> Event:
-    return Event(at=now, kind=kind, reason="by an operator")
+    # A route may hold a message as well; then another event says so.
+    reason = "until it is released" if kind == "held" else "by an operator"
+    return Event(at=now, kind=kind, reason=reason)

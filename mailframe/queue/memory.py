@@ -237,7 +237,9 @@ class MemoryStorage:
         heapq.heappush(self._due, (due, kept.entry.id))
 
     def _note(self, id: str, now: float, kind: EventKind) -> None:
-        self._history[id].append(Event(at=now, kind=kind, reason="by an operator"))
+        # A route may hold a message as well; then another event says so.
+        reason = "until it is released" if kind == "held" else "by an operator"
+        self._history[id].append(Event(at=now, kind=kind, reason=reason))
 
     def _notify(self) -> None:
         for callback in self._watchers:

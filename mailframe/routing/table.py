@@ -118,17 +118,20 @@ class TableRouting:
 
     async def route(self, sender: Address | None, recipient: Address, facts: Facts) -> Route:
         """Where does this recipient's mail go now?"""
-        question = Question(sender=sender, recipient=recipient, facts=facts)
+        rules = self._for_domain.get(recipient.domain, self._for_any)
         forwarding = self._forwarding
+        if forwarding is None and not rules:
+            return by_domain(recipient, facts, plugin=PLUGIN)
+        question = Question(sender=sender, recipient=recipient, facts=facts)
         if forwarding is None:
-            return await self._decide(question)
+            return await self._decide(question, rules)
         returned = forwarding.returned(question)
-        return returned or forwarding.forwarded(await self._decide(question), question)
+        return returned or forwarding.forwarded(await self._decide(question, rules), question)
 
-    async def _decide(self, question: Question) -> Route:
+    async def _decide(self, question: Question, rules: Iterable[Rule]) -> Route:
         recipient, facts = question.recipient, question.facts
         put_off: Route | None = None  # by the first rule that may take the mail later
-        for rule in self._for_domain.get(recipient.domain, self._for_any):
+        for rule in rules:
             if rule.fits(question) is False:
                 continue
             try:

@@ -15,6 +15,7 @@ from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Unroutable
 from mailframe.patterns import AddressPattern
 from mailframe.reply import Reply
 from mailframe.routing.table import RuleSettings, TableRouting, TableSettings, build
+from mailframe.testing.site import make_site
 from mailframe.units import FilePath
 
 ANNA = Address("anna", "rosse.example")
@@ -29,7 +30,7 @@ def ask(case: SynchronousTestCase, rules: Any, recipient: Address, sender: Any =
 class RouteTests(SynchronousTestCase):
     def test_interface(self) -> None:
         """The plugin that the configuration names could not be used."""
-        verifyObject(IRoutingPolicy, build(TableSettings(), cast(Any, None)))
+        verifyObject(IRoutingPolicy, build(TableSettings(), make_site(state_dir=self.mktemp())))
 
     def test_no_rules(self) -> None:
         """Without a table nothing would be delivered."""
