@@ -34,7 +34,7 @@ from benchmarks.against_postfix.loads import load, silent_hop
 from benchmarks.against_postfix.report import WIDTH, as_rst, as_text, put_between_marks
 from benchmarks.against_postfix.servers import CPUS, Mailframe
 from benchmarks.machine import describe
-from benchmarks.programs import Failed, find_program, folder, greeted, listens, running, wait_until
+from benchmarks.programs import Failed, find_program, folder, greeted, running
 from benchmarks.usage import cpu_seconds, memory, watched
 from mailframe.address import Address
 from mailframe.entry import Event, QueuedRecipient, Step
@@ -140,8 +140,7 @@ def serving(root: Path, messages: int, processes: int) -> Mapping[str, float]:
         begin = time.monotonic()
         # What waits there does not mind how the server ends.
         with running(*command, "-c", configuration, cwd=root, at_once=True) as process:
-            wait_until("mailframe listens", lambda: listens(port, process), every=0.002)
-            greeted(port)
+            greeted(port, process, every=0.002)
             started = time.monotonic() - begin
             time.sleep(2)
             idle = memory(process.pid)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PATIENCE = 120.0  # seconds
+START = 45.0  # seconds for a server to serve
 ADMIN_PATHS = "/usr/sbin:/sbin"
 
 
@@ -90,9 +91,11 @@ def run(*command: str | Path, patience: float = PATIENCE) -> bytes:
     return done.stdout
 
 
-def wait_until(what: str, test: Callable[[], bool], every: float = 0.01) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + PATIENCE
+def wait_until(
+    what: str, test: Callable[[], bool], every: float = 0.01, patience: float = PATIENCE
+) -> None:
+    """Wait until something is so. :raises Failed: it did not come to that"""
+    end = time.monotonic() + patience
     while not test():
         if time.monotonic() > end:
             raise Failed(f"gave up waiting: {what}")
@@ -107,10 +110,17 @@ def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def greeted(port: int) -> None:
-    """Wait for somebody to serve: the sockets of several processes are open before that."""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-        client.recv(4)
+def greeted(port: int, process: subprocess.Popen[bytes], every: float = 0.01) -> None:
+    """Wait for a program to greet on a loopback port: it may listen long before that.
+
+    :raises Failed: it does not
+    """
+    wait_until(f"{process.args!r} listens", lambda: listens(port, process), every, START)
+    try:
+        with socket.create_connection(("127.0.0.1", port), START) as client:
+            client.recv(4)
+    except OSError as error:
+        raise Failed(f"{process.args!r} does not greet: {error}") from error
 
 
 def count(path: Path) -> int:

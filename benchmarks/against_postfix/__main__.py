@@ -16,7 +16,7 @@ from benchmarks.against_postfix.report import WIDTH, Results, as_rst, as_text, p
 from benchmarks.against_postfix.servers import CPUS, Mailframe, Postfix, Server, Sink
 from benchmarks.against_postfix.works import ROWS, WORKS, Amounts
 from benchmarks.machine import describe, file_system, working_folder
-from benchmarks.programs import find_program
+from benchmarks.programs import Failed, find_program
 
 MARK = "benchmarks.against_postfix"
 _LARGE_FOR_EACH = 100  # messages of 4 KB
@@ -85,7 +85,11 @@ def measure(
         began = time.monotonic()
         for work in options.works:
             for name in [name for name in WORKS[work].servers if name in servers]:
-                measured = WORKS[work].measure(servers[name], amounts, results)
+                try:
+                    measured = WORKS[work].measure(servers[name], amounts, results)
+                except Failed as error:  # the others, and the other rounds, count
+                    print(f"round {number}: {name}: {work} failed: {error}", file=sys.stderr)
+                    continue
                 results.add(name, measured)
                 shown = ", ".join(f"{row} {figure:.2f}" for row, figure in measured.items())
                 passed = time.monotonic() - begin

@@ -18,10 +18,8 @@ from benchmarks.programs import (
     environment,
     find_program,
     greeted,
-    listens,
     run,
     running,
-    wait_until,
 )
 
 INSTALLED = Path("build/benchmark").resolve()
@@ -78,8 +76,7 @@ class Haraka:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
         with running("node", self._program, "-c", root, cwd=root) as process:
-            wait_until("Haraka listens", lambda: listens(port, process))
-            greeted(port)
+            greeted(port, process)
             yield Serving(process.pid)
 
 
@@ -125,7 +122,7 @@ class Aiosmtpd:
         program = root / "take_all.py"
         program.write_text(_AIOSMTPD_PROGRAM)
         with running(self._python, program, str(port), cwd=root) as process:
-            wait_until("aiosmtpd listens", lambda: listens(port, process))
+            greeted(port, process)
             yield Serving(process.pid)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.against_postfix.servers import MAILBOX
-from benchmarks.programs import listens, run, running, wait_until
+from benchmarks.programs import greeted, run, running
 from tests.interop.programs import free_ports
 
 SESSIONS = 20
@@ -42,5 +42,5 @@ def counting_sink(root: Path, messages: int) -> Iterator[tuple[int, Callable[[],
     (port,) = free_ports(1)
     command = ("smtp-sink", "-u", "nobody", "-M", str(messages), f"127.0.0.1:{port}", "1000")
     with running(*command, cwd=root) as process:
-        wait_until("the sink listens", lambda: listens(port, process))
+        greeted(port, process)
         yield port, lambda: process.poll() is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,8 @@ from typing import Protocol
 import argon2
 import attrs
 
-from benchmarks.programs import count, environment, greeted, listens, running, wait_until
+from benchmarks.programs import count, greeted, running
+from benchmarks.usage import family
 from tests.interop.postfix import write_postfix
 
 DOMAIN = "demo.example"
@@ -80,8 +81,7 @@ class Mailframe:
         command = (sys.executable, "-m", "twisted", "--log-level=warn", "mailframe")
         # Its spool is thrown away: deliveries that hang need not come to an end.
         with running(*command, "-c", configuration, cwd=root, at_once=True) as process:
-            wait_until("mailframe listens", lambda: listens(port, process))
-            greeted(port)
+            greeted(port, process)
             time.sleep(1)  # the other processes were started at the same time
             inbox = root / "mail" / DOMAIN / "jsmith" / "new"
             yield Serving(process.pid, lambda: count(inbox))
@@ -141,15 +141,21 @@ class Postfix:
         home = root / "postfix"
         inbox = write_postfix(home, port, DOMAIN, *settings)
         with running("postfix", "-c", home, "start-fg", cwd=root) as process:
-            wait_until("Postfix listens", lambda: listens(port, process))
-            greeted(port)
-            master = int((home / "spool" / "pid" / "master.pid").read_text())
+            pid_file = home / "spool" / "pid" / "master.pid"
             try:
-                yield Serving(master, lambda: count(inbox / "new"))
+                greeted(port, process)
+                yield Serving(int(pid_file.read_text()), lambda: count(inbox / "new"))
             finally:
                 # The script is not the master's parent, so that ending it would leave the master.
-                command = ("postfix", "-c", str(home), "abort")
-                subprocess.run(command, capture_output=True, env=environment())
+                _end_all(pid_file)
+
+
+def _end_all(pid_file: Path) -> None:
+    """End a program that wrote its process id into a file, and all that it started."""
+    with contextlib.suppress(OSError, ValueError):
+        for pid in sorted(family(int(pid_file.read_text()))):  # the oldest starts the others
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Sink:
@@ -166,5 +172,5 @@ class Sink:
     def serve(self, root: Path, port: int, *, local: bool, sink: int) -> Iterator[Serving]:
         """Take everything, and forget it."""
         with running("smtp-sink", "-u", "nobody", f"127.0.0.1:{port}", "1000", cwd=root) as process:
-            wait_until("the sink listens", lambda: listens(port, process))
+            greeted(port, process)
             yield Serving(process.pid)
