@@ -68,25 +68,6 @@ class SetAsideTests(DamageCase):
         self.assertRaises(UnknownMessage, self.ledger.remove, 2, 6.0)
         self.assertIsNone(self.ledger.find(2, 7.0))
 
-    def test_content(self) -> None:
-        """Somebody would get a message that is not the one that was sent."""
-        self.execute("UPDATE content SET octets = x'aabb' WHERE key = 2")
-        self.assertRaises(ValueError, self.ledger.content, 2, 1.0)
-        self.execute("UPDATE content SET octets = 'text' WHERE key = 3")
-        self.assertRaises(ValueError, self.ledger.content, 3, 1.0)
-        self.assertEqual(self.aside(), [2, 3])
-
-    def test_content_is_null(self) -> None:
-        """It would be taken for one in a file, be looked for there, and never be reported."""
-        self.execute("PRAGMA writable_schema = ON")
-        self.execute("UPDATE sqlite_schema SET sql = replace(sql, 'BLOB NOT NULL', 'BLOB')")
-        self.ledger.close()
-        self.ledger = Ledger(self.path)
-        self.addCleanup(self.ledger.close)
-        self.execute("UPDATE content SET octets = NULL WHERE key = 2")
-        self.assertRaises(ValueError, self.ledger.content, 2, 1.0)
-        self.assertEqual(self.aside(), [2])
-
     def test_an_operator_asks_for_a_damaged_one(self) -> None:
         """A damaged entry would be sealed as if it were sound."""
         self.execute("UPDATE message SET recipients = 'oops' WHERE key = 2")
@@ -110,14 +91,6 @@ class SetAsideTests(DamageCase):
         self.assertRaises(UnknownMessage, self.ledger.retry, 7, 5.0)
         self.assertEqual(self.aside(), [7])
 
-    def test_history(self) -> None:
-        """One damaged part would hide the others."""
-        self.ledger.hold(2, 5.0)
-        self.ledger.release(2, 6.0)
-        self.execute("UPDATE history SET events = 'oops' WHERE key = 2 AND part = 1")
-        kinds = [event.kind for event in self.ledger.history(2)]
-        self.assertEqual(kinds, ["accepted", "authorised", "released"])
-
 
 class LookThroughTests(DamageCase):
     """What would never be claimed is found as well."""
@@ -139,14 +112,6 @@ class LookThroughTests(DamageCase):
             self.execute(statement)
         self.look()
         self.assertEqual(self.aside(), [1, 2, 3])
-
-    def test_what_is_no_time(self) -> None:
-        """Putting the queue right after a jump of the clock would fail, again and again."""
-        self.execute("UPDATE message SET due = x'0102' WHERE key = 2")
-        found = self.ledger.due_after(-1.0, -1, 10, 5.0)
-        self.assertEqual([each.entry.id[-1] for each in found], ["1", "3"])
-        self.execute("UPDATE message SET due = x'0102'")
-        self.assertEqual(self.ledger.due_after(-1.0, -1, 10, 5.0), [])
 
     def test_marks(self) -> None:
         """What an operator holds would be sent, or a sender never be told of a delay."""

@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.interfaces import LeaseLost, UnknownMessage
-from mailframe.queue.ids import first_key
 from mailframe.queue.ledger import Arrival, Ledger
 from tests.queue.samples import JSMITH, envelope
 
@@ -113,11 +112,6 @@ class LedgerTests(LedgerCase):
         (count,) = self.ledger.connection.execute("SELECT count(*) FROM content").fetchone()
         self.assertEqual(count, 0)
 
-    def test_content_in_a_file(self) -> None:
-        """A large message's row says that its content lies elsewhere."""
-        self.ledger.insert([arrival(content=None)])
-        self.assertIsNone(self.ledger.content(1, 0.0)[0])
-
     def test_abandon(self) -> None:
         """What a crashed process held is due again at once, and held mail stays held."""
         self.ledger.insert([arrival(1), arrival(2)])
@@ -146,28 +140,3 @@ class LedgerTests(LedgerCase):
         self.assertIsNone(self.ledger.next_due())
         self.ledger.release(1, 302.0)
         self.assertEqual(len(self.ledger.claim("two", 303.0, 10, 600.0)), 1)
-
-    def test_damaged_entries_are_listed(self) -> None:
-        """An operator must be able to see what was set aside, and why, until it is removed."""
-        self.ledger.insert([arrival(1), arrival(2)])
-        self.ledger.connection.execute("UPDATE message SET recipients = '[{' WHERE key = 2")
-        self.ledger.messages(-1, 10, 5.0)
-        ((key, reason),) = self.ledger.damaged()
-        self.assertEqual(key, 2)
-        self.assertIn("checksum", reason)
-        self.assertEqual([e.id[-1] for e in self.ledger.messages(-1, 1, 6.0)], ["1"])
-        self.ledger.insert([arrival(3)])
-        self.assertEqual([e.id[-1] for e in self.ledger.messages(1, 1, 6.0)], ["3"])
-        self.ledger.remove(2, 6.0)
-        self.assertEqual(self.ledger.damaged(), [])
-
-    def test_old_histories_are_forgotten(self) -> None:
-        """The history of messages long gone must not fill the disk; that of queued ones stays."""
-        old, queued = first_key(100.0), first_key(100.0) + 1
-        self.ledger.insert([arrival(old), arrival(queued)])
-        self.ledger.hold(queued, 1.0)
-        self.ledger.remove(old, 2.0)
-        self.assertEqual(self.ledger.forget_history(50.0, 100), 0)
-        self.assertEqual(self.ledger.forget_history(200.0, 100), 2)
-        self.assertEqual(self.ledger.history(old), [])
-        self.assertEqual([e.kind for e in self.ledger.history(queued)][-1], "held")
