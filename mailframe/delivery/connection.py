@@ -122,6 +122,7 @@ class RelayConnection(Offers, Protocol):
         self._outlet: Outlet | None = None  # while the connection stands
         self._allowed = allowed(settings.timeouts)
         self._deadline = Deadline(clock, self._expired)
+        self._closing = False
         self._last_deadline = 0.0  # for all that is done about one message
 
     # --- what the agent calls ---------------------------------------------------------------
@@ -207,6 +208,8 @@ class RelayConnection(Offers, Protocol):
         """The server said something."""
         sender = self.sender
         assert sender
+        if sender.stage == "closed":
+            return self._close()  # whatever it is, it answers to QUIT
         read = sender.replies_read
         sender.receive(data)
         if sender.replies_read != read:
@@ -270,7 +273,7 @@ class RelayConnection(Offers, Protocol):
         elif isinstance(event, Ended):
             self._close()
         else:
-            self._close()
+            self._leave()
             if not self.opened.called:
                 self.opened.callback(event)
             else:
@@ -370,9 +373,17 @@ class RelayConnection(Offers, Protocol):
             self._pump()
             self._break()
 
+    def _leave(self) -> None:
+        """Close after a failure, but hear what the server says to QUIT if it was told."""
+        if self.sender is not None and self.sender.parting and self._outlet is not None:
+            self._deadline.set(self._clock.seconds() + CLOSING)
+        else:
+            self._close()
+
     def _close(self) -> None:
         """Close after what was written went out; break when that takes too long."""
-        if self._outlet is not None:
+        if self._outlet is not None and not self._closing:
+            self._closing = True
             self._watch()
             self.transport.loseConnection()
 

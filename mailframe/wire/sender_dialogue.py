@@ -65,6 +65,7 @@ class Dialogue:
     :ivar under_way: the transaction, if there is one
     :ivar refusal: of EHLO, while an old server may still take HELO
     :ivar closed: the session has ended
+    :ivar parting: it ended with a QUIT of ours, to which the server may still answer
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Dialogue:
         "expected",
         "output",
         "parser",
+        "parting",
         "refusal",
         "resting",
         "under_way",
@@ -86,7 +88,7 @@ class Dialogue:
         self.parser = ReplyParser()
         self.under_way: UnderWay | None = None
         self.refusal: Reply | None = None
-        self.closed = False
+        self.closed = self.parting = False
 
     @property
     def stage(self) -> Stage:
@@ -107,8 +109,15 @@ class Dialogue:
     # --- the end ------------------------------------------------------------------------------
 
     def said(self, reply: Reply, stage: Stage | None = None) -> None:
-        """End the session with words of the server."""
+        """End the session with words of the server.
+
+        :param stage: of the opening, after which the server waits for QUIT (RFC 5321 §3.1,
+            §4.1.1.10) unless it closes by itself
+        """
         under_way = self.under_way
+        if stage is not None and reply.code != 421:
+            self.parting = True
+            self.output.append(b"QUIT\r\n")
         if under_way is not None and self.stage == "final":
             _fill(under_way.replies, reply)
         self._fail(reply, stage)

@@ -104,6 +104,11 @@ class Sender:
         most = self.limits.transactions
         return most is not None and self._transactions >= most
 
+    @property
+    def parting(self) -> bool:
+        """Whether the session failed with a QUIT of ours, to which the server may still answer."""
+        return self._dialogue.parting
+
     def take_output(self) -> bytes:
         """What is to be written now, maybe nothing."""
         output = self._dialogue.output

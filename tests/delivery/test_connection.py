@@ -177,6 +177,18 @@ class SessionTests(ConnectionCase):
         self.reactor.advance(LINGERING)
         self.successResultOf(gone)
 
+    def test_refused_with_a_farewell(self) -> None:
+        """A server that waits for QUIT would see our connections break (RFC 5321 §4.1.1.10)."""
+        for farewell in (b"221 2.0.0 bye\r\n", SILENCE):
+            self.reactor = VirtualReactor()
+            server = ScriptedServer(GREETING=b"554 5.7.1 go away\r\n", QUIT=farewell)
+            connection = self.connect(server)
+            self.assertEqual(self.successResultOf(connection.opened).reply.code, 554)
+            self.assertEqual(server.verbs, ["QUIT"])
+            self.assertFalse(connection.usable)
+            self.reactor.advance(CLOSING)
+            self.successResultOf(connection.closed)
+
     def test_one_delayed_call(self) -> None:
         """Thousands of timers would be made and thrown away each second."""
         connection = self.connect(ScriptedServer())

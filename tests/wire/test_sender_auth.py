@@ -50,7 +50,7 @@ class AuthTests(SynchronousTestCase):
         """The password could be read by everyone on the way."""
         dialogue = Dialogue(login=LOGIN)
         dialogue.hear(GREETING)
-        self.assertEqual(dialogue.hear(ehlo("AUTH PLAIN")), b"")
+        self.assertEqual(dialogue.hear(ehlo("AUTH PLAIN")), b"QUIT\r\n")
         self.assertEqual((dialogue.last.reply.code, dialogue.last.reply.status), (454, "4.7.11"))
 
     def test_not_offered(self) -> None:
@@ -58,7 +58,7 @@ class AuthTests(SynchronousTestCase):
         for extensions in ((), ("AUTH CRAM-MD5",)):
             dialogue = Dialogue(login=LOGIN, encrypted=True)
             dialogue.hear(GREETING)
-            self.assertEqual(dialogue.hear(ehlo(*extensions)), b"")
+            self.assertEqual(dialogue.hear(ehlo(*extensions)), b"QUIT\r\n")
             self.assertEqual(dialogue.last.reply.status, "4.7.0")
 
     def test_refused(self) -> None:

@@ -51,9 +51,13 @@ class SessionTests(SynchronousTestCase):
 
     def test_greeting_refuses(self) -> None:
         """The words by which a server turns us away would be lost."""
-        for line, code in ((b"554 5.7.1 go away\r\n", 554), (b"421 4.3.2 busy\r\n", 421)):
+        for line, code, answer in (
+            (b"554 5.7.1 go away\r\n", 554, b"QUIT\r\n"),  # RFC 5321 §3.1: it waits for that
+            (b"421 4.3.2 busy\r\n", 421, b""),
+        ):
             dialogue = Dialogue()
-            self.assertEqual(dialogue.hear(line), b"")
+            self.assertEqual(dialogue.hear(line), answer)
+            self.assertEqual(dialogue.sender.parting, bool(answer))
             self.assertIsInstance(dialogue.last, Failed)
             self.assertEqual(dialogue.last.reply.code, code)
             self.assertEqual(dialogue.last.stage, "greeting")
@@ -202,12 +206,12 @@ class StartTlsTests(SynchronousTestCase):
         for policy in ("require", "verify"):
             dialogue = Dialogue(tls=policy)
             dialogue.hear(GREETING)
-            self.assertEqual(dialogue.hear(ehlo("PIPELINING")), b"")
+            self.assertEqual(dialogue.hear(ehlo("PIPELINING")), b"QUIT\r\n")
             self.assertEqual(dialogue.last.reply.status, "4.7.10")
             dialogue = Dialogue(tls=policy)
             dialogue.hear(GREETING)
             dialogue.hear(b"500 eh\r\n")
-            self.assertEqual(dialogue.hear(b"250 hi\r\n"), b"")
+            self.assertEqual(dialogue.hear(b"250 hi\r\n"), b"QUIT\r\n")
             self.assertEqual(dialogue.last.reply.status, "4.7.10")
 
     def test_refused(self) -> None:
