@@ -16,7 +16,9 @@ MB = 2**20
 class SmallDiskCase(InteropCase):
     """Mix-in of the disks a test may have."""
 
-    def disk(self, point: Path, *, megabytes: int = 12, files: int = 1000) -> None:
+    def disk(
+        self, point: Path, *, megabytes: int = 12, files: int = 1000, options: str = "rw"
+    ) -> None:
         """Mount a disk with nothing but so many octets and so many files."""
         self.need_root()
         self.program("mount", "mount")
@@ -28,7 +30,7 @@ class SmallDiskCase(InteropCase):
             *("-J", "size=1", "-N", str(files), image),
         )
         point.mkdir(mode=0o700, exist_ok=True)
-        done = self.run_program("mount", "-o", "loop", image, point, check=False)
+        done = self.run_program("mount", "-o", f"loop,{options}", image, point, check=False)
         if done.returncode:
             raise SkipTest(f"no loop devices here: {done.stdout.decode(errors='replace').strip()}")
         self.addCleanup(self.unmount, point)
