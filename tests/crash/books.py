@@ -220,7 +220,7 @@ class Books:
                 if letter.refused:
                     places.add("notice to cat")
                 found += [
-                    f"{letter} for {place}"
+                    f"{letter} for {place}, seen as {self.names.get(what)}"
                     for place in places
                     if (what := (place, letter.mark)) not in self.present
                     and what not in self.deleted
