@@ -327,7 +327,7 @@ class IQueueStorage(Interface):
         """
 
     def renew(owner: str, ids: Sequence[str], until: float) -> Awaitable[None]:
-        """Prolong those of the leases that ``owner`` still has."""
+        """Prolong those of the leases that ``owner`` still has; none is shortened."""
 
     def next_due() -> Awaitable[float | None]:
         """When the next message that is not held is due or its lease runs out; ``None``: never."""

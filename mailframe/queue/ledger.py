@@ -187,9 +187,9 @@ class Ledger(Lookups):
         return list(leased.values())
 
     def renew(self, owner: str, keys: Sequence[int], until: float) -> None:
-        """Prolong leases."""
+        """Prolong leases; who saw before us that the clock jumped may have moved one further."""
         self.connection.executemany(
-            "UPDATE message SET due = ?1 WHERE key = ?2 AND owner = ?3 AND due IS NOT NULL",
+            "UPDATE message SET due = max(due, ?1) WHERE key = ?2 AND owner = ?3",
             [(until, key, owner) for key in keys],
         )
 

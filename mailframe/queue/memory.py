@@ -111,7 +111,7 @@ class MemoryStorage:
         for id in ids:
             kept = self._kept.get(id)
             if kept is not None and kept.owner == owner:
-                self._reschedule(kept, until)
+                self._reschedule(kept, max(kept.due, until))
 
     async def next_due(self) -> float | None:
         """When something is due next."""

@@ -78,6 +78,16 @@ class LeaseContract(StorageContract):
         self.assertEqual(self.claimed("two", now=self.now + LEASE), [other])
         self.assertEqual(self.claimed("two", now=until), [id, other])
 
+    def test_renew_shortens_nothing(self) -> None:
+        """A process whose clock is behind lets others have what it is delivering."""
+        self.keep()
+        self.claim("one", now=self.now)
+        (id,) = self.queued()
+        until = self.now + 2 * LEASE
+        self.get(self.storage.renew(owner="one", ids=[id], until=until))
+        self.get(self.storage.renew(owner="one", ids=[id], until=self.now - 1))
+        self.assertEqual(self.claimed("two", now=until - 1), [])
+
     def test_renew_of_others(self) -> None:
         """A process prolongs a lease that it does not have, and nobody delivers."""
         id = self.keep()
