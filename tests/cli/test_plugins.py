@@ -55,7 +55,7 @@ class Plugins(CommandCase):
         self.assertIs(found["queue", "sqlite"]["in_use"], True)
         self.assertIs(found["queue", "memory"]["in_use"], False)
         self.assertEqual(options["history"]["default"], "2w")
-        (rules,) = found["routing", "table"]["options"]
+        rules, *_ = found["routing", "table"]["options"]
         self.assertIn("via", [option["name"] for option in rules["options"]])
         path, *_ = found["accounts", "file"]["options"]
         self.assertEqual((path["name"], path["required"]), ("path", True))

@@ -19,7 +19,7 @@ providers_authorisation = Part(
 table_routing = Part(
     seam="routing",
     name="table",
-    help="rules on recipient and sender, the first match wins; else local domains, else MX",
+    help="rules and maps, the first match wins; else local domains, else MX",
     settings="mailframe.routing.table:TableSettings",
     builds="mailframe.routing.table:build",
 )
