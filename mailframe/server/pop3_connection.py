@@ -148,8 +148,9 @@ class Pop3Connection(Protocol):
         self._output_full = True
 
     def resumeProducing(self) -> None:
-        """There is room again."""
+        """There is room again: all that waited has been sent."""
         self._output_full = False
+        self._outlet = Outlet(self._transport(), tls=self._tls)
         self._heard = self._server.clock.seconds()
         if self._running is not None:
             self._let_go_on()

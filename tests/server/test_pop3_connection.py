@@ -259,6 +259,19 @@ class RetrieveTests(Pop3Case):
         transport: Any = connection.transport
         self.assertLess(len(transport.dataBuffer) + transport._tempDataLen, PIECE)
 
+    def test_after_a_large_message(self) -> None:
+        """Once a message did not fit into the line at once, each answer takes a turn more."""
+        self.file(b"A: b\n\n" + b"x\n" * 100_000)
+        client = self.logged_in()
+        client.transport.pauseProducing()
+        self.say(client, b"RETR 1\r\n")
+        client.transport.resumeProducing()
+        self.reactor.advance(0)
+        self.assertTrue(client.received.endswith(b"x\r\n.\r\n"))
+        (connection,) = self.factory.connections
+        self.assertIsNotNone(connection._outlet._send)
+        self.assertEqual(self.say(client, b"NOOP\r\n"), b"+OK nothing done\r\n")
+
     def test_client_that_never_reads(self) -> None:
         """A connection that goes no further is kept for ever, and its mailbox locked."""
         file = self.file(LINE * 200_000)
