@@ -24,7 +24,7 @@ RELAYED_LATE = 5.0  # seconds from a sink's answer until it must have been recor
 
 NEVER = float("inf")
 
-Broken: TypeAlias = Literal["lost", "torn", "twice", "back", "resent"]
+Broken: TypeAlias = Literal["lost", "torn", "twice", "back", "resent", "bounced"]
 
 
 def body(mark: bytes) -> bytes:
@@ -65,11 +65,13 @@ class Tally:
     twice: int = 0
     back: int = 0  # deleted, confirmed, and there again
     resent: int = 0  # to the sink, though there was time enough to record it
+    bounced: int = 0  # a notice says that it failed, and nobody had refused it
 
     @property
     def is_clean(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.lost or self.torn or self.twice or self.back or self.resent)
+        bad = (self.lost, self.torn, self.twice, self.back, self.resent, self.bounced)
+        return not any(bad)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in attrs.asdict(self).items())
@@ -148,6 +150,9 @@ class Books:
                 self.names[what] = name
                 self.tally.seen += 1
                 self.tally.notices += is_notice
+                letter = self.letters.get(found[1])
+                if is_notice and letter is not None and not letter.refused:
+                    self.find("bounced", f"{letter}: {text.decode(errors='replace')[:2000]}")
             elif before != name:
                 self.find("twice", f"{what} as {before} and as {name}")
             if self.deleted.get(what, NEVER) < at:
