@@ -51,8 +51,14 @@ class SupervisorTests(SynchronousTestCase):
         self.parts = FakeParts(succeed(None))
         self.opened: list[tuple[str, ...]] = []
         self.trouble: PartError | None = None
+        self.disks: PartError | None = None
         self.patch(module, "open_parts", self.open_parts)
+        self.patch(module, "check_disks", self.check_disks)
         self.supervisor: Supervisor | None = None
+
+    def check_disks(self, settings: Any) -> None:
+        if self.disks:
+            raise self.disks
 
     def open_parts(self, settings: Any, reactor: Any, seams: Any = ("all",)) -> FakeParts:
         self.assertIs(reactor, self.reactor)
@@ -175,6 +181,9 @@ class SupervisorTests(SynchronousTestCase):
         port.stopListening()
         self.reactor.advance(0)
         self.trouble = PartError("no accounts")
+        self.assertRaises(PartError, self.make().startService)
+        self.reactor.advance(0)
+        self.trouble, self.disks = None, PartError("in memory")
         self.assertRaises(PartError, self.make().startService)
         self.reactor.advance(0)
         self.assertEqual(self.reactor.processes, [])
