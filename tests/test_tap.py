@@ -136,7 +136,8 @@ class SeveralProcessesTests(TapTests):
     def daemon(self, parent: dict[str, Any] | None = None) -> Any:
         """A service in a virtual world."""
         daemon = self.make(
-            'hostname = "mx.here.example"\nprocesses = 2\n[accounts]\npath = "accounts.toml"\n'
+            'hostname = "mx.here.example"\nprocesses = 2\n[queue]\nrequire_durable = false\n'
+            '[accounts]\npath = "accounts.toml"\n'
             '[[server]]\nname = "mx"\nprotocol = "smtp"\nlisten = "tcp:25"\n',
             parent,
         )
