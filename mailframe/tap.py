@@ -40,6 +40,7 @@ class _AsProcess:
     """
 
     foreground = True
+    _steady: SteadyClock | None = None
 
     def privilegedStartService(self) -> None:
         """Open the sockets, or end the process."""
@@ -66,7 +67,8 @@ class _AsProcess:
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
-        self._steady.stopService()
+        if self._steady is not None:
+            self._steady.stopService()
         return result
 
     def _listen_for_sighup(self) -> None:

@@ -15,6 +15,7 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe import tap
+from mailframe.clocks import SteadyClock
 from mailframe.listening import CannotListen
 from mailframe.testing.network import VirtualReactor
 from mailframe.workers import supervisor
@@ -104,6 +105,27 @@ class TapTests(SynchronousTestCase):
         """twistd tells the exception to whoever started the daemon."""
         self.refused(self.daemon({"nodaemon": False}), CannotListen)
         self.assertEqual(self.stderr.getvalue(), "")
+
+    def test_clock(self) -> None:
+        """Timers go by the time of day, and wait for as long as the clock was set back."""
+        made: list[Any] = []
+
+        class Noted(SteadyClock):
+            def __init__(self, reactor: Any) -> None:
+                super().__init__(reactor)
+                made.append(self)
+
+        self.patch(tap, "SteadyClock", Noted)
+        self.patch(supervisor, "open_parts", lambda *args: self)
+        daemon = self.daemon()
+        daemon.startService()
+        self.assertEqual([each.running for each in made], [1])
+        stopped = daemon.stopService()
+        self.reactor.advance(60)
+        self.successResultOf(stopped)
+        self.assertEqual([each.running for each in made], [0])
+        daemon = self.daemon()  # one that could not be started
+        self.successResultOf(daemon.stopService())
 
     def test_part_that_cannot_be_built(self) -> None:
         """What shows only when the parts are built is told in the same way."""
