@@ -101,6 +101,7 @@ class FakeRouter:
     routes: dict[str, Route] = attrs.field(factory=dict)
     waiting: Deferred[None] | None = None
     asked: list[tuple[Address | None, Address, Client | None, float]] = attrs.field(factory=list)
+    known: list[Known] = attrs.field(factory=list)
 
     async def route(
         self,
@@ -112,6 +113,7 @@ class FakeRouter:
     ) -> Route:
         """Answer at once, or when the test wants it."""
         self.asked.append((sender, recipient, client, now))
+        self.known.append(known)
         if self.waiting is not None:
             await self.waiting
         if str(recipient) in self.routes:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.envelope import Client
-from mailframe.interfaces import IRoom, StorageFault, StorageFull
+from mailframe.interfaces import IRoom, Known, StorageFault, StorageFull
 from mailframe.outcome import Deny, Local, NextHop, Permit, Redirect, Relay, Unroutable
 from mailframe.reply import Reply
 from mailframe.server.admission import (
@@ -89,6 +89,15 @@ class AdmissionTests(SynchronousTestCase):
             transaction or self.transaction(), Address.parse(recipient)
         )
         return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def test_declared_size(self) -> None:
+        """Rules on the size would refuse by a bounce what could be refused at once."""
+        for size in (None, 5000):
+            transaction = self.admission.mail(STRANGER, SENDER, size, "7BIT")
+            assert isinstance(transaction, Transaction)
+            asked = self.admission.recipient(transaction, Address("mary", "here.example"))
+            self.successResultOf(Deferred.fromCoroutine(asked))
+        self.assertEqual(self.router.known, [Known(), Known(size=5000)])
 
     def test_size(self) -> None:
         """A message declared too big is refused before it is sent (RFC 1870 §6)."""
