@@ -184,7 +184,7 @@ class FullDiskTests(DiskCase):
         room = os.statvfs(self.disk)
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, (room.f_bavail - 1500) * room.f_frsize)
-        refused: list[smtplib.SMTPDataError] = []
+        refused: list[smtplib.SMTPResponseException] = []
         with smtplib.SMTP("127.0.0.1", self.smtp, "client", timeout=30) as client:
 
             def send(number: int, size: int) -> bool:
@@ -193,7 +193,7 @@ class FullDiskTests(DiskCase):
                 text = b"Subject: " + mark + b"\r\n\r\n" + lines + b"end of " + mark
                 try:
                     client.sendmail("a@far.example", ["jsmith@demo.example"], text)
-                except smtplib.SMTPDataError as error:
+                except smtplib.SMTPResponseException as error:
                     refused.append(error)
                     return False
                 self.acknowledged.add(mark)
