@@ -48,6 +48,7 @@ class Letter:
     remote: bool
     refused: bool
     acknowledged: bool = False
+    at: float = 0.0
 
 
 @attrs.define
@@ -120,7 +121,7 @@ class Books:
         with self.lock:
             if not self._counts(switched):
                 return
-            letter.acknowledged = True
+            letter.acknowledged, letter.at = True, time.monotonic()
             self.tally.acknowledged += 1
 
     def saw(self, box: str, name: str, text: bytes, at: float) -> tuple[str, bytes] | None:
@@ -171,6 +172,19 @@ class Books:
                 return
             self.deleted[what] = time.monotonic()
             self.tally.deleted += 1
+
+    def void_since(self, at: float) -> None:
+        """The power was off from then on: what was said since counts for nothing."""
+        with self.lock:
+            self.switched += 2  # for who has read it, and did not come to say so yet
+            for letter in self.letters.values():
+                if letter.acknowledged and letter.at >= at:
+                    letter.acknowledged = False
+                    self.tally.acknowledged -= 1
+            for what, since in self.deleted.items():
+                if at <= since < NEVER:
+                    self.deleted[what] = NEVER
+                    self.tally.deleted -= 1
 
     def _counts(self, switched: int) -> bool:
         return switched == self.switched and switched % 2 == 0

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from types import FrameType
 from typing import Any
@@ -80,6 +81,11 @@ def install(
         WatchedSqlite(watch).__enter__()
 
 
+def cut_path(disk: str) -> str:
+    """Where a server writes down when it cuts the power of a disk."""
+    return f"{disk}.cut"
+
+
 def control_path(place: Place) -> str:
     """Where a server takes orders."""
     return f"{place.log}.control"
@@ -125,8 +131,8 @@ class Noting:
 class Striking:
     """Ends the process at a certain call.
 
-    From the end of the power to that of the process no Python thread runs, so that nobody is told
-    anything that was not true before.
+    Between the end of the power and that of the process another thread may run for a moment, and
+    tell somebody what a sync said that falsely succeeded. So the time before is written down.
 
     :param disk: its power is cut as well, if ``by`` says ``cut``
     :param site: which call; empty for any
@@ -138,6 +144,7 @@ class Striking:
         self._site, self._left, self._when = site, nth, when
         self._lock = threading.Lock()
         self._descriptor = os.open(disk, os.O_RDONLY) if by == "cut" else -1
+        self._when_path = cut_path(disk)
         self._libc = ctypes.PyDLL(None)  # whose functions keep the interpreter's lock
 
     def before(self, call: StorageCall) -> None:
@@ -158,6 +165,8 @@ class Striking:
             if self._left:
                 return
             if self._descriptor >= 0:
+                with open(self._when_path, "w", encoding="ascii") as file:
+                    file.write(str(time.monotonic()))
                 flags = ctypes.create_string_buffer(struct.pack("I", WITHOUT_FLUSHING))
                 self._libc.ioctl(self._descriptor, ctypes.c_ulong(FS_IOC_SHUTDOWN), flags)
             self._libc.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from tests.crash.books import Books
 from tests.crash.clients import Mover, Reader, Sender, Sink
 from tests.crash.disks import Disk, Folder
-from tests.crash.hooks import control_path
+from tests.crash.hooks import control_path, cut_path
 from tests.crash.server import Place
 from tests.crash.zygote import Process, Zygote
 
@@ -204,6 +204,9 @@ class World:
                 self.disk.remount()
                 if self.books.switched % 2:
                     self._switch()
+                with contextlib.suppress(FileNotFoundError):
+                    self.books.void_since(float(Path(cut_path(self.disk.path)).read_text()))
+                    os.unlink(cut_path(self.disk.path))
             self.books.scan(self.mail)
 
     def wipe(self) -> None:
