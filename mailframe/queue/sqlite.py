@@ -14,7 +14,6 @@ back; and as long as the runner of this process has room, it is accepted as alre
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import methodcaller
 from random import Random
@@ -42,21 +41,18 @@ from mailframe.interfaces import (
 )
 from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent, SealedContent
-from mailframe.queue.damage import Remains, look_through, missing_content, remains, set_aside
+from mailframe.queue.damage import Remains, missing_content, remains, set_aside
 from mailframe.queue.first_claims import FirstClaims
+from mailframe.queue.housekeeping import Housekeeping
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.recent import RecentContents
 from mailframe.queue.room import RESERVE, RESERVE_FILES, Room
 from mailframe.queue.sink import Sink
 from mailframe.queue.spool import Spool
 from mailframe.units import FilePath, Octets, Seconds
 
 log = Logger()
-
-HOUSEKEEPING = 60.0  # seconds between looking for dead owners, orphans and old histories
-LOOKS, LOOK_AT = 10, 100  # then that many entries are looked at for damage, that often
-ORPHAN_AGE = 3600.0  # seconds; a content is written and published in less
-REMEMBERED = 16 * 2**20  # octets of just accepted contents kept in memory
 
 
 @attrs.frozen(kw_only=True)
@@ -107,17 +103,21 @@ class SqliteStorage:
         self._ids = QueueIds(random)
         self._watchers: list[Callable[[], None]] = []
         self._notify_waits = False
-        self._recent: OrderedDict[int, bytes] = OrderedDict()
-        self._recent_octets = 0
+        self._recent = RecentContents()
         self._first = FirstClaims()
         self._alive: dict[str, int] = {}
-        self._next_housekeeping = self._no_orphans_before = 0.0
-        self._looked_through = -1
         database = os.path.join(spool.root, "queue.db")
         self.room = Room(
             spool.root, settings.reserve, settings.reserve_files, clock=clock, in_thread=in_thread
         )
         self.committer = committer(lambda: Ledger(database), self._notify)
+        self._housekeeping = Housekeeping(
+            spool=spool,
+            committer=self.committer,
+            in_thread=in_thread,
+            ours=self._alive,
+            history=settings.history,
+        )
         spool.sync()
 
     # --- arrivals --------------------------------------------------------------------------------
@@ -150,15 +150,8 @@ class SqliteStorage:
     def _kept(self, arrival: Arrival) -> None:
         self._first.add(arrival, self._clock.seconds())
         if arrival.content is not None:
-            self._recent[arrival.key] = arrival.content
-            self._recent_octets += len(arrival.content)
-            while self._recent_octets > REMEMBERED:
-                _, forgotten = self._recent.popitem(last=False)
-                self._recent_octets -= len(forgotten)
+            self._recent.add(arrival.key, arrival.content)
         self._notify()
-
-    def _forget(self, key: int) -> None:
-        self._recent_octets -= len(self._recent.pop(key, b""))
 
     # --- the runner ------------------------------------------------------------------------------
 
@@ -166,16 +159,7 @@ class SqliteStorage:
         """Lease what is due."""
         if owner not in self._alive:
             self._alive[owner] = self.spool.show_alive(owner)
-        if not 0 < self._next_housekeeping - now <= HOUSEKEEPING:
-            # When it is long overdue the clock was set forward, and files that are being written
-            # look old: they are left alone for a while.
-            if 0 < self._next_housekeeping < now - ORPHAN_AGE:
-                self._no_orphans_before = now + ORPHAN_AGE
-            self._next_housekeeping = now + HOUSEKEEPING
-            try:
-                await self._housekeep(now)
-            except (OSError, StorageFault):  # no reason to leave mail that is due
-                log.failure("tidying up the queue is put off")
+        await self._housekeeping.tidy(now)
         first = self._first
         entries = first.take(owner, now, limit)
         if not entries or first or not first.may_do_without_looking(now):
@@ -278,9 +262,7 @@ class SqliteStorage:
 
     def _left(self, key: int) -> None:
         """A message has left the queue: its content goes after its row, never before."""
-        if key in self._recent:
-            self._forget(key)
-        else:
+        if not self._recent.forget(key):
             self.in_thread(self.spool.discard, key).addErrback(
                 lambda failure: log.failure("discarding a content", failure=failure)
             )
@@ -399,41 +381,6 @@ class SqliteStorage:
         self._notify_waits = False
         for callback in self._watchers:
             callback()
-
-    async def _housekeep(self, now: float) -> None:
-        for owner in await self.in_thread(self.spool.dead_owners):
-            if owner not in self._alive:
-                ended = await self.committer.write(methodcaller("abandon", owner))
-                log.info(
-                    "took over {count} messages from {owner}, which has ended",
-                    count=ended,
-                    owner=owner,
-                )
-                await self.in_thread(self.spool.bury, owner)
-        if now >= self._no_orphans_before:
-            await self._discard_orphans(now)
-        await self._look_through(now)
-        before = now - self.settings.history
-        await self.committer.write(lambda ledger: ledger.forget_history(before, 5000))
-
-    async def _discard_orphans(self, now: float) -> None:
-        for key in await self.in_thread(lambda: list(self.spool.orphans(now - ORPHAN_AGE))):
-            if await self.committer.read(methodcaller("find", key, now)) is None:
-                await self.in_thread(self.spool.discard, key)
-
-    async def _look_through(self, now: float) -> None:
-        """Look for damage in a part of the queue, each time in the next; what waits goes between.
-
-        :param now: POSIX seconds
-        """
-        for _ in range(LOOKS):
-
-            def look(ledger: Ledger, after: int = self._looked_through) -> int:
-                return look_through(ledger.connection, after, LOOK_AT, now)
-
-            self._looked_through = await self.committer.write(look)
-            if self._looked_through < 0:
-                return
 
 
 def _key(id: str) -> int:

@@ -22,7 +22,7 @@ import attrs
 
 from mailframe.files import Files
 from mailframe.guard import as_deferred
-from mailframe.queue.sqlite import HOUSEKEEPING
+from mailframe.queue.housekeeping import EVERY
 from tests.crash.model import House, _folder, _messages, _what, careless, mark
 
 VICTIM = {"small": 0, "large": 2500}  # octets, so that the one lies in the database, and the
@@ -155,7 +155,7 @@ def flip(path: str, bit: int) -> None:
 def judge(root: str, size: int, report: FlipReport) -> Iterator[str]:
     """Start a server, let it come to rest, and see which promises it does not keep."""
     house = House(root, careless(Files()), lambda note: None, 3)
-    if house.rest(HOUSEKEEPING):
+    if house.rest(EVERY):
         house.rest()
     aside = house.damaged()
     house.stop()

@@ -14,10 +14,10 @@ from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.files import Files
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage, Site, StorageFault
-from mailframe.queue import sqlite as sqlite_storage
 from mailframe.queue.committer import InlineCommitter
+from mailframe.queue.recent import RecentContents
 from mailframe.queue.spool import Spool
-from mailframe.queue.sqlite import HOUSEKEEPING, ORPHAN_AGE, SqliteSettings, SqliteStorage, build
+from mailframe.queue.sqlite import SqliteSettings, SqliteStorage, build
 from mailframe.testing.contracts import DurableQueueStorageContract, PowerCutContract
 from mailframe.units import FilePath, Octets
 from tests.crash.needs import SharedSqliteCase
@@ -136,18 +136,6 @@ class RestartTests(SqliteCase):
         for id, content in ids.items():
             self.assertEqual(self.read(id), content)
 
-    def test_leases_of_the_dead_are_taken_over(self) -> None:
-        """After a crash, what was in flight must not wait for its leases to run out."""
-        crashed = make(self.root, self.clock)
-        id = self.accept()
-        self.assertEqual(self.claim(crashed, "crashed"), [id])
-        self.clock.advance(HOUSEKEEPING)
-        self.assertEqual(self.claim(self.storage, "two"), [])
-        os.close(crashed._alive.pop("crashed"))  # what the end of a process does
-        self.clock.advance(HOUSEKEEPING)
-        self.assertEqual(self.claim(self.storage, "two"), [id])
-        self.result(crashed.close())
-
     def test_closing_gives_leases_back(self) -> None:
         """After a clean stop nothing may wait for leases of a process that is gone."""
         id = self.accept()
@@ -155,77 +143,6 @@ class RestartTests(SqliteCase):
         self.assertEqual(self.claim(stopped, "stopped"), [id])
         self.result(stopped.close())
         self.assertEqual(self.claim(self.storage, "two"), [id])
-
-    def test_first_claims_of_the_dead_are_taken_over(self) -> None:
-        """What a process had leased as it arrived must not wait for leases to run out either."""
-        crashed = make(self.root, self.clock, seed=4)
-        self.assertEqual(self.claim(crashed, "crashed"), [])
-        id = self.accept(storage=crashed)
-        self.assertEqual(self.claim(self.storage, "two"), [])
-        os.close(crashed._alive.pop("crashed"))  # what the end of a process does
-        self.clock.advance(HOUSEKEEPING)
-        self.assertEqual(self.claim(self.storage, "two"), [id])
-        self.result(crashed.close())
-
-    def test_nothing_to_tidy_up_with(self) -> None:
-        """What goes wrong in tidying up must not keep mail from being delivered."""
-        id = self.accept()
-
-        def broken() -> list[str]:
-            raise OSError(24, "Too many open files")
-
-        self.patch(self.storage.spool, "dead_owners", broken)
-        self.assertEqual(self.claim(self.storage, "one"), [id])
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
-
-    def test_orphans_are_cleaned_up(self) -> None:
-        """Files of messages that were never acknowledged must not fill the disk; others stay."""
-        kept = self.accept(b"x" * 100_000)
-        sink = self.storage.receive(envelope())
-        sink.write(b"x" * 100_000)
-        self.assertEqual(len(self.files()), 2)
-        for folder in ("incoming", "large"):
-            for name in os.listdir(f"{self.root}/{folder}"):
-                old = self.clock.seconds() - ORPHAN_AGE - 1
-                os.utime(f"{self.root}/{folder}/{name}", (old, old))
-        self.claim(self.storage, "two")
-        self.assertEqual(self.files(), [kept])
-
-    def test_orphans_after_a_jump(self) -> None:
-        """The clock is set forward: files of messages that are just being kept look old."""
-        self.claim(self.storage, "one")
-        sink = self.storage.receive(envelope())
-        sink.write(b"x" * 100_000)
-        old = self.clock.seconds()
-        for name in os.listdir(f"{self.root}/incoming"):
-            os.utime(f"{self.root}/incoming/{name}", (old, old))
-        self.clock.advance(10 * ORPHAN_AGE)
-        self.claim(self.storage, "one")
-        self.clock.advance(ORPHAN_AGE - HOUSEKEEPING)
-        self.claim(self.storage, "one")
-        self.assertEqual(self.files(), [sink.id])
-        for _ in range(3):
-            self.clock.advance(HOUSEKEEPING)
-            self.claim(self.storage, "one")
-        self.assertEqual(self.files(), [])
-
-    def test_tidying_after_the_clock_was_set_back(self) -> None:
-        """What a process had that died is not taken over for as long as the clock was set back."""
-        self.claim(self.storage, "one")
-        looked: list[bool] = []
-        dead_owners = self.storage.spool.dead_owners
-
-        def noted() -> list[str]:
-            looked.append(True)
-            return dead_owners()
-
-        self.patch(self.storage.spool, "dead_owners", noted)
-        self.clock.rightNow -= 86_400
-        self.claim(self.storage, "one")
-        self.assertEqual(looked, [True])
-        self.clock.advance(HOUSEKEEPING - 1)
-        self.claim(self.storage, "one")
-        self.assertEqual(looked, [True])
 
 
 class ContentTests(SqliteCase):
@@ -251,11 +168,10 @@ class ContentTests(SqliteCase):
         self.storage.committer.read = None  # type: ignore[method-assign, assignment]  # must not be used
         self.assertEqual(self.read(id), b"hello\r\n")
 
-    def test_remembering_is_bounded(self) -> None:
-        """A burst must not fill the memory."""
-        self.patch(sqlite_storage, "REMEMBERED", 100)
+    def test_what_was_forgotten_is_read_back(self) -> None:
+        """A burst of mail that is more than what is remembered must be delivered as it came."""
+        self.storage._recent = RecentContents(limit=100)
         ids = [self.accept(b"x" * 60) for _ in range(5)]
-        self.assertLessEqual(self.storage._recent_octets, 100)
         self.assertEqual([self.read(id) for id in ids], [b"x" * 60] * 5)
 
     def test_a_content_that_vanished(self) -> None:
