@@ -44,12 +44,12 @@ def syncs_a_second() -> float:
 
 def describe() -> str:
     """One sentence each about the machine, the disk and the programs."""
-    kind, device = file_system(working_folder())
+    kind, _ = file_system(working_folder())
     load = os.getloadavg()[0]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{len(os.sched_getaffinity(0))} CPUs ({_cpu()}), {memory:.0f} GB of memory,"
-        f" {platform.system()} {platform.release()}. {kind} on {device},"
+        f" {platform.system()} {platform.release()}. {kind},"
         f" {syncs_a_second():.0f} syncs a second of 4 KB one after the other."
         f" Python {platform.python_version()}, Twisted {version('twisted')},"
         f" SQLite {sqlite3.sqlite_version}, Postfix {_postfix()}."

@@ -19,12 +19,14 @@ class Row:
     :ivar best: which of the rounds counts
     :ivar goal: of the ratio to Postfix, or in the unit
     :ivar digits: behind the point
+    :ivar compared: whether a ratio to Postfix says anything
     """
 
     title: str
     best: Callable[[Iterable[float]], float] = max
     goal: str = ""
     digits: int = 0
+    compared: bool = True
 
 
 @attrs.define
@@ -45,7 +47,9 @@ class Results:
         return self.rows[row].best(found) if found else None
 
     def ratio(self, row: str, ours: str, theirs: str) -> float | None:
-        """Our figure for each of theirs."""
+        """Our figure for each of theirs; ``None`` where that says nothing."""
+        if not self.rows[row].compared:
+            return None
         mine, other = self.best(row, ours), self.best(row, theirs)
         return mine / other if mine is not None and other else None
 
