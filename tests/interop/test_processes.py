@@ -50,7 +50,9 @@ class ProcessesCase(MailframeCase):
 
     def all_serve(self) -> bool:
         """Whether each worker waits for connections."""
-        return len(self.workers()) == self.processes and all(map(polls, self.workers()))
+        sockets = self.configuration.read_text().count("listen = ")
+        workers = self.workers()
+        return len(workers) == self.processes and all(polls(pid, sockets) for pid in workers)
 
     def end_all(self, number: int) -> None:
         """End all workers, and wait until others serve.
@@ -58,6 +60,8 @@ class ProcessesCase(MailframeCase):
         One that is stopping may look as if it served, and breaks off what has just begun.
         """
         before = set(self.workers())
+        # Those that serve say so: whoever ends before that is heard could not be started.
+        time.sleep(0.5)
         for pid in before:
             os.kill(pid, number)
         self.wait_for("others", lambda: not before & set(self.workers()) and self.all_serve())
@@ -85,11 +89,12 @@ class ProcessesCase(MailframeCase):
         return process
 
 
-def polls(pid: int) -> bool:
-    """Whether a process listens at three sockets: an epoll watches them and its other files."""
+def polls(pid: int, sockets: int) -> bool:
+    """Whether a process listens at its sockets: an epoll watches them and its other files."""
     with contextlib.suppress(OSError):
         for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-            if info.read_text().count("tfd:") >= 5:  # with the parent's pipe and the waker
+            # with the parent's pipe and the waker
+            if info.read_text().count("tfd:") >= sockets + 2:
                 return True
     return False
 
