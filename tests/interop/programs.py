@@ -26,6 +26,14 @@ DEADLINE = 30.0  # seconds until something that should happen has not happened
 ADMIN_PATHS = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
+def inherited(program: str | Path) -> dict[str, str]:
+    """What a program inherits: not where our Python finds its modules, unless it is run by ours."""
+    environment = dict(os.environ)
+    if Path(program).parent != Path(sys.executable).parent:
+        environment.pop("PYTHONPATH", None)
+    return environment
+
+
 class InteropCase(SynchronousTestCase):
     """A test with a folder of its own that other users may enter, and programs that it ends."""
 
@@ -69,7 +77,7 @@ class InteropCase(SynchronousTestCase):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **self.environment},
+                env={**inherited(command[0]), **self.environment},
                 **options,  # type: ignore[call-overload]  # passed on as they are
             )
         process.log = log
@@ -99,7 +107,7 @@ class InteropCase(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=60,
-            env={**os.environ, "HOME": str(self.folder), "USER": "root"},
+            env={**inherited(command[0]), "HOME": str(self.folder), "USER": "root"},
         )
         if check and done.returncode:
             output = done.stdout.decode(errors="replace")
