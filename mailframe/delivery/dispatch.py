@@ -106,10 +106,10 @@ class Dispatch:
         for index in entry.pending:
             recipient = entry.recipients[index]
             if recipient.ready is not None:
-                routed.append((index, self._begun(recipient.ready)))
+                routed.append((index, begun(recipient.ready, self.local.name)))
                 continue
             route = await self.router.route(
-                envelope.sender, recipient.address, envelope.client, now, _known(entry, index)
+                envelope.sender, recipient.address, envelope.client, now, known_of(entry, index)
             )
             routed.append((index, route))
         redirected = [(i, route) for i, route in routed if isinstance(route, Redirect)]
@@ -148,13 +148,6 @@ class Dispatch:
             for tried in await gatherResults([as_deferred(d) for d in deliveries]):
                 settled.extend(tried)
         return settled
-
-    def _begun(self, ready: Ready) -> Local:
-        return Local(
-            mailbox=ready.mailbox,
-            reason="an attempt that was cut off had begun to put it into this mailbox",
-            plugin=self.local.name,
-        )
 
     async def _deliver(
         self,
@@ -211,7 +204,19 @@ class Dispatch:
         return outcomes
 
 
-def _known(entry: Entry, index: int) -> Known:
+def begun(ready: Ready, plugin: str) -> Local:
+    """The route of what an attempt that was cut off had begun to put into a mailbox.
+
+    :param plugin: the delivery agent's name
+    """
+    return Local(
+        mailbox=ready.mailbox,
+        reason="an attempt that was cut off had begun to put it into this mailbox",
+        plugin=plugin,
+    )
+
+
+def known_of(entry: Entry, index: int) -> Known:
     """What is known of a message in the queue, for one of its recipients."""
     original = entry.original(index)
     return Known(

@@ -173,7 +173,7 @@ class Router:
                 break
             else:
                 if path:
-                    known = attrs.evolve(known, original=recipient)
+                    known = attrs.evolve(known, original=known.original or recipient)
                 route = await self.route(sender, address, client, now, known)
                 if isinstance(route, Redirect):
                     below = (*path, address)
