@@ -423,7 +423,8 @@ class IDeliveryAgent(Interface):
     def deliver(job: Job) -> Awaitable[Sequence[Outcome]]:
         """Hand this message to these recipients.
 
-        :returns: one `Delivered`, `Postponed` or `Refused` for each recipient, in their order
+        :returns: one `Delivered`, `Postponed`, `Refused` or `Throttled` for each recipient, in
+            their order
         """
 
 

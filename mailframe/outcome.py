@@ -164,7 +164,24 @@ class Refused:
     reply: Reply
 
 
-Outcome: TypeAlias = Delivered | Postponed | Refused
+@attrs.frozen(kw_only=True)
+class Throttled:
+    """Not tried: the limits of its destination or its provider have no room now. To be asked again.
+
+    It is no attempt: neither the number of attempts nor the back-off counts it, and what a server
+    said at the last one is kept.
+
+    :ivar where: the destination or provider whose limits they are, or ``""``
+    :ivar reply: a 4yz reply of our own that names the limit
+    :ivar seconds: until there may be room, as far as the agent can tell
+    """
+
+    where: str
+    reply: Reply
+    seconds: float = attrs.field(validator=attrs.validators.ge(0))
+
+
+Outcome: TypeAlias = Delivered | Postponed | Refused | Throttled
 
 
 @attrs.frozen(kw_only=True)

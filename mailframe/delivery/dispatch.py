@@ -31,6 +31,7 @@ from mailframe.outcome import (
     Refused,
     Relay,
     Route,
+    Throttled,
     Tried,
     Unroutable,
 )
@@ -199,7 +200,7 @@ class Dispatch:
                 f"answered with {len(outcomes)} outcomes for {len(job.recipients)} recipients",
             )
         for outcome in outcomes:
-            if not isinstance(outcome, Delivered | Postponed | Refused):
+            if not isinstance(outcome, Delivered | Postponed | Refused | Throttled):
                 raise fault(agent.name, f"answered with a {type(outcome).__name__}")
         return outcomes
 
