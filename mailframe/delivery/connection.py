@@ -32,7 +32,7 @@ from mailframe.delivery.deadlines import CLOSING, Deadline, allowed
 from mailframe.delivery.offers import Offers
 from mailframe.delivery.outlet import Outlet
 from mailframe.delivery.relay_settings import RelaySettings
-from mailframe.delivery.tls_policy import check_name, handshake_failed
+from mailframe.delivery.tls_policy import handshake_failed
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.wire.sasl import Derivation, Login
@@ -75,8 +75,8 @@ class RelayConnection(Offers, Protocol):
     :param in_thread: ``in_thread(function)`` does what takes long elsewhere than in the reactor
         thread; by default it is done at once
     :param local: the other end is a UNIX socket of this machine
-    :param certified: the name for which the server's certificate must be good; ``""`` when any
-        certificate will do
+    :param check: looks at what the server showed in the handshake and raises what is wrong with
+        it; ``None`` when any certificate will do
 
     :ivar opened: fires once: with ``None`` when the session stands, else with the `Failed`
     :ivar closed: fires with ``None`` when the connection is gone
@@ -100,7 +100,7 @@ class RelayConnection(Offers, Protocol):
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]] = maybeDeferred,
         local: bool = False,
-        certified: str = "",
+        check: Callable[[SSL.Connection], None] | None = None,
     ) -> None:
         self.opened: Deferred[Failed | None] = Deferred(self._given_up)
         self.closed: Deferred[None] = Deferred()
@@ -112,7 +112,7 @@ class RelayConnection(Offers, Protocol):
         self._hop = hop
         self._login = login
         self._creator = creator
-        self._certified = certified
+        self._check = check
         self._settings = settings
         self._clock = clock
         self._in_thread = in_thread
@@ -219,9 +219,9 @@ class RelayConnection(Offers, Protocol):
     def handshakeCompleted(self) -> None:
         """TLS stands, and the certificate is as good as the policy asks."""
         assert self.sender
-        if self._certified:
+        if self._check is not None:
             try:
-                check_name(self.transport.getHandle(), self._certified)
+                self._check(self.transport.getHandle())
             except Exception as error:  # whatever it is, the certificate was not found good
                 self._fail(handshake_failed(error), "tls")
                 return self._break()

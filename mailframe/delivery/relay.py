@@ -43,6 +43,7 @@ from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.delivery.required_tls import hop_for, reason
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import PlannedHop, Target, Targets
+from mailframe.delivery.tls_sources import make_demands
 from mailframe.interfaces import IDeliveryAgent, Job, Site
 from mailframe.outcome import NextHop, Outcome, Relay
 from mailframe.reply import Reply
@@ -86,7 +87,10 @@ class RelayAgent(Service):
             random=site.random,
         )
         self._targets = Targets(site=site, lookup=lookup, port=settings.port)
-        self._sessions = Sessions(settings=settings, site=site, trust_root=trust_root)
+        self._demands = make_demands(settings=settings, site=site, lookup=lookup)
+        self._sessions = Sessions(
+            settings=settings, site=site, trust_root=trust_root, demands=self._demands
+        )
         self._turns = Turns(settings.connections)
         self._refusals = Refusals(Elapsed(site.reactor))
         self._destinations: dict[NextHop, Destination] = {}
@@ -128,7 +132,8 @@ class RelayAgent(Service):
             if isinstance(targets, Reply):
                 planned.append(PlannedHop(hop=hop, reply=targets))
             else:
-                planned.append(PlannedHop(hop=hop, targets=targets))
+                demands = [await self._demands.of(hop, target) for target in targets]
+                planned.append(PlannedHop(hop=hop, targets=targets, demands=tuple(demands)))
         return tuple(planned)
 
     # --- the service -------------------------------------------------------------------------

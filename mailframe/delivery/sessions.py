@@ -21,6 +21,7 @@ from mailframe.clocks import Elapsed
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_demand import TlsDemand, TlsDemands
 from mailframe.delivery.tls_policy import TlsPolicies
 from mailframe.interfaces import Site
 from mailframe.outcome import NextHop
@@ -37,12 +38,21 @@ class Sessions:
     :param settings: the ``[relay]`` table
     :param site: what the server lends
     :param trust_root: whom ``tls = "verify"`` trusts; ``None`` means the platform's authorities
+    :param demands: decides what is asked of TLS with each server
     """
 
-    def __init__(self, *, settings: RelaySettings, site: Site, trust_root: Any) -> None:
+    def __init__(
+        self,
+        *,
+        settings: RelaySettings,
+        site: Site,
+        trust_root: Any,
+        demands: TlsDemands | None = None,
+    ) -> None:
         self._settings = settings
         self._site = site
         self._tls = TlsPolicies(trust_root)
+        self._demands = demands or TlsDemands()
         self._connecting: set[Deferred[Any]] = set()
         self._connections: set[RelayConnection] = set()
         self._closing = False
@@ -54,13 +64,14 @@ class Sessions:
 
         Where TLS is opportunistic and the handshake fails, the server is tried once more in clear.
         """
-        if target.is_local:  # nobody could listen in, and there is no name for a certificate
-            hop = attrs.evolve(hop, tls="none")
-        opened = await self._connect(target, hop, login)
+        demand = await self._demands.of(hop, target)
+        if demand.refusal is not None:
+            return Failed(reply=demand.refusal, stage="starttls")
+        opened = await self._connect(target, hop, login, demand)
         if (
             isinstance(opened, Failed)
             and opened.stage == "tls"
-            and hop.tls == "opportunistic"
+            and demand.policy == "opportunistic"
             and not target.is_tls
             and not self._closing
         ):
@@ -69,7 +80,8 @@ class Sessions:
                 where=str(target),
                 reason=str(opened.reply),
             )
-            opened = await self._connect(target, attrs.evolve(hop, tls="none"), login)
+            in_clear = TlsDemand(policy="none", reason="TLS failed, and nobody asks for it")
+            opened = await self._connect(target, hop, login, in_clear)
         return opened
 
     @property
@@ -113,10 +125,10 @@ class Sessions:
         await DeferredList([connection.quit() for connection in tuple(self._connections)])
 
     async def _connect(
-        self, target: Target, hop: NextHop, login: Login | None
+        self, target: Target, hop: NextHop, login: Login | None, demand: TlsDemand
     ) -> RelayConnection | Failed:
         try:
-            creator = self._tls.creator(hop.tls, target.host)
+            creator = self._tls.creator(demand, target.host)
         except Exception as error:  # the name may be one that no certificate can be good for
             log.error(
                 "no certificate can be verified for {host!r}: {error!r}",
@@ -128,14 +140,14 @@ class Sessions:
         connection = RelayConnection(
             where=str(target),
             hostname=self._site.hostname,
-            hop=hop,
+            hop=attrs.evolve(hop, tls=demand.wish),
             login=login,
             creator=creator,
             settings=self._settings,
             clock=Elapsed(self._site.reactor),
             local=target.is_local,
             in_thread=self._site.in_thread,
-            certified=target.host if target.is_verified or hop.tls == "verify" else "",
+            check=self._tls.check(demand),
         )
         seconds = self._settings.timeouts.connect
         connecting: Deferred[Any] = target.endpoint.connect(_Factory(connection))

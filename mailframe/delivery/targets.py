@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from mailframe.address import AddressError, normal_domain
 from mailframe.delivery.lookup import Lookup
+from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.interfaces import Site
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
@@ -51,11 +52,13 @@ class PlannedHop:
 
     :ivar hop: the next hop
     :ivar targets: the servers it would try, in order
+    :ivar demands: what is asked of TLS with each of them
     :ivar reply: why there are none, or ``None``
     """
 
     hop: NextHop
     targets: tuple[Target, ...] = ()
+    demands: tuple[TlsDemand, ...] = ()
     reply: Reply | None = None
 
 

@@ -10,7 +10,10 @@ TLS 1.2 is the least that is spoken (RFC 8996).
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
@@ -20,7 +23,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
 from zope.interface import implementer
 
-from mailframe.outcome import TlsPolicy
+from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.reply import Reply
 
 _MOST_NAMES = 256  # hosts whose verifying contexts are kept
@@ -38,19 +41,25 @@ class TlsPolicies:
         self._unverified: SSL.Context | None = None
         self._verified: dict[str, IOpenSSLClientConnectionCreator] = {}
 
-    def creator(self, policy: TlsPolicy, host: str) -> IOpenSSLClientConnectionCreator | None:
-        """What begins TLS with a host under a policy, or ``None`` when the policy is ``none``.
+    def creator(self, demand: TlsDemand, host: str) -> IOpenSSLClientConnectionCreator | None:
+        """What begins TLS with a host, or ``None`` where TLS is not used.
 
-        :param host: the name the certificate must be good for, or an IP address
+        :param host: its name, or an IP address
         """
-        if policy == "none":
+        if demand.policy == "none":
             return None
-        if policy == "verify":
+        if demand.policy == "verify":
             return self._verifying(host)
         if self._unverified is None:  # one context for all, so that sessions are cheap
             options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
             self._unverified = options.getContext()
         return _Unverified(self._unverified, host)
+
+    def check(self, demand: TlsDemand) -> Callable[[SSL.Connection], None] | None:
+        """What looks at a handshake that is done and raises what is wrong with it, if needed."""
+        if not demand.names:
+            return None
+        return functools.partial(check_names, names=demand.names)
 
     def _verifying(self, host: str) -> IOpenSSLClientConnectionCreator:
         creator = self._verified.get(host)
@@ -78,15 +87,22 @@ class _Unverified:
         return connection
 
 
-def check_name(connection: SSL.Connection, host: str) -> None:
-    """See that the certificate shown in a handshake is good for a name (RFC 9525).
+def check_names(connection: SSL.Connection, names: Sequence[str]) -> None:
+    """See that the certificate shown in a handshake is good for one of some names (RFC 9525).
 
     Twisted looks as well, but lets a certificate pass that is for no name at all.
 
-    :param host: a name, or an IP address
+    :param names: names or IP addresses, at least one
     :raises service_identity.VerificationError: it is for another name
     :raises service_identity.CertificateError: it is for no name, or can't be read
     """
+    for name in names[:-1]:
+        with suppress(VerificationError):
+            return _check_name(connection, name)
+    _check_name(connection, names[-1])
+
+
+def _check_name(connection: SSL.Connection, host: str) -> None:
     verify = verify_ip_address if _is_address(host) else verify_hostname
     verify(connection, host)
 

@@ -23,7 +23,7 @@ from mailframe.testing.site import make_site
 from mailframe.wire.sasl import Login
 from mailframe.wire.sender_events import Failed
 from tests.delivery.servers import ScriptedServer
-from tests.delivery.test_tls_policy import server_options, trust_root
+from tests.delivery.test_tls_policy import asked, server_options, trust_root
 
 HOST = "192.0.2.1"
 LOGIN = Login(authzid=b"", user=b"user", password=b"secret")
@@ -49,7 +49,9 @@ class SessionsCase(SynchronousTestCase):
         """Over an endpoint that begins with TLS, of kind ``tls:`` or ``ssl:``."""
         clock = self.reactor  # wrapClientTLS takes that of the global reactor
         inner = TCP4ClientEndpoint(clock, HOST, 25)
-        creator = TlsPolicies(trust_root()).creator("verify" if verified else "require", "mx.x")
+        creator = TlsPolicies(trust_root()).creator(
+            asked("verify" if verified else "require"), "mx.x"
+        )
 
         class Endpoint:
             def connect(self, factory: Any) -> Deferred[Any]:

@@ -22,6 +22,7 @@ from mailframe.server.limits import Limits
 from mailframe.server.smtp import SmtpServerFactory
 from mailframe.testing.network import VirtualReactor
 from mailframe.wire.sasl import Login
+from tests.delivery.test_tls_policy import asked
 from tests.server.pop3_fakes import certificate
 from tests.server.smtp_fakes import fake_admission
 from tests.server.test_authentication import Accounts, Keeper
@@ -80,7 +81,7 @@ class SmarthostCase(SynchronousTestCase):
             hostname="mx.rosse.example",
             hop=NextHop(where=f"tcp:{HOST}:25", tls="require", login="angelo@here.example"),
             login=login,
-            creator=TlsPolicies().creator("require", HOST),
+            creator=TlsPolicies().creator(asked("require"), HOST),
             settings=RelaySettings(),
             clock=self.reactor,
             in_thread=in_thread,

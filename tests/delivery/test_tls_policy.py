@@ -21,7 +21,9 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.delivery.tls_policy import TlsPolicies, handshake_error
+from mailframe.outcome import TlsPolicy
 
 
 @lru_cache(maxsize=1)
@@ -58,12 +60,17 @@ def trust_root() -> Any:
     return trustRootFromCertificates([Certificate.loadPEM(authority().cert_pem.bytes())])
 
 
+def asked(policy: TlsPolicy) -> TlsDemand:
+    """What a route with such a policy asks."""
+    return TlsDemand(policy=policy, reason="for the test")
+
+
 class PoliciesTests(SynchronousTestCase):
     """What begins TLS; `tests.delivery.test_sessions` shakes hands with it."""
 
     def test_none(self) -> None:
         """TLS could not be switched off for one route."""
-        self.assertIsNone(TlsPolicies().creator("none", "mx.example"))
+        self.assertIsNone(TlsPolicies().creator(asked("none"), "mx.example"))
 
     def test_server_name(self) -> None:
         """Servers with several certificates would show the wrong one."""
@@ -74,7 +81,7 @@ class PoliciesTests(SynchronousTestCase):
             ("2001:db8::1", None),
             ("", None),
         ):
-            creator = policies.creator("require", host)
+            creator = policies.creator(asked("require"), host)
             assert creator is not None
             connection = creator.clientConnectionForTLS(None)  # type: ignore[arg-type]  # unused
             self.assertEqual(connection.get_servername(), expected)
@@ -82,22 +89,23 @@ class PoliciesTests(SynchronousTestCase):
     def test_shared_context(self) -> None:
         """Every connection would pay for reading certificates anew."""
         policies = TlsPolicies(trust_root())
-        first, second = (policies.creator("opportunistic", "mx.example") for _ in range(2))
+        first, second = (policies.creator(asked("opportunistic"), "mx.example") for _ in range(2))
         self.assertIs(first._context, second._context)
         self.assertIs(
-            policies.creator("verify", "mx.example"), policies.creator("verify", "mx.example")
+            policies.creator(asked("verify"), "mx.example"),
+            policies.creator(asked("verify"), "mx.example"),
         )
 
     def test_bounded(self) -> None:
         """Ever different hosts would fill the memory."""
         policies = TlsPolicies(trust_root())
         for number in range(300):
-            policies.creator("verify", f"mx{number}.example")
+            policies.creator(asked("verify"), f"mx{number}.example")
         self.assertLessEqual(len(policies._verified), 256)
 
     def test_platform(self) -> None:
         """Without a configured root nobody would be trusted, or everybody."""
-        creator = TlsPolicies().creator("verify", "mx.example")
+        creator = TlsPolicies().creator(asked("verify"), "mx.example")
         factory = TLSMemoryBIOFactory(creator, True, Factory.forProtocol(Protocol))
         protocol = factory.buildProtocol(None)
         protocol.makeConnection(StringTransport())

@@ -1,0 +1,123 @@
+"""What is asked of TLS with one server, and the one place that decides it.
+
+A route says what it wants of TLS, but it is not alone: the domain that mail goes to may have
+published that its exchangers speak TLS, and how they prove who they are. `TlsDemands` asks each
+source of such policies in turn and makes one `TlsDemand` of what they say and of the route's own
+wish:
+
+1. ``tls = "none"`` in the route is the operator's word and wins over every policy of the domain;
+2. a source that says that the server is not to be used at all is always heeded;
+3. the route's ``verify`` is never weakened, whatever a source asks;
+4. else the first source that has something to ask decides, then the route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import attrs
+from twisted.logger import Logger
+
+from mailframe.outcome import NextHop, TlsPolicy
+from mailframe.reply import Reply
+
+if TYPE_CHECKING:
+    from mailframe.delivery.targets import Target
+
+log = Logger()
+
+Asked: TypeAlias = TlsPolicy | Literal["dane"]
+
+
+@attrs.frozen(kw_only=True)
+class TlsDemand:
+    """What is asked of TLS with one server.
+
+    :ivar policy: as a route has it; or ``dane``: STARTTLS, with a certificate that fits `tlsa`
+    :ivar names: those that the certificate may be good for, where it is looked at
+    :ivar tlsa: TLSA records (RFC 6698) that the certificate must fit; empty unless it is ``dane``
+    :ivar reason: one clause for logs, replies and explanations, without a final dot
+    :ivar refusal: why the server is not to be used at all, or ``None``
+    """
+
+    policy: Asked
+    names: tuple[str, ...] = ()
+    tlsa: tuple[Any, ...] = ()
+    reason: str
+    refusal: Reply | None = None
+
+    @property
+    def may_go_clear(self) -> bool:
+        """Whether the message may go out in clear where TLS can't be had."""
+        return self.policy in ("none", "opportunistic")
+
+    @property
+    def wish(self) -> TlsPolicy:
+        """What the dialogue with the server has to know of it."""
+        return "verify" if self.policy == "dane" else self.policy
+
+
+class DemandSource(Protocol):
+    """Knows policies that domains publish for their exchangers."""
+
+    async def demand(self, hop: NextHop, target: Target) -> TlsDemand | None:
+        """What the policy asks of TLS with a server of a next hop.
+
+        Asked for each server before it is connected to, so what takes long is to be kept, and
+        what can't be found out within bounds is to be a refusal with a 4yz reply.
+
+        :returns: ``None`` when there is no policy
+        """
+
+
+class TlsDemands:
+    """Decides what is asked of TLS with each server.
+
+    :param sources: of the policies that domains publish, the most preferred first
+    """
+
+    def __init__(self, sources: Sequence[DemandSource] = ()) -> None:
+        self._sources = tuple(sources)
+
+    async def of(self, hop: NextHop, target: Target) -> TlsDemand:
+        """What is asked of TLS with one server of a next hop."""
+        if target.is_local:
+            # Nobody could listen in, and there is no name for a certificate.
+            return TlsDemand(policy="none", reason="the server is a UNIX socket of this machine")
+        own = _own_wish(hop, target)
+        for source in self._sources:
+            asked = await source.demand(hop, target)
+            if asked is not None:
+                return _together(hop, target, own, asked)
+        return own
+
+
+def _own_wish(hop: NextHop, target: Target) -> TlsDemand:
+    """What the route asks, or an endpoint that begins with TLS and verifies it."""
+    if target.is_verified:
+        reason = "the endpoint verifies the certificate"
+        return TlsDemand(policy=hop.tls, names=(target.host,), reason=reason)
+    if hop.tls == "verify":
+        return TlsDemand(policy="verify", names=(target.host,), reason="the route asks for it")
+    if hop.tls == "opportunistic":
+        return TlsDemand(policy="opportunistic", reason="nobody asks for more")
+    return TlsDemand(policy=hop.tls, reason="the route asks for it")
+
+
+def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) -> TlsDemand:
+    if own.policy == "none":
+        if asked.may_go_clear:
+            return own
+        log.warn(
+            "no TLS with {where}: the route's word is taken over the policy that is published"
+            " ({reason})",
+            where=str(target),
+            reason=asked.reason,
+        )
+        return attrs.evolve(own, reason=f"the route asks for it, against {asked.reason}")
+    if asked.refusal is not None or (own.policy != "verify" and not asked.may_go_clear):
+        return asked
+    if own.policy == "opportunistic":
+        return asked
+    return attrs.evolve(own, reason=f"{own.reason}, besides {asked.reason}")
