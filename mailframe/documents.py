@@ -26,6 +26,7 @@ from mailframe.outcome import (
     Unroutable,
     Verdict,
 )
+from mailframe.queue.progress import times_of
 from mailframe.queue.schedule import Schedule
 from mailframe.reply import Reply
 
@@ -228,4 +229,24 @@ def schedule_document(schedule: Schedule, shown: int = 8) -> Document:
         "warn_after": schedule.warn_after or None,
         "give_up_after": schedule.give_up_after,
         "first_attempts": attempts,
+    }
+
+
+def times_document(entry: Entry, schedule: Schedule, now: float, shown: int = 8) -> Document:
+    """When a message of the queue is tried again, if it can't be delivered.
+
+    :param now: POSIX seconds
+    :param shown: how many attempts are listed
+    """
+    times = times_of(entry, schedule)
+    attempts = [max(entry.next_attempt, now)] if not entry.held else []
+    while attempts and len(attempts) < shown and not times.is_expired(attempts[-1], attempts[-1]):
+        warned = entry.warned or times.is_warning_due(attempts[-1])
+        attempts.append(times.next_attempt(attempts[-1], warned))
+    warn_at = None if entry.warned else times.warn_at
+    return {
+        "retry_every": schedule.retry_every,
+        "next_attempts": [time_text(at) for at in attempts],
+        "warn_at": None if warn_at is None else time_text(warn_at),
+        "give_up_at": time_text(times.give_up_at),
     }

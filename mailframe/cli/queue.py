@@ -122,11 +122,11 @@ def show(config: str, as_json: bool, id: str) -> None:
 async def _find(storage: IQueueStorage, id: str) -> Entry:
     entry = await storage.find(id)
     if entry is None:
-        raise await _not_there(storage, id)
+        raise await not_there(storage, id)
     return entry
 
 
-async def _not_there(storage: IQueueStorage, id: str) -> Refusal:
+async def not_there(storage: IQueueStorage, id: str) -> Refusal:
     """Why there is no such message."""
     for each, reason in await damaged(storage):
         if each == id:
@@ -260,7 +260,7 @@ def _act(
                 await act(storage, id)
                 click.echo(f"{id} {done}")
             except UnknownMessage:
-                refused.append((await _not_there(storage, id)).message)
+                refused.append((await not_there(storage, id)).message)
             except Refusal as refusal:
                 refused.append(refusal.message)
         return refused

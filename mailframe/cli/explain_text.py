@@ -1,0 +1,85 @@
+"""What ``mailframe explain`` shows a person, made of the same documents as ``--json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mailframe.cli.trace import why
+from mailframe.documents import Document
+from mailframe.units import duration_text
+
+Field = tuple[str, object]
+
+
+def verdict_fields(document: Document) -> Iterator[Field]:
+    """Whether mail is taken.
+
+    :param document: with ``authorised`` and ``authorisation``
+    """
+    verdict = document["authorisation"]
+    yield "authorised", "yes" if document["authorised"] else "no"
+    yield "because", why(verdict["reason"], verdict["plugin"], verdict["rule"])
+    if verdict["provider"]:
+        yield "customer of", verdict["provider"]
+    if verdict.get("reply"):
+        yield "told", verdict["reply"]
+
+
+def way_fields(document: Document) -> Iterator[Field]:
+    """Where mail goes.
+
+    :param document: with ``aliases`` and ``destinations``
+    """
+    for step in document["aliases"]:
+        to = ", ".join(step["addresses"])
+        if step["rule"] == "alias":
+            yield "alias", f"{step['address']} stands for {to}"
+        else:
+            yield "redirect", f"from {step['address']} to {to}"
+        yield "because", why(step["reason"], step["plugin"], step["rule"])
+        yield from _rules(step["rules"])
+    for destination in document["destinations"]:
+        route = destination["route"]
+        yield "mail for", destination["address"]
+        yield "goes", _where(route)
+        yield "because", why(route["reason"], route["plugin"], route["rule"])
+        yield from _rules(destination["rules"])
+        if route["reverse_path"]:
+            yield "sender told", route["reverse_path"]
+        for hop in route["hops"]:
+            yield from _hop(hop)
+
+
+def _hop(hop: Document) -> Iterator[Field]:
+    yield "next hop", f"{hop['where']}, {hop['protocol']}, tls {hop['tls']}"
+    if hop["reply"]:
+        yield "", hop["reply"]
+    for server in hop["servers"]:
+        if server["address"]:
+            yield "", f"{server['host']} [{server['address']}]:{server['port']}"
+
+
+def _rules(seen: list[Document]) -> Iterator[Field]:
+    for number, rule in enumerate(seen):
+        yield "" if number else "rules", f"{rule['rule']}: {rule['reason']}"
+
+
+def _where(route: Document) -> str:
+    if route["kind"] == "local":
+        return f"into the mailbox {route['mailbox']}"
+    if route["kind"] == "reject":
+        return f"nowhere: {route['reply']}"
+    if route["kind"] == "hold":
+        return "nowhere, until an operator releases it from the queue"
+    return "to another server"
+
+
+def retries(retry: Document) -> str:
+    """When a message that can't be delivered is tried again, in words."""
+    warning = (
+        f", a warning after {duration_text(retry['warn_after'])}" if retry["warn_after"] else ""
+    )
+    return (
+        f"every {duration_text(retry['retry_every'])}{warning}, "
+        f"given up after {duration_text(retry['give_up_after'])}"
+    )
