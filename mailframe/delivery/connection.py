@@ -15,7 +15,6 @@ from service_identity import VerificationError
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IHandshakeListener,
-    IOpenSSLClientConnectionCreator,
     IReactorTime,
     ISSLTransport,
     ITLSTransport,
@@ -32,7 +31,8 @@ from mailframe.delivery.deadlines import CLOSING, Deadline, allowed
 from mailframe.delivery.offers import Offers
 from mailframe.delivery.outlet import Outlet
 from mailframe.delivery.relay_settings import RelaySettings
-from mailframe.delivery.tls_policy import handshake_failed
+from mailframe.delivery.tls_fault import TlsFault, fault_of
+from mailframe.delivery.tls_policy import TlsCreator
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.wire.sasl import Derivation, Login
@@ -77,6 +77,7 @@ class RelayConnection(Offers, Protocol):
     :param local: the other end is a UNIX socket of this machine
     :param check: looks at what the server showed in the handshake and raises what is wrong with
         it; ``None`` when any certificate will do
+    :param lenient: what is wrong with the certificate is only remembered
 
     :ivar opened: fires once: with ``None`` when the session stands, else with the `Failed`
     :ivar closed: fires with ``None`` when the connection is gone
@@ -84,6 +85,7 @@ class RelayConnection(Offers, Protocol):
     :ivar lmtp: whether LMTP is spoken
     :ivar local: as given
     :ivar messages: how many transactions were begun
+    :ivar tls_fault: what was wrong with TLS, or ``None``
     """
 
     transport: Any  # an ITransport and IConsumer, and an ITLSTransport where STARTTLS is used
@@ -95,12 +97,13 @@ class RelayConnection(Offers, Protocol):
         hostname: str,
         hop: NextHop,
         login: Login | None,
-        creator: IOpenSSLClientConnectionCreator | None,
+        creator: TlsCreator | None,
         settings: RelaySettings,
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]] = maybeDeferred,
         local: bool = False,
         check: Callable[[SSL.Connection], None] | None = None,
+        lenient: bool = False,
     ) -> None:
         self.opened: Deferred[Failed | None] = Deferred(self._given_up)
         self.closed: Deferred[None] = Deferred()
@@ -108,11 +111,13 @@ class RelayConnection(Offers, Protocol):
         self.lmtp = hop.protocol == "lmtp"
         self.local = local
         self.messages = 0
+        self.tls_fault: TlsFault | None = None
         self._hostname = hostname
         self._hop = hop
         self._login = login
         self._creator = creator
         self._check = check
+        self._lenient = lenient
         self._settings = settings
         self._clock = clock
         self._in_thread = in_thread
@@ -223,8 +228,12 @@ class RelayConnection(Offers, Protocol):
             try:
                 self._check(self.transport.getHandle())
             except Exception as error:  # whatever it is, the certificate was not found good
-                self._fail(handshake_failed(error), "tls")
-                return self._break()
+                self.tls_fault = self._fault(error)
+                if not self._lenient:
+                    self._fail(self.tls_fault.reply, "tls")
+                    return self._break()
+        if self._creator is not None and self._creator.fault is not None:
+            self.tls_fault = self._creator.fault
         if self._login is not None:
             self.sender.bind(client_binding(self.transport))
         if self.sender.stage == "tls":
@@ -239,7 +248,8 @@ class RelayConnection(Offers, Protocol):
         assert sender
         error = reason.value
         if sender.stage in ("tls", "greeting") and isinstance(error, SSL.Error | VerificationError):
-            self._fail(handshake_failed(error), "tls")
+            self.tls_fault = self._fault(error)
+            self._fail(self.tls_fault.reply, "tls")
         else:
             sender.connection_lost()
             self._pump()
@@ -333,6 +343,11 @@ class RelayConnection(Offers, Protocol):
         assert self.sender
         self.sender.fail(reply, stage)
         self._pump()
+
+    def _fault(self, error: BaseException) -> TlsFault:
+        """What is wrong with TLS; OpenSSL tells the reason only while it looks at the chain."""
+        seen = self._creator.fault if self._creator is not None else None
+        return seen or fault_of(error)
 
     def _stop_stream(self) -> None:
         stream, self._stream = self._stream, None

@@ -148,6 +148,7 @@ class Sessions:
             local=target.is_local,
             in_thread=self._site.in_thread,
             check=self._tls.check(demand),
+            lenient=demand.is_tried_out,
         )
         seconds = self._settings.timeouts.connect
         connecting: Deferred[Any] = target.endpoint.connect(_Factory(connection))

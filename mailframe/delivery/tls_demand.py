@@ -39,6 +39,8 @@ class TlsDemand:
     :ivar tlsa: TLSA records (RFC 6698) that the certificate must fit; empty unless it is ``dane``
     :ivar reason: one clause for logs, replies and explanations, without a final dot
     :ivar refusal: why the server is not to be used at all, or ``None``
+    :ivar is_tried_out: the policy behind it is only tried out by the domain: the certificate is
+        looked at, but what is wrong with it is counted and nothing else
     """
 
     policy: Asked
@@ -46,6 +48,7 @@ class TlsDemand:
     tlsa: tuple[Any, ...] = ()
     reason: str
     refusal: Reply | None = None
+    is_tried_out: bool = False
 
     @property
     def may_go_clear(self) -> bool:

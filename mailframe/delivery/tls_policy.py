@@ -1,9 +1,12 @@
-"""What a route's TLS policy asks of the handshake.
+"""What a demand for TLS asks of the handshake.
 
 - ``none``: TLS is not used.
 - ``opportunistic``: any certificate will do, for the alternative is no encryption (RFC 7435).
 - ``require``: the same, but nothing is sent in clear.
 - ``verify``: the certificate must be good for the host's name (RFC 9525) and its root be trusted.
+
+Where a policy is only tried out, the certificate is looked at as for ``verify``, but what is wrong
+with it is only remembered.
 
 TLS 1.2 is the least that is spoken (RFC 8996).
 """
@@ -17,16 +20,14 @@ from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
-from service_identity import CertificateError, VerificationError
+from service_identity import VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions, TLSVersion, platformTrust
 from zope.interface import implementer
 
 from mailframe.delivery.tls_demand import TlsDemand
-from mailframe.reply import Reply
-
-_MOST_NAMES = 256  # hosts whose verifying contexts are kept
+from mailframe.delivery.tls_fault import TlsFault, chain_fault
 
 
 class TlsPolicies:
@@ -38,22 +39,27 @@ class TlsPolicies:
 
     def __init__(self, trust_root: Any = None) -> None:
         self._trust_root = trust_root
+        # One context each for all hosts, so that sessions are cheap.
         self._unverified: SSL.Context | None = None
-        self._verified: dict[str, IOpenSSLClientConnectionCreator] = {}
+        self._verified: SSL.Context | None = None
 
-    def creator(self, demand: TlsDemand, host: str) -> IOpenSSLClientConnectionCreator | None:
-        """What begins TLS with a host, or ``None`` where TLS is not used.
+    def creator(self, demand: TlsDemand, host: str) -> TlsCreator | None:
+        """What begins TLS over one connection to a host, or ``None`` where TLS is not used.
 
         :param host: its name, or an IP address
         """
         if demand.policy == "none":
             return None
-        if demand.policy == "verify":
-            return self._verifying(host)
-        if self._unverified is None:  # one context for all, so that sessions are cheap
+        if demand.policy == "verify" or demand.is_tried_out:
+            if self._verified is None:
+                root = platformTrust() if self._trust_root is None else self._trust_root
+                options = CertificateOptions(trustRoot=root, raiseMinimumTo=TLSVersion.TLSv1_2)
+                self._verified = options.getContext()
+            return TlsCreator(self._verified, host, "note" if demand.is_tried_out else "insist")
+        if self._unverified is None:
             options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
             self._unverified = options.getContext()
-        return _Unverified(self._unverified, host)
+        return TlsCreator(self._unverified, host)
 
     def check(self, demand: TlsDemand) -> Callable[[SSL.Connection], None] | None:
         """What looks at a handshake that is done and raises what is wrong with it, if needed."""
@@ -61,36 +67,46 @@ class TlsPolicies:
             return None
         return functools.partial(check_names, names=demand.names)
 
-    def _verifying(self, host: str) -> IOpenSSLClientConnectionCreator:
-        creator = self._verified.get(host)
-        if creator is None:
-            if len(self._verified) >= _MOST_NAMES:
-                self._verified.clear()
-            creator = self._verified[host] = optionsForClientTLS(host, trustRoot=self._trust_root)
-        return creator
-
 
 @implementer(IOpenSSLClientConnectionCreator)
-class _Unverified:
-    """TLS with whoever answers."""
+class TlsCreator:
+    """Begins TLS over one connection, and remembers what is wrong with the server's chain.
 
-    def __init__(self, context: SSL.Context, host: str) -> None:
+    :param context: trusts somebody, where the chain is looked at
+    :param host: the server's name, or an IP address
+    :param chain: what a chain does that is not good: ``""`` nothing, for it is not looked at;
+        ``note`` it is remembered; ``insist`` the handshake fails
+    :ivar fault: what was wrong first, or ``None``
+    """
+
+    def __init__(self, context: SSL.Context, host: str, chain: str = "") -> None:
         self._context = context
         self._host = host
+        self._chain = chain
+        self.fault: TlsFault | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """Called by Twisted: the connection in its state before the handshake."""
         connection = SSL.Connection(self._context, None)
         if not _is_address(self._host):  # RFC 6066 §3: only names are sent as the server's name
             connection.set_tlsext_host_name(self._host.encode("ascii", "ignore"))
+        if self._chain:
+            flags = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+            connection.set_verify(flags, self._seen)
         connection.set_connect_state()
         return connection
+
+    def _seen(
+        self, _connection: SSL.Connection, _certificate: Any, error: int, _depth: int, good: int
+    ) -> bool:
+        """Called by OpenSSL for each certificate of the chain."""
+        if not good and self.fault is None:
+            self.fault = chain_fault(error)
+        return bool(good) or self._chain == "note"
 
 
 def check_names(connection: SSL.Connection, names: Sequence[str]) -> None:
     """See that the certificate shown in a handshake is good for one of some names (RFC 9525).
-
-    Twisted looks as well, but lets a certificate pass that is for no name at all.
 
     :param names: names or IP addresses, at least one
     :raises service_identity.VerificationError: it is for another name
@@ -113,19 +129,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def handshake_failed(error: BaseException) -> Reply:
-    """How a handshake that failed is told of."""
-    return Reply(454, "4.7.5", f"the TLS handshake failed: {handshake_error(error)}")
-
-
-def handshake_error(error: BaseException) -> str:
-    """What OpenSSL or service-identity has to say, in a few words."""
-    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
-        return "; ".join(str(problem[-1]) for problem in error.args[0])[:200] or "no reason given"
-    if isinstance(error, VerificationError):
-        return "the certificate is not for the server's name"
-    if isinstance(error, CertificateError):  # RFC 9525 §1.2: a common name is none
-        return "the certificate is for no name"
-    return type(error).__name__

@@ -16,8 +16,10 @@ from mailframe.delivery.connection import CLOSING, RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.delivery.tls_policy import TlsPolicies
 from mailframe.outcome import NextHop, TlsPolicy
+from mailframe.reply import Reply
 from mailframe.testing.network import VirtualReactor
 from mailframe.testing.site import make_site
 from mailframe.wire.sasl import Login
@@ -26,8 +28,19 @@ from tests.delivery.servers import ScriptedServer
 from tests.delivery.test_tls_policy import asked, server_options, trust_root
 
 HOST = "192.0.2.1"
+NAME = "mx.blu.example"
 LOGIN = Login(authzid=b"", user=b"user", password=b"secret")
 WITH_TLS = b"250-mx\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n"
+
+
+class Always:
+    """Asks the same of every server."""
+
+    def __init__(self, demand: TlsDemand) -> None:
+        self._demand = demand
+
+    async def of(self, hop: NextHop, target: Target) -> TlsDemand:
+        return self._demand
 
 
 class SessionsCase(SynchronousTestCase):
@@ -163,8 +176,45 @@ class TlsTests(SessionsCase):
 
     def test_reason(self) -> None:
         """Nobody could tell why TLS with a server fails."""
-        opened = self.open(self.server(trusted=False), "verify")
-        self.assertIn("certificate verify failed", str(opened.reply))
+        for server, words in (
+            (self.server(trusted=False), "the certificate's issuer is not known here"),
+            (self.server(expired=True), "the certificate has expired"),
+            (self.server("other.example"), "the certificate is not for the server's name"),
+        ):
+            self.setUp()
+            opened = self.open(server, "verify")
+            assert isinstance(opened, Failed)
+            self.assertEqual(str(opened.reply), f"454 4.7.5 the TLS handshake failed: {words}")
+            self.nothing_left()
+
+    def test_tried_out(self) -> None:
+        """Who tries out a policy would get no mail for the faults that it is to find."""
+        for server, kind in (
+            (self.server(trusted=False), "certificate-not-trusted"),
+            (self.server(expired=True), "certificate-expired"),
+            (self.server("other.example"), "certificate-host-mismatch"),
+            (self.server(), None),
+        ):
+            self.setUp()
+            demand = TlsDemand(
+                policy="opportunistic", names=(NAME,), reason="testing", is_tried_out=True
+            )
+            self.sessions._demands = Always(demand)
+            opened = self.open(server, "opportunistic")
+            assert isinstance(opened, RelayConnection)
+            fault = opened.tls_fault
+            self.assertEqual(fault.kind if fault else None, kind)
+            self.assertEqual(server.verbs[:3], ["EHLO", "STARTTLS", "EHLO"])
+            self.nothing_left()
+
+    def test_refused_by_policy(self) -> None:
+        """Mail would go to a server that the domain does not call its own."""
+        server = self.server()
+        refusal = Reply(451, "4.7.5", "it is not in the policy")
+        self.sessions._demands = Always(TlsDemand(policy="verify", reason="x", refusal=refusal))
+        opened = self.open(server, "opportunistic")
+        self.assertEqual(opened, Failed(reply=refusal, stage="starttls"))
+        self.assertEqual(server.commands, [])
 
     def test_old_version(self) -> None:
         """TLS versions that are broken would be taken for encryption."""
