@@ -9,6 +9,7 @@ from tests.interop.roots import RootsCase
 
 _USER = 998  # the number of Exim's user in its root
 _PATH = "/usr/sbin/exim4"
+SMTP = 25
 _CONFIGURATION = """
 primary_hostname = exim.example
 exim_user = Debian-exim
@@ -17,7 +18,7 @@ trusted_users = root
 spool_directory = /var/spool/exim
 log_file_path = /var/log/exim/%slog
 pid_file_path = /run/exim.pid
-local_interfaces = 127.0.0.1
+local_interfaces = {interface}
 daemon_smtp_ports = {port}
 disable_ipv6
 keep_environment =
@@ -45,9 +46,7 @@ here:
   domains = +here
   transport = mailbox
 elsewhere:
-  driver = manualroute
-  route_list = * 127.0.0.1
-  self = send
+  {elsewhere}
   transport = smtp
 
 begin transports
@@ -70,6 +69,7 @@ smtp:
 begin retry
 * * F,1h,1s
 """
+_TO_HOP = "driver = manualroute\n  route_list = * 127.0.0.1\n  self = send"
 
 
 class EximCase(RootsCase):
@@ -77,12 +77,21 @@ class EximCase(RootsCase):
 
     spool = "exim/var/spool/exim/input"
 
-    def start_exim(self, port: int, domain: str, *, hop: int = 1, tls: bool = False) -> Path:
+    def start_exim(
+        self,
+        port: int,
+        domain: str,
+        *,
+        hop: int | None = 1,
+        tls: bool = False,
+        interface: str = "127.0.0.1",
+    ) -> Path:
         """An Exim that takes mail for a domain into one Maildir, whose path is returned.
 
-        :param hop: the loopback port that gets mail for other domains
+        :param hop: the loopback port that gets mail for other domains; ``None``: their exchangers
         :param tls: offer TLS with the certificate of the test's folder, and send over TLS alone, to
             a server whose certificate is good
+        :param interface: where to listen, an address
         """
         program = self.unpacked(_PATH, "exim4-daemon-light")
         root = self.make_root("exim", {_PATH: program}, {"Debian-exim": _USER})
@@ -95,7 +104,9 @@ class EximCase(RootsCase):
         (root / "etc/exim4/exim4.conf").write_text(
             _CONFIGURATION.format(
                 port=port,
-                hop=hop,
+                interface=interface,
+                hop=hop or SMTP,
+                elsewhere=_TO_HOP if hop else "driver = dnslookup",
                 domain=domain,
                 advertise="*" if tls else "",
                 require="*" if tls else "",

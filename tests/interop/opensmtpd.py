@@ -12,9 +12,9 @@ _MAILDIR = "/usr/libexec/opensmtpd/mail.maildir"
 _CONFIGURATION = """
 {certificates}
 table users {{ jsmith@{domain} = nobody, kim@{domain} = nobody }}
-listen on 127.0.0.1 port {port} hostname opensmtpd.example {listen}
+listen on {interface} port {port} hostname opensmtpd.example {listen}
 action here maildir "/mail/inbox" virtual <users>
-action elsewhere relay helo opensmtpd.example host "{protocol}://127.0.0.1:{hop}"
+action elsewhere relay helo opensmtpd.example {hop}
 match from any for domain {domain} action here
 match from any for any action elsewhere
 """
@@ -26,14 +26,22 @@ class OpenSmtpdCase(RootsCase):
     spool = "opensmtpd/var/spool/smtpd/queue"
 
     def start_opensmtpd(
-        self, port: int, domain: str, *, hop: int = 1, tls: bool = False, lmtp: bool = False
+        self,
+        port: int,
+        domain: str,
+        *,
+        hop: int | None = 1,
+        tls: bool = False,
+        lmtp: bool = False,
+        interface: str = "127.0.0.1",
     ) -> Path:
         """An OpenSMTPD that takes mail for jsmith and kim at a domain; returns their Maildir.
 
-        :param hop: the loopback port that gets mail for other domains
+        :param hop: the loopback port that gets mail for other domains; ``None``: their exchangers
         :param tls: offer TLS with the certificate of the test's folder, and send over TLS alone, to
             a server whose certificate is good
         :param lmtp: send over LMTP
+        :param interface: where to listen, an address
         """
         programs = {path: self.unpacked(path, "opensmtpd") for path in (_PATH, _MAILDIR)} | {
             "/bin/sh": Path("/bin/sh")
@@ -46,14 +54,15 @@ class OpenSmtpdCase(RootsCase):
             for name in ("chain.pem", "key.pem"):
                 self.give_copy(name, root / name, 0)
             self.give_copy("ca.pem", root / "etc/ssl/certs/ca-certificates.crt", _USER)
+        protocol = "lmtp" if lmtp else "smtp+tls" if tls else "smtp+notls"
         (root / "etc/smtpd.conf").write_text(
             _CONFIGURATION.format(
                 port=port,
-                hop=hop,
+                interface=interface,
+                hop=f'host "{protocol}://127.0.0.1:{hop}"' if hop else "",
                 domain=domain,
                 certificates='pki own cert "/chain.pem"\npki own key "/key.pem"' if tls else "",
                 listen="tls pki own" if tls else "",
-                protocol="lmtp" if lmtp else "smtp+tls" if tls else "smtp+notls",
             )
         )
         process = self.start_in(root, _PATH, "-d")

@@ -23,9 +23,15 @@ class MailframeCase(InteropCase):
     """A mailframe with the accounts angelo, jsmith and mary at demo.example.
 
     ``self.smtp``, ``self.submission`` and ``self.pop3`` are its ports; ``serve_mail`` starts it.
+
+    :cvar domain: its local domain
+    :cvar interface: where it listens
+    :cvar names: for which its certificate is good
     """
 
     domain = "demo.example"
+    interface = "127.0.0.1"
+    names = ("localhost", "127.0.0.1")
     key_type = trustme.KeyType.ECDSA
 
     def setUp(self) -> None:
@@ -55,7 +61,7 @@ class MailframeCase(InteropCase):
             tables = '[tls]\ncertificate = "chain.pem"\nprivate_key = "key.pem"\n'
         servers = "".join(
             f'[[server]]\nname = "{name}"\nprotocol = "{protocol}"\n'
-            f'listen = "tcp:{port}:interface=127.0.0.1"\n{keys}\n'
+            f'listen = "tcp:{port}:interface={self.interface}"\n{keys}\n'
             for name, protocol, port in (
                 ("mx", "smtp", self.smtp),
                 ("submission", "submission", self.submission),
@@ -90,12 +96,12 @@ class MailframeCase(InteropCase):
         return _ACCOUNTS[self.domain]
 
     def make_certificate(self) -> None:
-        """A certificate for 127.0.0.1 and localhost, and its authority in ``ca.pem``; once."""
+        """A certificate for our names, and its authority in ``ca.pem``; once."""
         if (self.folder / "ca.pem").exists():
             return
         authority = trustme.CA()
         certificate = authority.issue_cert(
-            "localhost", "127.0.0.1", common_name="localhost", key_type=self.key_type
+            *self.names, common_name=self.names[0], key_type=self.key_type
         )
         authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
         with (self.folder / "chain.pem").open("wb") as chain:

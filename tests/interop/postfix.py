@@ -27,11 +27,14 @@ _SERVICES = (
 )
 
 
-def write_postfix(root: Path, port: int, domain: str, *settings: str) -> Path:
+def write_postfix(
+    root: Path, port: int, domain: str, *settings: str, interface: str = "127.0.0.1"
+) -> Path:
     """Write a configuration under which Postfix takes mail for a domain into one Maildir.
 
     :param root: an absolute path that other users may enter; to be made
     :param settings: more lines for main.cf
+    :param interface: where to listen, an address
     :returns: the Maildir. Start it with ``postfix -c ROOT start-fg``, as root
     """
     mail, spool, data = root / "mail", root / "spool", root / "data"
@@ -47,8 +50,8 @@ def write_postfix(root: Path, port: int, domain: str, *settings: str) -> Path:
         "mail_owner = postfix",
         f"myhostname = next.{domain}",
         "mydestination =",
-        "inet_interfaces = loopback-only",
-        "inet_protocols = ipv4",
+        f"inet_interfaces = {'loopback-only' if interface == '127.0.0.1' else 'all'}",
+        f"inet_protocols = {'all' if ':' in interface else 'ipv4'}",
         "mynetworks =",
         "alias_maps =",
         f"maillog_file = {root}/postfix.log",
@@ -61,7 +64,7 @@ def write_postfix(root: Path, port: int, domain: str, *settings: str) -> Path:
         *settings,
     )
     (root / "main.cf").write_text("\n".join(lines) + "\n")
-    services = ((f"127.0.0.1:{port}", "inet", "n", "-", "-", "-", "smtpd"), *_SERVICES)
+    services = ((f"{interface}:{port}", "inet", "n", "-", "-", "-", "smtpd"), *_SERVICES)
     (root / "master.cf").write_text(
         "".join(
             f"{name} {kind} {private} {unprivileged} n {wake} {limit} {program}\n"

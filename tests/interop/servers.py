@@ -7,6 +7,7 @@ import pwd
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.interop.postfix import write_postfix
@@ -37,6 +38,9 @@ class ServersCase(InteropCase):
         hop: int | None = None,
         tls: bool = False,
         lmtp: bool = False,
+        name: str = "postfix",
+        interface: str = "127.0.0.1",
+        settings: Sequence[str] = (),
     ) -> Path:
         """A Postfix that takes mail for a domain into one Maildir, whose path is returned.
 
@@ -44,10 +48,13 @@ class ServersCase(InteropCase):
         :param tls: offer TLS with the certificate of the test's folder, and send over TLS alone, to
             a server whose certificate is good
         :param lmtp: send over LMTP
+        :param name: of its folder
+        :param interface: where to listen, an address
+        :param settings: more lines for main.cf
         """
         self.need_root()
         postfix = self.program("postfix", "postfix")
-        root = self.folder / "postfix"
+        root = self.folder / name
         inbox = write_postfix(
             root,
             port,
@@ -59,6 +66,8 @@ class ServersCase(InteropCase):
             "smtpd_forbid_unauth_pipelining = yes",
             *(_relaying(hop, lmtp) if hop else ()),
             *(_over_tls(self.folder) if tls else ()),
+            *settings,
+            interface=interface,
         )
         process = self.start(postfix, "-c", root, "start-fg")
         # The script is not the master's parent, so that ending it would leave the master.
