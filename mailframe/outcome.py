@@ -42,6 +42,7 @@ class NextHop:
         mail) or ``verify`` (as ``require``, and the certificate must be good for the host's name)
     :ivar login: the user name for a smarthost that wants AUTH, or ``None``
     :ivar password_file: the file that holds its password, read at each attempt, or ``None``
+    :ivar source: the name of the ``[[relay.source]]`` that mail goes out from, or ``None``
     """
 
     where: str
@@ -49,6 +50,7 @@ class NextHop:
     tls: TlsPolicy = "opportunistic"
     login: str | None = None
     password_file: str | None = None
+    source: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,7 @@ from mailframe.address import AddressError, normal_domain
 from mailframe.reply import Reply
 
 MAX_EXCHANGES = 50  # MX records that are looked at, the most preferred ones
-MAX_LOOKUPS = 10  # exchangers whose addresses are looked up
+MAX_LOOKUPS = 10  # exchangers whose addresses are looked up at once
 MAX_HOSTS = 10  # hosts that are tried in one attempt
 
 
@@ -33,10 +33,15 @@ class Exchange:
 
 @attrs.frozen
 class Host:
-    """A host to try, by the IP address that was looked up for it."""
+    """A host to try, by the IP address that was looked up for it.
+
+    :ivar tlsa_bases: names under which its TLSA records may stand (RFC 7672 §2.2.3), the better
+        one first; none unless DNSSEC vouches for all that led to the host
+    """
 
     name: str
     address: str
+    tlsa_bases: tuple[str, ...] = ()
 
 
 class Absent(Enum):
@@ -100,7 +105,7 @@ def hosts_in_order(
     own_addresses: Collection[str],
     prohibited: Callable[[str], bool],
 ) -> tuple[Host, ...] | Reply:
-    """The hosts to try, in order; of each its IPv4 addresses before its IPv6 addresses.
+    """The hosts to try, in order; of each its addresses as they are given.
 
     :param domain: in normal form
     :param exchanges: as `exchanges_in_order` gave them
@@ -112,7 +117,7 @@ def hosts_in_order(
     ours = [
         exchange.preference
         for exchange in exchanges
-        if _is_ours(addresses.get(exchange.name), own_addresses)
+        if is_ours(addresses.get(exchange.name), own_addresses)
     ]
     remaining: Sequence[Exchange] = exchanges
     if ours:
@@ -155,7 +160,11 @@ def _better_than(
     return Reply(554, "5.4.6", text)
 
 
-def _is_ours(answer: Addresses | None, own_addresses: Collection[str]) -> bool:
+def is_ours(answer: Addresses | None, own_addresses: Collection[str]) -> bool:
+    """Whether a host is this server.
+
+    :param answer: what DNS says of its addresses
+    """
     return isinstance(answer, tuple) and any(address in own_addresses for address in answer)
 
 

@@ -13,8 +13,9 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
@@ -44,7 +45,10 @@ from mailframe.delivery.exchanges import (
     NoSuchName,
     exchanges_in_order,
     hosts_in_order,
+    is_ours,
 )
+from mailframe.delivery.families import alternating
+from mailframe.delivery.resolver import TLSA
 from mailframe.reply import Reply
 
 log = Logger()
@@ -55,7 +59,21 @@ LONGEST_KEPT = 3600.0  # seconds
 KEPT_WITHOUT_RECORDS = 60.0  # seconds that "no such name" and "no such record" are kept
 MAX_KEPT = 4096  # answers
 
-_Answer = tuple[T, ...] | NoSuchName | LookupFault
+
+@attrs.frozen
+class _Found(Generic[T]):
+    """Records that answer a question, or that there are none.
+
+    :ivar owner: whose they are, at the end of a chain of CNAMEs
+    :ivar is_secure: DNSSEC says that they are genuine
+    """
+
+    records: tuple[T, ...]
+    owner: str
+    is_secure: bool
+
+
+_Answer: TypeAlias = _Found[T] | NoSuchName | LookupFault
 
 
 class Lookup:
@@ -68,6 +86,7 @@ class Lookup:
     :param own_addresses: addresses at which we would talk to ourselves, in normal form
     :param prohibited: says of an IP address that it must not be connected to
     :param random: shuffles exchangers of equal preference
+    :param validating: the resolver validates DNSSEC, and nobody can change its answers on their way
     """
 
     def __init__(
@@ -80,6 +99,7 @@ class Lookup:
         own_addresses: Collection[str],
         prohibited: Callable[[str], bool],
         random: Random,
+        validating: bool = False,
     ) -> None:
         self._resolver = resolver
         self._clock = clock
@@ -88,6 +108,7 @@ class Lookup:
         self._own_addresses = frozenset(own_addresses)
         self._prohibited = prohibited
         self._random = random
+        self._validating = validating
         self._kept: OrderedDict[tuple[int, str], tuple[float, Any]] = OrderedDict()
 
     async def hosts(self, domain: str) -> tuple[Host, ...] | Reply:
@@ -98,11 +119,34 @@ class Lookup:
         literal = literal_address(domain)
         if literal is not None:
             return self._literal_host(domain, literal)
-        answer = await self.exchanges(domain)
-        exchanges = exchanges_in_order(domain, answer, hostname=self._hostname, random=self._random)
+        answer = await self._exchanges(domain)
+        exchanges = exchanges_in_order(
+            domain, _records_of(answer), hostname=self._hostname, random=self._random
+        )
         if isinstance(exchanges, Reply):
             return exchanges
-        names = list(dict.fromkeys(exchange.name for exchange in exchanges))[:MAX_LOOKUPS]
+        names = list(dict.fromkeys(exchange.name for exchange in exchanges))
+        known: dict[str, Addresses] = {}
+        # The first few should do. Only when none of them has an address the others are looked up.
+        for start in range(0, len(names), MAX_LOOKUPS):
+            known.update(await self._addresses_of(names[start : start + MAX_LOOKUPS]))
+            hosts = hosts_in_order(
+                domain,
+                [exchange for exchange in exchanges if exchange.name in known],
+                known,
+                own_addresses=self._own_addresses,
+                prohibited=self._prohibited,
+            )
+            if not isinstance(hosts, Reply):
+                break
+            if any(is_ours(addresses, self._own_addresses) for addresses in known.values()):
+                break  # all that follow are no better than we are
+        if isinstance(hosts, Reply) or not (isinstance(answer, _Found) and answer.is_secure):
+            return hosts
+        bases = {name: await self._bases(name) for name in {host.name for host in hosts}}
+        return tuple([attrs.evolve(host, tlsa_bases=bases[host.name]) for host in hosts])
+
+    async def _addresses_of(self, names: list[str]) -> dict[str, Addresses]:
         questions = [Deferred.fromCoroutine(self.addresses(name)) for name in names]
         try:
             answers = [await question for question in questions]
@@ -111,13 +155,7 @@ class Lookup:
                 question.addErrback(lambda failure: None)
                 question.cancel()
             raise
-        return hosts_in_order(
-            domain,
-            exchanges,
-            dict(zip(names, answers, strict=True)),
-            own_addresses=self._own_addresses,
-            prohibited=self._prohibited,
-        )
+        return dict(zip(names, answers, strict=True))
 
     def _literal_host(self, domain: str, address: str) -> tuple[Host, ...] | Reply:
         if address in self._own_addresses:
@@ -128,10 +166,23 @@ class Lookup:
 
     async def exchanges(self, domain: str) -> Exchanges:
         """The MX records of a domain; an empty tuple when it has none."""
+        return _records_of(await self._exchanges(domain))
+
+    async def _exchanges(self, domain: str) -> _Answer[Exchange]:
         return await self._ask(domain, dns.MX, self._resolver.lookupMailExchange, _exchange)
 
     async def addresses(self, name: str) -> Addresses:
-        """The addresses of a host, IPv4 before IPv6; an empty tuple when it has none."""
+        """The addresses of a host, IPv6 and IPv4 in turn; an empty tuple when it has none."""
+        v4, v6 = await self._both(name)
+        found = alternating(_records_or_none(v4), _records_or_none(v6))
+        if found:
+            return found
+        for answer in (v4, v6):
+            if isinstance(answer, LookupFault):
+                return answer
+        return NO_SUCH_NAME if v4 is NO_SUCH_NAME else ()
+
+    async def _both(self, name: str) -> tuple[_Answer[str], _Answer[str]]:
         v4_question = Deferred.fromCoroutine(
             self._ask(name, dns.A, self._resolver.lookupAddress, _ipv4)
         )
@@ -139,18 +190,42 @@ class Lookup:
             self._ask(name, dns.AAAA, self._resolver.lookupIPV6Address, _ipv6)
         )
         try:
-            v4, v6 = await v4_question, await v6_question
+            return await v4_question, await v6_question
         except CancelledError:
             v6_question.addErrback(lambda failure: None)
             v6_question.cancel()
             raise
-        found = tuple(a for answer in (v4, v6) if isinstance(answer, tuple) for a in answer)
-        if found:
-            return found
-        for answer in (v4, v6):
-            if isinstance(answer, LookupFault):
-                return answer
-        return NO_SUCH_NAME if v4 is NO_SUCH_NAME else ()
+
+    async def _bases(self, name: str) -> tuple[str, ...]:
+        """The names under which TLSA records of a host may stand (RFC 7672 §2.2.2).
+
+        If its addresses are genuine that is the name they belong to, then the one it is an alias
+        of. If they are not, because an alias leads to a domain without DNSSEC, the alias itself may
+        be genuine.
+        """
+        found = [
+            answer
+            for answer in await self._both(name)
+            if isinstance(answer, _Found) and answer.records
+        ]
+        for answer in found:
+            if answer.is_secure:
+                return tuple(dict.fromkeys((answer.owner, name)))
+        if any(answer.owner != name for answer in found):
+            alias = await self._ask(name, dns.CNAME, self._resolver.lookupCanonicalName, _alias)
+            if isinstance(alias, _Found) and alias.is_secure and alias.records:
+                return (name,)
+        return ()
+
+    async def tlsa(self, name: str) -> tuple[bytes, ...] | LookupFault:
+        """The genuine TLSA records of a name such as ``_25._tcp.mx.example``, as they are.
+
+        Records whose origin DNSSEC does not vouch for are none (RFC 7672 §2.1.2).
+        """
+        answer = await self._ask(name, TLSA, self._resolver.lookupTLSA, _octets)
+        if isinstance(answer, _Found):
+            return answer.records if answer.is_secure else ()
+        return answer if isinstance(answer, LookupFault) else ()
 
     async def _ask(
         self,
@@ -169,7 +244,8 @@ class Lookup:
             if not waiting.called:
                 waiting.addTimeout(self._seconds, self._clock)
             sections = await waiting
-            answer, seconds = _records(name, kind, sections[0], read)
+            secure = self._validating and getattr(sections, "authenticated", False)
+            answer, seconds = _records(name, kind, sections[0], read, secure)
         except (DNSNameError, AuthoritativeDomainError):
             answer, seconds = NO_SUCH_NAME, KEPT_WITHOUT_RECORDS
         except CancelledError:
@@ -213,8 +289,8 @@ def _shielded(question: Deferred[T]) -> Deferred[T]:
 
 
 def _records(
-    name: str, kind: int, answers: Any, read: Callable[[Any], T | None]
-) -> tuple[tuple[T, ...], float]:
+    name: str, kind: int, answers: Any, read: Callable[[Any], T | None], secure: bool
+) -> tuple[_Found[T], float]:
     """The records that answer the question, and for how many seconds they hold."""
     owner = name.lower()
     aliases: dict[str, tuple[str, int]] = {}
@@ -223,7 +299,7 @@ def _records(
         if header.cls != dns.IN:
             continue
         said_of = _text(header.name)
-        if header.type == dns.CNAME:
+        if header.type == dns.CNAME != kind:
             aliases.setdefault(said_of, (_text(header.payload.name), int(header.ttl or 0)))
         elif header.type == kind:
             value = read(header.payload)
@@ -237,11 +313,19 @@ def _records(
         seconds = min(seconds, ttl)
     found = records.get(owner, [])
     if not found:
-        return (), min(seconds, KEPT_WITHOUT_RECORDS)
+        return _Found((), owner, secure), min(seconds, KEPT_WITHOUT_RECORDS)
     return (
-        tuple(dict.fromkeys(value for value, _ in found)),
+        _Found(tuple(dict.fromkeys(value for value, _ in found)), owner, secure),
         max(0.0, min(seconds, *(float(ttl) for _, ttl in found))),
     )
+
+
+def _records_of(answer: _Answer[T]) -> tuple[T, ...] | NoSuchName | LookupFault:
+    return answer.records if isinstance(answer, _Found) else answer
+
+
+def _records_or_none(answer: _Answer[T]) -> tuple[T, ...]:
+    return answer.records if isinstance(answer, _Found) else ()
 
 
 def _text(name: dns.Name) -> str:
@@ -258,6 +342,15 @@ def _ipv4(payload: Any) -> str | None:
 
 def _ipv6(payload: Any) -> str | None:
     return str(ipaddress.IPv6Address(payload.address))
+
+
+def _alias(payload: Any) -> str | None:
+    return _text(payload.name)
+
+
+def _octets(payload: Any) -> bytes | None:
+    data: bytes = payload.data
+    return data
 
 
 def _reason(error: Exception) -> str:

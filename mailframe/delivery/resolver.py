@@ -1,19 +1,142 @@
-"""The DNS resolver that the server asks."""
+"""The DNS resolver that the server asks.
+
+A stub (RFC 1034 §5.3.1): recursive name servers do the work. It asks them to say whether DNSSEC
+vouches for the answer, which whoever trusts them may heed (`Sections.authenticated`).
+"""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.error import CannotListenError, ConnectionLost
+from twisted.internet.protocol import connectionDone
+from twisted.names import dns
 from twisted.names.client import Resolver
+from twisted.names.error import DNSServerError
+from twisted.python.failure import Failure
 
 _RESOLV_CONF = "/etc/resolv.conf"
 _TIMEOUTS = (1, 3, 5, 9)  # seconds that each round of questions waits for an answer over UDP
+_TCP_TIMEOUT = 8  # seconds that a name server gets to answer over TCP, connecting included
 _PORT = 53
+_MOST_PORTS = 100  # that are tried until one is free
+TLSA = 52  # RFC 6698 §7.1; Twisted has no name for it
 
 
-def make_resolver(servers: Sequence[str], reactor: Any) -> Resolver:
+class Sections(tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHeader]]):
+    """What an `IResolver` answers: answers, authority and additional records.
+
+    :ivar authenticated: the name server says that DNSSEC vouches for all of them (RFC 4035 §3.2.3)
+    """
+
+    authenticated = False
+
+
+class StubResolver(Resolver):
+    """Asks recursive name servers over UDP, and over TCP when an answer was cut off.
+
+    The base class keeps a TCP connection for all questions, and a question is lost with it; here
+    each has its own, and the next name server is asked when one can't be reached.
+    """
+
+    _reactor: Any
+    servers: list[tuple[str, int]]
+    dynServers: Any  # a sequence of the same
+
+    def lookupTLSA(self, name: str, timeout: Any = None) -> Deferred[Any]:
+        """Ask for TLSA records (RFC 6698), as the other ``lookup…`` methods ask for theirs."""
+        return self._lookup(name, dns.IN, TLSA, timeout)  # type: ignore[no-any-return, no-untyped-call]  # Twisted's
+
+    def filterAnswers(self, message: dns.Message) -> Any:
+        """Called with each answer over UDP."""
+        if message.trunc:  # RFC 7766 §5: none of it is to be used
+            return Deferred.fromCoroutine(self._over_tcp(message.queries))
+        return self._sections(message)
+
+    def _sections(self, message: dns.Message) -> Any:
+        answer = super().filterAnswers(message)  # type: ignore[no-untyped-call]  # Twisted's
+        if isinstance(answer, Failure):
+            return answer
+        sections = Sections(answer)
+        sections.authenticated = bool(message.authenticData)
+        return sections
+
+    async def _over_tcp(self, queries: list[dns.Query]) -> Any:
+        why: Exception = DNSServerError("no name server")
+        for host, port in (*self.servers, *self.dynServers):
+            kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+            endpoint = kind(self._reactor, host, port, timeout=_TCP_TIMEOUT)
+            questions = _LongQuestions(self, reactor=self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
+            try:
+                await connectProtocol(endpoint, questions)  # type: ignore[no-untyped-call]  # Twisted's
+                message = await questions.query(queries, _TCP_TIMEOUT)
+            except Exception as error:  # whatever it is, the next one may answer
+                why = error
+                continue
+            finally:
+                if questions.transport is not None:
+                    questions.transport.loseConnection()
+            if message.trunc:
+                why = DNSServerError("cut off over TCP as well")
+                continue
+            return self._sections(message)
+        raise why
+
+    def connectionMade(self, protocol: Any) -> None:
+        """Called by a connection of ours: its question follows by itself."""
+
+    def connectionLost(self, protocol: Any) -> None:
+        """Called by a connection of ours, which tells who waits for it by itself."""
+
+    def _connectedProtocol(self, interface: str = "") -> dns.DNSDatagramProtocol:
+        """Called for each question over UDP: a port by chance, that answers be hard to forge."""
+        for attempt in range(_MOST_PORTS):
+            questions = _Questions(self, reactor=self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
+            try:
+                self._reactor.listenUDP(dns.randomSource(), questions, interface=interface)
+            except CannotListenError as error:
+                number = getattr(error.socketError, "errno", None)
+                if attempt == _MOST_PORTS - 1 or number == errno.EMFILE:
+                    raise
+            else:
+                break
+        return questions
+
+
+class _Questions(dns.DNSDatagramProtocol):
+    """Questions over UDP, which ask whether the answer is authenticated."""
+
+    def writeMessage(self, message: dns.Message, address: tuple[str, int]) -> None:
+        """Called for each question."""
+        message.authenticData = 1  # RFC 6840 §5.7
+        super().writeMessage(message, address)
+
+
+class _LongQuestions(dns.DNSProtocol):
+    """The same over a TCP connection, with whose end they fail."""
+
+    liveMessages: dict[int, Any]
+
+    def writeMessage(self, message: dns.Message) -> None:
+        """Called for each question."""
+        message.authenticData = 1
+        super().writeMessage(message)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+        unanswered, self.liveMessages = self.liveMessages, {}
+        for question, timeout in unanswered.values():
+            timeout.cancel()
+            question.errback(ConnectionLost())
+
+
+def make_resolver(servers: Sequence[str], reactor: Any) -> StubResolver:
     """A stub resolver: it asks recursive name servers, and over TCP when UDP is too small.
 
     No ``hosts`` file is read: mail goes where DNS says.
@@ -24,7 +147,7 @@ def make_resolver(servers: Sequence[str], reactor: Any) -> Resolver:
     :param reactor: provides IReactorUDP, IReactorTCP and IReactorTime
     :raises ValueError: a server is not an IP address and a port; the message says which
     """
-    return Resolver(  # type: ignore[no-untyped-call]  # Twisted leaves it without annotations
+    return StubResolver(  # type: ignore[no-untyped-call]  # Twisted leaves it without annotations
         resolv=None if servers else _RESOLV_CONF,
         servers=[parse_server(server) for server in servers],
         timeout=_TIMEOUTS,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 import attrs
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from mailframe.address import AddressError, normal_domain
+from mailframe.clocks import Elapsed
+from mailframe.delivery.exchanges import Host
+from mailframe.delivery.families import Families, Impatient
 from mailframe.delivery.lookup import Lookup
+from mailframe.delivery.source import Chosen, Source, Sources, family_of
 from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.interfaces import Site
 from mailframe.outcome import NextHop
@@ -30,6 +37,10 @@ class Target:
     :ivar is_local: it is a UNIX socket of this machine
     :ivar is_tls: the endpoint begins with TLS
     :ivar is_verified: it does, and verifies the certificate whatever the route says
+    :ivar source: the address of ours that it is connected to from, and our name there; ``None``
+        when the operating system is to choose
+    :ivar tlsa_bases: names under which its TLSA records may stand, the better one first
+        (`mailframe.delivery.exchanges.Host`)
     """
 
     where: str
@@ -40,6 +51,8 @@ class Target:
     is_local: bool = False
     is_tls: bool = False
     is_verified: bool = False
+    source: Source | None = None
+    tlsa_bases: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """``mx.example [192.0.2.1]:25``, or the endpoint string."""
@@ -68,12 +81,17 @@ class Targets:
     :param site: lends the reactor
     :param lookup: asks DNS
     :param port: for hosts found through MX
+    :param sources: the addresses of ours that mail goes out from
     """
 
-    def __init__(self, *, site: Site, lookup: Lookup, port: int) -> None:
+    def __init__(
+        self, *, site: Site, lookup: Lookup, port: int, sources: Sequence[Source] = ()
+    ) -> None:
         self._reactor = site.reactor
         self._lookup = lookup
         self._port = port
+        self._sources = Sources(sources)
+        self._families = Families(Elapsed(site.reactor))
 
     async def of(self, hop: NextHop) -> tuple[Target, ...] | Reply:
         """The servers that a next hop stands for, in order, or the reply that says why none."""
@@ -83,35 +101,76 @@ class Targets:
             domain = normal_domain(hop.where.removeprefix(_MX))
         except AddressError as error:
             return _our_fault(hop, f"the route's domain can't be used: {error}")
+        try:
+            chosen = self._sources.of(hop.source, domain)
+        except KeyError:
+            return _no_source(hop)
         hosts = await self._lookup.hosts(domain)
         if isinstance(hosts, Reply):
             return hosts
-        return tuple(
-            Target(
-                where=hop.where,
-                host=host.name,
-                address=host.address,
-                port=self._port,
-                endpoint=self._endpoint(host.address),
-            )
-            for host in hosts
-        )
+        if chosen is not None:
+            usable = tuple(host for host in hosts if family_of(host.address) in chosen)
+            if not usable:
+                family = "IPv6" if ":" in hosts[0].address else "IPv4"
+                text = (
+                    f"{domain} is reached over {family} alone, and no source address here is of it"
+                )
+                return Reply(451, "4.4.4", text)
+            hosts = usable
+        return tuple(self._to_hosts(hop, hosts, chosen))
 
-    def _endpoint(self, address: str) -> IStreamClientEndpoint:
-        """An endpoint for an IP address: nothing is looked up again."""
+    def _to_hosts(
+        self, hop: NextHop, hosts: Sequence[Host], chosen: Chosen | None
+    ) -> Iterator[Target]:
+        for name, group in groupby(hosts, lambda host: host.name):
+            by_address = {host.address: host for host in group}
+            for address, seconds in self._families.in_order(tuple(by_address)):
+                source = None if chosen is None else chosen[family_of(address)]
+                yield Target(
+                    where=hop.where,
+                    host=name,
+                    address=address,
+                    port=self._port,
+                    endpoint=self._endpoint(address, source, seconds),
+                    source=source,
+                    tlsa_bases=by_address[address].tlsa_bases,
+                )
+
+    def _endpoint(
+        self, address: str, source: Source | None, seconds: float | None
+    ) -> IStreamClientEndpoint:
+        """An endpoint for an IP address: nothing is looked up again.
+
+        :param seconds: how long connecting may take, if that is less than for others
+        """
         kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-        return kind(self._reactor, address, self._port)
+        bind = None if source is None else (source.address, 0)
+        endpoint = kind(self._reactor, address, self._port, bindAddress=bind)
+        if seconds is None:
+            return endpoint
+        return Impatient(endpoint, address, seconds, self._families, Elapsed(self._reactor))
 
     def _named(self, hop: NextHop) -> tuple[Target, ...] | Reply:
+        kind, host = endpoint_parts(hop.where)
+        where, source = hop.where, None
+        if hop.source is not None and kind != "unix":
+            try:
+                chosen = self._sources.of(hop.source, host)
+            except KeyError:
+                return _no_source(hop)
+            assert chosen
+            # Of a name only IPv4 addresses are looked up, unless nothing else is to be used.
+            source = chosen.get("ipv6" if ":" in host else "ipv4") or next(iter(chosen.values()))
+            if "bindAddress=" not in where:
+                where += ":bindAddress=" + source.address.replace(":", "\\:")
         try:
             endpoint = clientFromString(  # type: ignore[no-untyped-call]  # Twisted has none here
-                self._reactor, hop.where
+                self._reactor, where
             )
         except Exception as error:  # endpoint parsers raise whatever they like
             return _our_fault(
                 hop, f"the route names no valid endpoint: {type(error).__name__} {error}"
             )
-        kind, host = endpoint_parts(hop.where)
         if hop.tls == "verify" and kind == "ssl":
             return _our_fault(hop, "an ssl: endpoint verifies no certificate; write tls: instead")
         target = Target(
@@ -121,6 +180,7 @@ class Targets:
             is_local=kind == "unix",
             is_tls=kind in ("tls", "ssl"),
             is_verified=kind == "tls",
+            source=source,
         )
         return (target,)
 
@@ -140,6 +200,10 @@ def endpoint_parts(where: str) -> tuple[str, str]:
         if value.startswith("host="):
             return kind, value.removeprefix("host=")
     return kind, values[0] if values and "=" not in values[0] else ""
+
+
+def _no_source(hop: NextHop) -> Reply:
+    return _our_fault(hop, f"there is no [[relay.source]] of the name {hop.source!r}")
 
 
 def _our_fault(hop: NextHop, reason: str) -> Reply:

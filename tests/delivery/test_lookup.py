@@ -73,8 +73,8 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(
             self.hosts(zone),
             [
-                ("a.blu.example", "192.0.2.1"),
                 ("a.blu.example", "2001:db8::1"),
+                ("a.blu.example", "192.0.2.1"),
                 ("b.blu.example", "2001:db8::2"),
             ],
         )
@@ -267,3 +267,132 @@ class LookupTests(SynchronousTestCase):
         resolver = HalfBroken({"blu.example": {"TXT": ["x"]}})
         answer = self.ask(self.lookup(resolver), "hosts")
         self.assertEqual((answer.code, answer.status), (451, "4.4.3"))
+
+    def many(self, count: int) -> dict[str, Any]:
+        """A zone with many exchangers without addresses, the last of equal preference."""
+        names = [f"h{number:02}.example" for number in range(count)]
+        zone: dict[str, Any] = {name: {"TXT": ["x"]} for name in names}
+        zone["blu.example"] = {"MX": [(number, name) for number, name in enumerate(names)]}
+        return zone
+
+    def test_many_without_addresses(self) -> None:
+        """A domain whose eleventh exchanger is the first that works would get no mail."""
+        zone = self.many(25)
+        zone["h20.example"] = {"A": ["192.0.2.20"]}
+        self.assertEqual(self.hosts(zone), [("h20.example", "192.0.2.20")])
+        self.assertEqual(self.hosts(self.many(25)), "550 5.4.4")
+
+    def test_not_more_than_needed(self) -> None:
+        """Each message to a domain with many exchangers would cost a hundred questions."""
+        zone = self.many(60)
+        resolver = FakeResolver(zone)
+        self.ask(self.lookup(resolver), "hosts")
+        self.assertEqual(len(resolver.asked), 1 + 2 * 50)
+        zone["h03.example"] = {"A": ["192.0.2.3"]}
+        resolver = FakeResolver(zone)
+        self.ask(self.lookup(resolver), "hosts")
+        self.assertEqual(len(resolver.asked), 1 + 2 * 10)
+
+    def test_ourselves_among_many(self) -> None:
+        """A backup server would hand mail on to one that is worse than itself."""
+        zone = self.many(25)
+        zone["h05.example"] = {"A": ["192.0.2.99"]}
+        zone["h20.example"] = {"A": ["192.0.2.20"]}
+        self.assertEqual(self.hosts(zone), "550 5.4.4")
+        zone["h04.example"] = {"A": ["192.0.2.4"]}
+        self.assertEqual(self.hosts(zone), [("h04.example", "192.0.2.4")])
+
+
+class SecureTests(SynchronousTestCase):
+    """What DNSSEC vouches for."""
+
+    ZONE = {  # noqa: RUF012  # nobody changes it
+        "blu.example": {
+            "MX": [(1, "mx.blu.example"), (2, "alias.blu.example"), (3, "mx.red.test")]
+        },
+        "mx.blu.example": {"A": ["192.0.2.1"], "AAAA": ["2001:db8::1"]},
+        "alias.blu.example": {"CNAME": ["mx.green.test"]},
+        "mx.green.test": {"A": ["192.0.2.2"]},
+        "mx.red.test": {"A": ["192.0.2.3"]},
+        "only.blu.example": {"A": ["192.0.2.4"]},
+        "_25._tcp.mx.blu.example": {"TLSA": [b"\x03\x01\x01x"]},
+        "_25._tcp.mx.red.test": {"TLSA": [b"\x03\x01\x01y"]},
+        "red.test": {"MX": [(1, "mx.blu.example")]},
+    }
+
+    def lookup(self, *secure: str, validating: bool = True) -> Lookup:
+        self.resolver = FakeResolver(self.ZONE)
+        self.resolver.secure.update(secure)
+        return Lookup(
+            resolver=self.resolver,
+            clock=Clock(),
+            seconds=30,
+            hostname="mx.rosse.example",
+            own_addresses=(),
+            prohibited=is_prohibited,
+            random=Random(1),
+            validating=validating,
+        )
+
+    def bases(self, lookup: Lookup, domain: str = "blu.example") -> dict[str, tuple[str, ...]]:
+        hosts = self.successResultOf(Deferred.fromCoroutine(lookup.hosts(domain)))
+        return {host.address: host.tlsa_bases for host in hosts}
+
+    def tlsa(self, lookup: Lookup, name: str) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(lookup.tlsa(name)))
+
+    def test_bases(self) -> None:
+        """Who can forge an MX record could choose the certificate as well (RFC 7672 §2.2)."""
+        self.assertEqual(
+            self.bases(self.lookup("example")),
+            {
+                "192.0.2.1": ("mx.blu.example",),
+                "2001:db8::1": ("mx.blu.example",),
+                "192.0.2.2": ("alias.blu.example",),
+                "192.0.2.3": (),
+            },
+        )
+        self.assertEqual(
+            self.bases(self.lookup("example", "green.test"))["192.0.2.2"],
+            ("mx.green.test", "alias.blu.example"),
+        )
+        self.assertEqual(
+            self.bases(self.lookup("example"), "only.blu.example"),
+            {"192.0.2.4": ("only.blu.example",)},
+        )
+
+    def test_insecure(self) -> None:
+        """DANE would be believed although somebody else chose the exchangers, or be asked for."""
+        for lookup in (
+            self.lookup("test"),
+            self.lookup("example", validating=False),
+            self.lookup("mx.blu.example", "alias.blu.example"),
+        ):
+            self.assertEqual(set(self.bases(lookup).values()), {()})
+        self.assertEqual(self.bases(self.lookup("example"), "red.test")["192.0.2.1"], ())
+        self.assertNotIn("CNAME", {kind for _, kind in self.resolver.asked})
+
+    def test_tlsa(self) -> None:
+        """Forged TLSA records would count."""
+        lookup = self.lookup("example")
+        self.assertEqual(self.tlsa(lookup, "_25._tcp.mx.blu.example"), (b"\x03\x01\x01x",))
+        self.assertEqual(self.tlsa(lookup, "_25._tcp.mx.red.test"), ())
+        self.assertEqual(self.tlsa(lookup, "_25._tcp.other.example"), ())
+        self.assertEqual(self.tlsa(lookup, "only.blu.example"), ())
+        self.resolver.servfail.add("_25._tcp.bogus.example")
+        self.assertIsInstance(self.tlsa(lookup, "_25._tcp.bogus.example"), LookupFault)
+
+    def test_a_plain_resolver(self) -> None:
+        """A resolver of somebody's own, which tells nothing of DNSSEC, would be believed."""
+        records = [dns.RRHeader("a.example", dns.A, payload=dns.Record_A("192.0.2.1"))]
+        lookup = Lookup(
+            resolver=Answering(lambda: succeed((records, [], []))),
+            clock=Clock(),
+            seconds=30,
+            hostname="mx.rosse.example",
+            own_addresses=(),
+            prohibited=is_prohibited,
+            random=Random(1),
+            validating=True,
+        )
+        self.assertEqual(self.bases(lookup, "a.example"), {"192.0.2.1": ()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -9,6 +10,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.exchanges import Host
+from mailframe.delivery.families import Impatient
+from mailframe.delivery.source import Source
 from mailframe.delivery.targets import Target, Targets, endpoint_parts
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
@@ -19,6 +22,14 @@ class FakeLookup:
     """Knows one domain."""
 
     async def hosts(self, domain: str) -> tuple[Host, ...] | Reply:
+        if domain == "six.example":
+            return (Host("c.example", "2001:db8::3"),)
+        if domain == "both.example":
+            return (
+                Host("a.example", "2001:db8::1", ("a.example",)),
+                Host("a.example", "192.0.2.1", ("a.example",)),
+                Host("b.example", "192.0.2.2"),
+            )
         if domain == "blu.example":
             return Host("a.example", "192.0.2.1"), Host("a.example", "2001:db8::1")
         return Reply(550, "5.1.2", domain)
@@ -27,8 +38,15 @@ class FakeLookup:
 class TargetsTests(SynchronousTestCase):
     """`Targets.of`."""
 
-    def of(self, where: str, **kwargs: Any) -> tuple[Target, ...] | Reply:
-        targets = Targets(site=make_site(state_dir="x"), lookup=FakeLookup(), port=2525)  # type: ignore[arg-type]  # all that is used of it
+    def of(
+        self, where: str, *, sources: Sequence[Source] = (), **kwargs: Any
+    ) -> tuple[Target, ...] | Reply:
+        targets = Targets(
+            site=make_site(state_dir="x"),
+            lookup=FakeLookup(),  # type: ignore[arg-type]  # all that is used of it
+            port=2525,
+            sources=sources,
+        )
         hop = NextHop(where=where, **kwargs)
         return self.successResultOf(Deferred.fromCoroutine(targets.of(hop)))
 
@@ -76,5 +94,54 @@ class TargetsTests(SynchronousTestCase):
         """A mistake in the configuration would bounce mail, or crash the delivery."""
         for where in ("", "tcp", "what:is:this", "mx:", "mx:a b", "tcp:a:b:c:d:e"):
             reply = self.of(where)
+            assert isinstance(reply, Reply)
+            self.assertEqual((reply.code, reply.status), (451, "4.3.5"))
+
+    def test_families(self) -> None:
+        """Lost IPv6 packets would hold up mail to a host that has an IPv4 address too."""
+        six, four, other = self.of("mx:both.example")
+        self.assertIsInstance(six.endpoint, Impatient)
+        self.assertIsInstance(four.endpoint, TCP4ClientEndpoint)
+        self.assertEqual([six.host, four.host, other.host], ["a.example", "a.example", "b.example"])
+        self.assertEqual(six.tlsa_bases, ("a.example",))
+        self.assertEqual(other.tlsa_bases, ())
+
+    def test_sources(self) -> None:
+        """Mail would go out from another address of ours, or from one of the wrong family."""
+        own4 = Source(address="192.0.2.99", hostname="out4.example")
+        own6 = Source(address="2001:db8::99")
+        six, four, _ = self.of("mx:both.example", sources=[own4, own6])
+        self.assertEqual((six.source, four.source), (own6, own4))
+        self.assertEqual(four.endpoint._bindAddress, ("192.0.2.99", 0))
+        four, other = self.of("mx:both.example", sources=[own4])
+        self.assertEqual((four.address, other.address), ("192.0.2.1", "192.0.2.2"))
+        reply = self.of("mx:six.example", sources=[own4])
+        assert isinstance(reply, Reply)
+        self.assertEqual((reply.code, reply.status), (451, "4.4.4"))
+        self.assertIn("IPv6", str(reply))
+
+    def test_source_of_a_route(self) -> None:
+        """A route's mail would go out from an address that is not for it."""
+        bulk = Source(name="bulk", address="192.0.2.99")
+        six = Source(name="six", address="2001:db8::99")
+        (target,) = self.of("tcp:smart.example:587", sources=[bulk, six])
+        self.assertIsNone(target.source)
+        for where, name, source in (
+            ("tcp:smart.example:587", "bulk", bulk),
+            ("tls:smart.example:465", "bulk", bulk),
+            ("tcp:2001\\:db8\\:\\:1:25", "six", six),
+            ("mx:both.example", "bulk", bulk),
+        ):
+            target, *_ = self.of(where, sources=[bulk, six], source=name)
+            self.assertEqual((target.source, target.where), (source, where))
+        (target,) = self.of("tcp:smart.example:587", sources=[bulk], source="bulk")
+        self.assertEqual(target.endpoint._bindAddress, ("192.0.2.99", 0))
+        where = "tcp:smart.example:587:bindAddress=192.0.2.98"
+        (target,) = self.of(where, sources=[bulk], source="bulk")
+        self.assertEqual(target.endpoint._bindAddress, ("192.0.2.98", 0))
+        (target,) = self.of("unix:/run/lmtp", sources=[bulk], source="bulk")
+        self.assertIsNone(target.source)
+        for where in ("tcp:smart.example:587", "mx:both.example"):
+            reply = self.of(where, sources=[bulk], source="other")
             assert isinstance(reply, Reply)
             self.assertEqual((reply.code, reply.status), (451, "4.3.5"))
