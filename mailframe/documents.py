@@ -96,12 +96,21 @@ def entry_details(entry: Entry) -> Document:
         shown["redirected_from"] = (
             None if recipient.parent is None else str(entry.recipients[recipient.parent].address)
         )
-    evidence = [each.evidence for each in entry.envelope.recipients]
-    for shown, permit in zip(document["recipients"], evidence, strict=False):
-        shown["evidence"] = _permit_document(permit)
-    document["body"] = entry.envelope.body
+    envelope = entry.envelope
+    for shown, original in zip(document["recipients"], envelope.recipients, strict=False):
+        shown["evidence"] = _permit_document(original.evidence)
+        shown["notify"] = list(original.notify)
+        shown["orcpt"] = original.orcpt
+    document["body"] = envelope.body
     document["warned"] = entry.warned
-    document["client"] = client_document(entry.envelope.client)
+    document["client"] = client_document(envelope.client)
+    document["smtputf8"] = envelope.smtputf8
+    document["require_tls"] = envelope.require_tls
+    document["ret"] = envelope.ret
+    document["envid"] = envelope.envid
+    by = envelope.deliver_by
+    document["deliver_by"] = by and {"at": time_text(by.at), "mode": by.mode, "trace": by.trace}
+    document["not_before"] = envelope.not_before and time_text(envelope.not_before)
     return document
 
 

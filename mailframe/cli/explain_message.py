@@ -17,7 +17,7 @@ from mailframe.cli.explain_text import Field, verdict_fields, way_fields
 from mailframe.cli.options import Refusal
 from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import with_parts
-from mailframe.cli.queue import not_there
+from mailframe.cli.queued import not_there
 from mailframe.cli.trace import why
 from mailframe.delivery.dispatch import begun, known_of
 from mailframe.documents import (

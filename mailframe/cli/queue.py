@@ -11,15 +11,16 @@ from typing import Any
 
 import click
 
+from mailframe.cli.export import export
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_fields, print_json, print_table
 from mailframe.cli.parts import read_settings, with_storage
 from mailframe.cli.queue_findings import damaged
+from mailframe.cli.queued import find_message, not_there, pages, why_not_tried
 from mailframe.documents import entry_details, queue_document
 from mailframe.entry import Entry
 from mailframe.interfaces import IQueueStorage, UnknownMessage
 
-_PAGE = 500  # messages fetched at once
 _TOLD = 20  # damaged entries told of by name
 
 
@@ -70,12 +71,7 @@ async def _all_and_damaged(
 
 
 async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
-    entries: list[Entry] = []
-    after = None
-    while page := await storage.messages(after, _PAGE):
-        entries += page
-        after = page[-1].id
-    return entries
+    return [entry async for page in pages(storage) for entry in page]
 
 
 @queue.command()
@@ -84,7 +80,7 @@ async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
 @click.argument("id")
 def show(config: str, as_json: bool, id: str) -> None:
     """Show all that the queue knows of a message."""
-    entry = with_storage(read_settings(config), lambda storage: _find(storage, id))
+    entry = with_storage(read_settings(config), lambda storage: find_message(storage, id))
     document = entry_details(entry)
     if as_json:
         print_json(document)
@@ -117,22 +113,6 @@ def show(config: str, as_json: bool, id: str) -> None:
                 ("redirected from", recipient["redirected_from"]),
             ]
         )
-
-
-async def _find(storage: IQueueStorage, id: str) -> Entry:
-    entry = await storage.find(id)
-    if entry is None:
-        raise await not_there(storage, id)
-    return entry
-
-
-async def not_there(storage: IQueueStorage, id: str) -> Refusal:
-    """Why there is no such message."""
-    for each, reason in await damaged(storage):
-        if each == id:
-            what = f"{id} is damaged and set aside: {reason}"
-            return Refusal(f"{what}; `mailframe queue salvage {id}` writes what is left")
-    return unknown(id)
 
 
 @queue.command()
@@ -169,7 +149,7 @@ def retry(config: str, every: bool, ids: Sequence[str]) -> None:
 async def _retry(storage: IQueueStorage, id: str) -> None:
     entry = await storage.find(id)
     # One that was set aside is not found, and may be tried again when it has been repaired.
-    why_not = await _not_retried(storage, entry) if entry else ""
+    why_not = await why_not_tried(storage, entry, time.time()) if entry else ""
     if why_not:
         raise Refusal(why_not)
     await storage.retry(id, time.time())
@@ -177,28 +157,16 @@ async def _retry(storage: IQueueStorage, id: str) -> None:
 
 async def _retry_all(storage: IQueueStorage) -> int:
     retried = 0
-    for entry in await _all_messages(storage):
-        if await _not_retried(storage, entry):
-            continue
-        try:
-            await storage.retry(entry.id, time.time())
-        except UnknownMessage:
-            continue  # it left the queue since it was listed
-        retried += 1
+    async for page in pages(storage):
+        for entry in page:
+            if await why_not_tried(storage, entry, time.time()):
+                continue
+            try:
+                await storage.retry(entry.id, time.time())
+            except UnknownMessage:
+                continue  # it left the queue since it was listed
+            retried += 1
     return retried
-
-
-async def _not_retried(storage: IQueueStorage, entry: Entry) -> str:
-    """Why a message can't be made due now; ``""`` when it can."""
-    if entry.held:
-        return f"{entry.id} is held; `mailframe queue release {entry.id}` makes it due"
-    now = time.time()
-    if entry.next_attempt <= now:
-        due = await storage.next_due()
-        if due is None or due > now:
-            # Its time has come and yet nothing waits to be claimed: somebody has it.
-            return f"{entry.id} is being tried now"
-    return ""
 
 
 @queue.command()
@@ -240,11 +208,6 @@ async def _salvage(storage: IQueueStorage, id: str) -> None:
     content.close()
 
 
-def unknown(id: str) -> Refusal:
-    """What a user is told of an id that is not in the queue."""
-    return Refusal(f"no message {id!a} is in the queue")
-
-
 def _act(
     config: str,
     ids: Sequence[str],
@@ -268,3 +231,6 @@ def _act(
     refused = with_storage(read_settings(config), each)
     if refused:
         raise Refusal("\n".join(refused))
+
+
+queue.add_command(export)

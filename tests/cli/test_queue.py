@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from mailframe.cli import queued
 from mailframe.cli.parts import with_storage
 from mailframe.entry import Event, QueuedRecipient, Step
 from mailframe.interfaces import IQueueStorage
@@ -92,9 +93,7 @@ class Listing(QueueCase):
 
     def test_many(self) -> None:
         """Only the first page of a long queue would be listed."""
-        from mailframe.cli import queue as queue_module
-
-        self.patch(queue_module, "_PAGE", 2)
+        self.patch(queued, "PAGE", 2)
         ids = [self.put() for _ in range(5)]
         found = [message["id"] for message in self.document("queue", "list")["messages"]]
         self.assertEqual(found, ids)
