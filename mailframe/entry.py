@@ -18,6 +18,7 @@ EventKind: TypeAlias = Literal[
     "delivered",
     "relayed",
     "postponed",
+    "throttled",
     "refused",
     "redirected",
     "expired",
@@ -50,17 +51,34 @@ class Ready:
 
 
 @attrs.frozen(kw_only=True)
+class Wait:
+    """A recipient's turn is later than the message's next attempt, which is made for others.
+
+    :ivar until: when it is its turn, POSIX seconds UTC
+    :ivar planned: the message's next attempt for which this was settled. When that was moved, as by
+        an operator who wants it tried, nobody waits
+    """
+
+    until: float
+    planned: float
+
+
+@attrs.frozen(kw_only=True)
 class QueuedRecipient:
     """Where one recipient of a queued message stands.
 
     :ivar address: whom the message is for
     :ivar state: ``pending`` until it is settled for good
     :ivar attempts: how often delivery was tried
-    :ivar last_reply: what was said at the last attempt, or ``None`` before the first
+    :ivar last_reply: what was said at the last attempt; before the first one what keeps it waiting,
+        or ``None``
     :ivar where: the host or mailbox of the last attempt, or ``""``
     :ivar parent: the index of the recipient that was redirected to this one, or ``None``
     :ivar ready: its copy is being put into a mailbox, or was when an attempt was cut off
     :ivar held: its route held the message; when it is tried again, an operator has released it
+    :ivar throttled: since when the limits of its destination or provider have kept it from being
+        tried, POSIX seconds UTC, or ``None``
+    :ivar wait: its turn is not yet when the message is tried next
     """
 
     address: Address
@@ -71,6 +89,8 @@ class QueuedRecipient:
     parent: int | None = None
     ready: Ready | None = None
     held: bool = False
+    throttled: float | None = None
+    wait: Wait | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -143,6 +163,26 @@ class Entry:
         return any(other.parent == parent for other in self.recipients[index + 1 : index + 2]) or (
             self.recipients[index - 1].parent == parent
         )
+
+    def is_waiting(self, index: int, now: float) -> bool:
+        """Whether the attempt that is made now is for others, and the recipient's turn is later.
+
+        :param index: its place in ``recipients``
+        :param now: POSIX seconds UTC
+        """
+        wait = self.recipients[index].wait
+        if wait is None or wait.until <= now:
+            return False
+        # A storage may keep times less exactly than recipients.
+        return abs(wait.planned - self.next_attempt) < 1e-3
+
+    def next_attempt_of(self, index: int) -> float:
+        """When one of the recipients is tried next, POSIX seconds UTC."""
+        if self.is_waiting(index, self.next_attempt):
+            wait = self.recipients[index].wait
+            assert wait is not None, "it waits"
+            return wait.until
+        return self.next_attempt
 
     @property
     def pending(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from mailframe.address import Address
+from mailframe.backoff import Backoff
 from mailframe.reply import Reply
 
 Protocol: TypeAlias = Literal["smtp", "lmtp"]
@@ -66,10 +67,13 @@ class Relay(Decision):
 
     :ivar reverse_path: what the server is told in place of the message's reverse-path; ``None``:
         that one itself
+    :ivar retry: how long mail that goes this way waits from one attempt to the next; ``None``: as
+        all the queue's
     """
 
     hops: tuple[NextHop, ...] = attrs.field(validator=attrs.validators.min_len(1))
     reverse_path: Address | None = None
+    retry: Backoff | None = None
 
 
 @attrs.frozen(kw_only=True)

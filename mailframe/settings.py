@@ -34,6 +34,8 @@ from mailframe.settings_checks import (
     check_mailboxes,
     check_processes,
     check_providers,
+    check_relay,
+    check_retry,
     check_routing_names,
     check_servers,
 )
@@ -91,9 +93,14 @@ class TlsSettings:
 
 @attrs.frozen(kw_only=True)
 class DnsSettings:
-    """``[dns]``: ``servers`` as ``address:port``; empty means the system's resolvers."""
+    """``[dns]``.
+
+    :ivar servers: ``address:port``; empty means the system's resolvers
+    :ivar validating: they validate DNSSEC, and nobody can change their answers on the way here
+    """
 
     servers: tuple[str, ...] = ()
+    validating: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -204,7 +211,7 @@ def from_document(
             if choice is not None:
                 chosen[seam] = choice
     schedule, more = _of_queue(Schedule, document, folder)
-    mistakes += more
+    mistakes += more + check_retry(document)
     notices, more = _of_queue(NoticeSettings, document, folder)
     mistakes += more
     durability, more = _of_queue(Durability, document, folder)
@@ -213,6 +220,7 @@ def from_document(
         mistakes += check_processes(top.processes, document, chosen.get("queue"))
         mistakes += check_servers(top.server, document, top.tls is not None)
         mistakes += check_dns(top.dns.servers, document)
+        mistakes += check_relay(top.relay, top.dns.validating, document)
         if "delivery" in chosen:
             delivery = chosen["delivery"].settings
             mistakes += check_mailboxes(delivery, top.local_domains, document)
@@ -224,7 +232,8 @@ def from_document(
             providers = None if found is None else [getattr(each, "name", "") for each in found]
             names = [server.name for server in top.server]
             routing = chosen["routing"].settings
-            mistakes += check_routing_names(routing, document, names, providers)
+            sources = [source.name for source in top.relay.source if source.name is not None]
+            mistakes += check_routing_names(routing, document, names, providers, sources)
     if mistakes or top is None or schedule is None or notices is None or durability is None:
         raise SettingsError(path, mistakes)
     default_tls: Tls = "starttls" if top.tls else "none"

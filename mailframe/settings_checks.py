@@ -14,6 +14,7 @@ from mailframe.settings_reader import found_instead, mistake_at, table_name
 from mailframe.wire.sasl import SERVER_MECHANISMS
 
 if TYPE_CHECKING:
+    from mailframe.delivery.relay_settings import RelaySettings
     from mailframe.settings import Chosen, ServerSettings
 
 MAX_PROCESSES = 64
@@ -48,6 +49,16 @@ def check_processes(
     return []
 
 
+def check_retry(document: Mapping[str, Any]) -> list[Mistake]:
+    """``[queue]``: the interval stays the same, or it grows."""
+    queue = document.get("queue")
+    if not (isinstance(queue, Mapping) and "retry" in queue and "retry_every" in queue):
+        return []
+    problem = "is there beside retry, whose waits would hold"
+    allowed = "one of the two; drop retry_every to have them grow, or retry to have all the same"
+    return [mistake_at(document, ("queue", "retry_every"), problem, allowed)]
+
+
 def check_dns(servers: Sequence[str], document: Mapping[str, Any]) -> list[Mistake]:
     """``[dns] servers``: addresses, for a name could not be looked up."""
     mistakes: list[Mistake] = []
@@ -57,6 +68,27 @@ def check_dns(servers: Sequence[str], document: Mapping[str, Any]) -> list[Mista
         except ValueError:
             allowed = 'an IP address and a port, such as "127.0.0.1:53" or "[::1]:53"'
             mistakes.append(found_instead(document, ("dns", "servers", index), allowed))
+    return mistakes
+
+
+def check_relay(
+    relay: RelaySettings, validating: bool, document: Mapping[str, Any]
+) -> list[Mistake]:
+    """What the relay client is to believe and to use must be there.
+
+    :param validating: whether the name servers validate DNSSEC
+    """
+    mistakes: list[Mistake] = []
+    if relay.dane and not validating:
+        problem = "needs name servers that validate DNSSEC, and [dns] does not say that they do"
+        allowed = "false, or validating = true in [dns]"
+        mistakes.append(mistake_at(document, ("relay", "dane"), problem, allowed))
+    seen: set[tuple[str | None, str]] = set()
+    for index, source in enumerate(relay.source):
+        if (source.name, source.address) in seen:
+            problem = f"{source.address} is there twice"
+            mistakes.append(mistake_at(document, ("relay", "source", index, "address"), problem))
+        seen.add((source.name, source.address))
     return mistakes
 
 
@@ -101,19 +133,25 @@ def check_routing_names(
     document: Mapping[str, Any],
     servers: Sequence[str],
     providers: Sequence[str] | None,
+    sources: Sequence[str] = (),
 ) -> list[Mistake]:
     """Every server and provider that a routing rule names must exist, or it would never match.
 
     :param settings: the routing plugin's
     :param providers: ``None``: the authorisation plugin doesn't tell
+    :param sources: names of the ``[[relay.source]]`` tables
     """
     mistakes: list[Mistake] = []
-    known = {"servers": ("[[server]]", (*servers, "local"))}
+    known = {
+        "servers": ("[[server]]", (*servers, "local")),
+        "source": ("[[relay.source]]", tuple(sources)),
+    }
     if providers is not None:
         known["providers"] = ("[[authorisation.provider]]", tuple(providers))
     for index, rule in enumerate(getattr(settings, "rule", ())):
         for key, (table, names) in known.items():
-            for name in getattr(rule, key, None) or ():
+            found = getattr(rule, key, None) or ()
+            for name in (found,) if isinstance(found, str) else found:
                 if name not in names:
                     mistakes.append(
                         mistake_at(

@@ -18,6 +18,8 @@ VALUES = (
     "channel_binding",
     "address",
     "reply",
+    "backoff",
+    "expansion",
     "outcome",
     "envelope",
     "entry",

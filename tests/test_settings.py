@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
+from mailframe.backoff import Backoff
 from mailframe.config_errors import SettingsError, nearest, shown
 from mailframe.plugin import SEAMS, Installed, Part, Problem
 from mailframe.queue.schedule import Schedule
@@ -326,6 +327,29 @@ class Mistakes(FileTests):
         self.assertIn("plugin", mistake)
         self.assertIn("rule", mistake)
         self.assertIn('did you mean "retry_every"?', mistake)
+
+    def test_waits_that_grow(self) -> None:
+        """A back-off curve is not read, or a mistake in one is told without its place."""
+        found = self.load("[queue]\nretry = { first = '10m', factor = 3, longest = '1d' }")
+        curve = Backoff(first=Seconds(600), factor=3.0, longest=Seconds(86400), jitter=0.2)
+        self.assertEqual(found.schedule.backoff, curve)
+        self.assertEqual(self.load("").schedule.backoff, Backoff.fixed(900))
+        for text, told in (
+            (
+                "retry_every = '15m'\nretry = {}",
+                "[queue]: retry_every: is there beside retry, whose waits would hold; allowed: one "
+                "of the two; drop retry_every to have them grow, or retry to have all the same",
+            ),
+            ("retry = { first = '0s' }", "[queue.retry]: first: found 0s; allowed: at least 1s"),
+            ("retry = { facter = 3 }", "[queue.retry]: facter: unknown key; allowed: factor, "),
+            (
+                "retry = { first = '5h' }",
+                "[queue.retry]: longest (4h) is shorter than first (5h); make one of them fit the "
+                "other",
+            ),
+            ("retry = '5m'", '[queue]: retry: found "5m"; allowed: a table'),
+        ):
+            self.assertIn(told, self.mistake(f"[queue]\n{text}"))
 
     def test_types(self) -> None:
         """Nothing is converted silently, and the reader sees what was found."""

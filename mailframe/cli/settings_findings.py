@@ -59,13 +59,14 @@ def _of_schedule(schedule: Schedule) -> Iterator[Finding]:
             f"({give_up}): no sender is told of a delay",
             "make warn_after shorter, or 0 for no warnings",
         )
-    if schedule.retry_every > schedule.give_up_after:
+    key = "retry_every" if schedule.retry is None else "retry.first"
+    if schedule.backoff.first > schedule.give_up_after:
         yield Finding(
             "warn",
             "[queue]",
-            f"retry_every ({duration_text(schedule.retry_every)}) is longer than give_up_after "
+            f"{key} ({duration_text(schedule.backoff.first)}) is longer than give_up_after "
             f"({give_up}): mail is tried twice and then given up",
-            "make retry_every shorter",
+            f"make {key} shorter",
         )
 
 

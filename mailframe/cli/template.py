@@ -83,7 +83,7 @@ plugin = "table"
 
 [queue]
 plugin        = "sqlite"
-retry_every   = "15m"
+retry_every   = "15m"                   # or: retry = {{ first = "5m", factor = 2, longest = "4h" }}
 warn_after    = "4h"                    # then the sender is told that it takes longer
 give_up_after = "5d"                    # then the sender is told that it failed
 {durable}

@@ -99,8 +99,8 @@ class Dispatch:
         :param record_ready: as in `Job`, with places in the entry's recipients
         :param record_arrived: records what some destinations took while others are still being
             tried; raises when it can't
-        :returns: one result for each pending recipient but those that were recorded already; or,
-            when some are redirected, for those
+        :returns: one result for each pending recipient but those that were recorded already and
+            those whose turn is later; or, when some are redirected, for those
         """
         envelope, now = entry.envelope, self._clock.seconds()
         routed: list[tuple[int, Route]] = []
@@ -108,6 +108,8 @@ class Dispatch:
             recipient = entry.recipients[index]
             if recipient.ready is not None:
                 routed.append((index, begun(recipient.ready, self.local.name)))
+                continue
+            if recipient.wait is not None and entry.is_waiting(index, now):
                 continue
             route = await self.router.route(
                 envelope.sender, recipient.address, envelope.client, now, known_of(entry, index)

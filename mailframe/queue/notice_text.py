@@ -97,6 +97,19 @@ def text(
     return "\n\n".join(paragraphs) + "\n"
 
 
+def _tries(recipient: QueuedRecipient, age: str, at: str) -> str:
+    if not recipient.attempts:
+        return "It has not been tried yet, because:"
+    times = "once" if recipient.attempts == 1 else f"{recipient.attempts} times"
+    since = ""
+    if recipient.throttled is not None:
+        since = (
+            f", and not since {formatdate(recipient.throttled)}, because limits of this server "
+            "left no room"
+        )
+    return f"It was tried {times} in {age}{since}. The last attempt{at} ended with:"
+
+
 def _told_of(action: Action, entry: Entry, recipient: QueuedRecipient, age: str) -> str:
     """What became of one recipient, in words."""
     who = f"<{recipient.address}>"
@@ -115,8 +128,7 @@ def _told_of(action: Action, entry: Entry, recipient: QueuedRecipient, age: str)
     if action == "relayed":
         what = f"It was taken{at} with:"
     elif action == "delayed" or reply.is_temporary:
-        times = "once" if recipient.attempts <= 1 else f"{recipient.attempts} times"
-        what = f"It was tried {times} in {age}. The last attempt{at} ended with:"
+        what = _tries(recipient, age, at)
     else:
         what = f"It was refused{at} with:"
     lines = textwrap.wrap(what, 76, initial_indent="    ", subsequent_indent="    ")

@@ -11,17 +11,32 @@ itself and survives a restart; a target that is its own ancestor is a loop and f
 §6.3).
 
 A failure is told to the sender, or its history says why not: nothing fails in silence.
+
+Each recipient has its own turn, by how often it was tried, by what its route asks for, or by when
+there may be room within the limits of its destination. The message's next attempt is the earliest
+of them, and those whose turn is later sit it out (`mailframe.entry.Wait`). A recipient that the
+limits kept from being tried costs no attempt; its history says so once, until it is tried.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from mailframe.address import Address
-from mailframe.entry import Entry, Event, EventKind, QueuedRecipient, RecipientState, Step
+from mailframe.entry import (
+    Entry,
+    Event,
+    EventKind,
+    QueuedRecipient,
+    RecipientState,
+    Step,
+    Wait,
+)
+from mailframe.expansion import LOOP, MAX_ADDRESSES, MAX_DEPTH, TOO_MANY
 from mailframe.outcome import (
     Delivered,
     Hold,
@@ -30,17 +45,14 @@ from mailframe.outcome import (
     Postponed,
     Redirect,
     Refused,
+    Relay,
     Route,
+    Throttled,
     Tried,
 )
 from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.schedule import Schedule, Times
 from mailframe.reply import Reply
-
-MAX_EXPANSION = 10_000  # recipients of one message, redirects included
-MAX_DEPTH = 100  # redirects in a row
-LOOP = Reply(554, "5.4.6", "the address leads back to itself through redirects")
-TOO_MANY = Reply(554, "5.4.6", "redirects lead to too many recipients")
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +82,7 @@ def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule
 
 def times_of(entry: Entry, schedule: Schedule) -> Times:
     """The times of a queued message; they count from the moment it could be tried first."""
-    return schedule.times(entry.envelope.due, entry.envelope.deliver_by)
+    return schedule.times(entry.envelope.due, entry.envelope.deliver_by, entry.id)
 
 
 class _Attempt:
@@ -85,7 +97,9 @@ class _Attempt:
         self._redirecting = redirecting
         self._present: Counter[Address] | None = None  # once a redirect asks for it
         self._added = False
-        self._postponed: list[tuple[int, Route, int]] = []  # with the place of its event
+        # With the place of their events; of those throttled what was answered, and mostly no event.
+        self._postponed: list[tuple[int, Route, int]] = []
+        self._throttled: list[tuple[int, Route, Throttled, int | None]] = []
         self._held: dict[int, Hold] = {}
 
     def settle(self, tried: Tried) -> None:
@@ -101,10 +115,13 @@ class _Attempt:
                 return
             outcome: Outcome = Refused(where="", reply=refusal)
         else:
-            if before.attempts == 0:
+            if before.attempts == 0 and before.throttled is None:
                 self._tell("routed", before, route)
             assert tried.outcome is not None, "only a redirect has no outcome"
             outcome = tried.outcome
+            if isinstance(outcome, Throttled):
+                self._throttle(index, route, outcome)
+                return
         state: RecipientState = "pending"
         kind: EventKind = "postponed"
         if isinstance(outcome, Delivered):
@@ -118,6 +135,7 @@ class _Attempt:
             last_reply=outcome.reply,
             where=outcome.where,
             ready=before.ready if isinstance(outcome, Postponed) else None,
+            throttled=None,
         )
         if state == "failed" and self._present is not None and index not in self._redirecting:
             self._present[before.address] -= 1
@@ -128,6 +146,19 @@ class _Attempt:
             self._failed(index)
         else:
             self._postponed.append((index, route, len(self.events) - 1))
+
+    def _throttle(self, index: int, route: Route, outcome: Throttled) -> None:
+        before, place = self.recipients[index], None
+        if before.attempts == 0:  # else it shows what a server said
+            self._change(index, last_reply=outcome.reply, where=outcome.where)
+        if before.throttled is None:
+            self._change(index, throttled=self.now)
+            place = len(self.events)
+            self._tell("throttled", before, route, outcome)
+        self._throttled.append((index, route, outcome, place))
+
+    def _change(self, index: int, **changes: Any) -> None:
+        self.recipients[index] = attrs.evolve(self.recipients[index], **changes)
 
     def progress(self, schedule: Schedule) -> Progress:
         """What all the results come to."""
@@ -152,9 +183,8 @@ class _Attempt:
         if not waiting or waiting != set(self._held):
             return False
         for index, route in self._held.items():
-            recipient = attrs.evolve(self.recipients[index], held=True)
-            self.recipients[index] = recipient
-            self._tell("held", recipient, route)
+            self._change(index, held=True)
+            self._tell("held", self.recipients[index], route)
         return True
 
     @property
@@ -167,22 +197,68 @@ class _Attempt:
 
     def _wait(self, times: Times) -> float | None:
         """Give up, or warn, as it is time for; when to try again."""
-        if times.is_expired(self.entry.next_attempt, self.now):
+        planned = self.entry.next_attempt
+        if times.is_expired(planned, self.now):
             for index, route, _ in self._postponed:
-                recipient = attrs.evolve(self.recipients[index], state="failed")
-                self.recipients[index] = recipient
-                self._tell("expired", recipient, route)
-                self._failed(index)
+                self._give_up(index, route)
             self._postponed.clear()
+            for index, route, outcome, _ in self._throttled:
+                since = self.recipients[index].throttled or self.now
+                if times.is_out_of_chances(planned, self.now, since):
+                    self._give_up(index, route, outcome)
         elif times.is_warning_due(self.now) and not self.entry.warned:
-            for index, *_ in self._postponed:
+            for index in (*(i for i, *_ in self._postponed), *(i for i, *_ in self._throttled)):
                 self._ask("delayed", index)
-        if not self._is_pending:
-            return None
-        next_attempt = self.now if self._added else times.next_attempt(self.now, self._warned)
-        for *_, place in self._postponed:
-            self.events[place] = attrs.evolve(self.events[place], next_attempt=next_attempt)
-        return next_attempt
+        return self._take_turns(times) if self._is_pending else None
+
+    def _give_up(self, index: int, route: Route, outcome: Outcome | None = None) -> None:
+        self._change(index, state="failed")
+        self._tell("expired", self.recipients[index], route, outcome)
+        self._failed(index)
+
+    def _take_turns(self, times: Times) -> float:
+        """Settle when it is the turn of each recipient that is left; the earliest."""
+        turns: dict[int, float] = {}
+        places: dict[int, int] = {}
+        for index, route, place in self._postponed:
+            turns[index] = self._next_attempt(times, index, route)
+            places[index] = place
+        for index, _, outcome, told in self._throttled:
+            turns[index] = self._next_chance(times, index, outcome.seconds)
+            if told is not None:
+                places[index] = told
+        for index, recipient in enumerate(self.recipients):
+            if recipient.state == "pending" and index not in turns:
+                turns[index] = self._turn_of_untried(times, index, recipient)
+        turns = {i: turn for i, turn in turns.items() if self.recipients[i].state == "pending"}
+        earliest = min(turns.values())
+        for index, turn in turns.items():
+            wait = Wait(until=turn, planned=earliest) if turn > earliest else None
+            if wait != self.recipients[index].wait:
+                self._change(index, wait=wait)
+        for index, place in places.items():
+            if index in turns:
+                self.events[place] = attrs.evolve(self.events[place], next_attempt=turns[index])
+        return earliest
+
+    def _turn_of_untried(self, times: Times, index: int, recipient: QueuedRecipient) -> float:
+        if index < len(self.entry.recipients) and self.entry.is_waiting(index, self.now):
+            assert recipient.wait is not None, "it waits"
+            return times.not_after(recipient.wait.until, self.now, self._warned)
+        if self._added:
+            return self.now
+        if recipient.wait is not None:  # it became its turn while others were being tried
+            return self.now + 1.0
+        return self._next_attempt(times, index, self._held.get(index))
+
+    def _next_chance(self, times: Times, index: int, seconds: float) -> float:
+        wanted = self.now + max(seconds, 1.0)
+        last = times.last_chance(self.recipients[index].throttled or self.now)
+        return times.not_after(min(wanted, max(last, self.now + 1.0)), self.now, self._warned)
+
+    def _next_attempt(self, times: Times, index: int, route: Route | None) -> float:
+        retry = route.retry if isinstance(route, Relay) else None
+        return times.next_attempt(self.now, self._warned, self.recipients[index].attempts, retry)
 
     # --- what the sender is told -----------------------------------------------------------------
 
@@ -242,7 +318,7 @@ class _Attempt:
             return TOO_MANY
         present = self._have_it()
         wanted = [address for address in dict.fromkeys(route.addresses) if not present[address]]
-        if len(recipients) + len(wanted) > MAX_EXPANSION:
+        if len(recipients) + len(wanted) > MAX_ADDRESSES:
             return TOO_MANY
         recipients[index] = attrs.evolve(before, state="redirected", attempts=before.attempts + 1)
         recipients.extend(

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from mailframe.address import Address
 from mailframe.envelope import Client
+from mailframe.expansion import LOOP, MAX_ADDRESSES, MAX_DEPTH, TOO_MANY
 from mailframe.guard import PluginFault, ask, fault
 from mailframe.interfaces import (
     NOTHING_KNOWN,
@@ -32,13 +33,9 @@ from mailframe.reply import Reply, temporary_fault
 
 log = Logger()
 
-MAX_DEPTH = 100  # redirects in a row that are followed for an explanation
-MAX_ADDRESSES = 10_000  # that one recipient may stand for
 _ROUTES = (Local, Relay, Redirect, Unroutable, Hold)
 _FOUND = (Account, Alias, type(None))
 _NOBODY = Reply(550, "5.1.1", "no such mailbox here")
-_LOOP = Reply(554, "5.4.6", "the address leads back to itself through redirects")
-_TOO_MANY = Reply(554, "5.4.6", "redirects lead to too many recipients")
 
 
 class Router:
@@ -167,9 +164,9 @@ class Router:
             if address in steps:
                 continue
             if len(path) > MAX_DEPTH:
-                steps[path[-1]] = _too_far(f"more than {MAX_DEPTH} redirects in a row", _TOO_MANY)
+                steps[path[-1]] = _too_far(f"more than {MAX_DEPTH} redirects in a row", TOO_MANY)
             elif len(steps) >= MAX_ADDRESSES:
-                steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses", _TOO_MANY)
+                steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses", TOO_MANY)
                 break
             else:
                 if path:
@@ -181,7 +178,7 @@ class Router:
                     if back is None:
                         ahead.extend((target, below) for target in reversed(route.addresses))
                     else:
-                        route = _too_far(f"redirects lead back to {back}", _LOOP)
+                        route = _too_far(f"redirects lead back to {back}", LOOP)
                 steps[address] = route
         return tuple(steps.items())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from mailframe.backoff import Backoff
 from mailframe.outcome import Protocol, TlsPolicy
 from mailframe.patterns import AddressPatterns
 from mailframe.routing.hours import Hours
@@ -92,6 +93,7 @@ class RuleSettings:
     :ivar tls: asked of the server
     :ivar login: the user name for a smarthost that wants AUTH
     :ivar password_file: the file that holds its password
+    :ivar retry: how long mail waits from one attempt to the next, in place of what ``[queue]`` says
     """
 
     name: str = attrs.field(default="", validator=_name)
@@ -112,6 +114,7 @@ class RuleSettings:
     )
     login: str | None = None
     password_file: FilePath | None = None
+    retry: Backoff | None = None
 
     def __attrs_post_init__(self) -> None:
         if (self.login is None) != (self.password_file is None):
@@ -136,6 +139,10 @@ class RuleSettings:
                 else "is of no use: no server is asked to take the mail"
             )
             raise ValueError(f"'login' with via = \"{shown}\" {why}")
+        if self.retry is not None and via.kind != "hops":
+            raise ValueError(
+                f"'retry' with via = \"{shown}\" is of no use: no server is asked to take the mail"
+            )
         if self.protocol == "lmtp" and (via.kind != "hops" or via.uses_mx):
             # RFC 2033 §5: LMTP is not for the port 25 of mail exchangers
             raise ValueError(f'\'protocol\' "lmtp" needs an endpoint string; found via = "{shown}"')

@@ -31,6 +31,7 @@ class Way:
         shown = (*via.where, *(f"redirect to {each.text}" for each in via.targets))
         kind = f"{via.kind}: {via.reason}" if via.reason else via.kind
         self._reason = f"{label} matches: {', '.join(shown) or kind}{told}"
+        self._retry = settings.retry
         self._hops = tuple(
             NextHop(
                 where=where,
@@ -58,7 +59,7 @@ class Way:
             attrs.evolve(hop, where=MX + recipient.domain) if hop.where == "mx" else hop
             for hop in self._hops
         )
-        return Relay(hops=hops, reason=self._reason, rule=name, plugin=PLUGIN)
+        return Relay(hops=hops, reason=self._reason, rule=name, plugin=PLUGIN, retry=self._retry)
 
     def _redirect(self, recipient: Address) -> Route:
         try:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
-from mailframe.entry import Event, QueuedRecipient
+from mailframe.entry import Event, QueuedRecipient, Wait
 from mailframe.envelope import Client
 from mailframe.queue import codec
 from mailframe.reply import Reply
@@ -46,7 +46,14 @@ class CodecTests(SynchronousTestCase):
             QueuedRecipient(address=a, state="failed", attempts=3, last_reply=r, where=w, parent=0)
             for a, r, w in drawn
         )
-        before = tuple(attrs.evolve(each, held=bool(i % 2)) for i, each in enumerate(before))
+        before = tuple(
+            attrs.evolve(
+                each, held=True, throttled=1.5, wait=Wait(until=0.1 + 0.2, planned=1e9 / 3)
+            )
+            if i % 2
+            else each
+            for i, each in enumerate(before)
+        )
         self.assertEqual(codec.load_recipients(codec.dump_recipients(before)), before)
 
     @settings(deadline=None)

@@ -10,20 +10,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe import expansion
 from mailframe.address import Address
+from mailframe.backoff import Backoff
 from mailframe.entry import Entry, QueuedRecipient
 from mailframe.envelope import DeliverBy, Notify, Recipient
-from mailframe.outcome import Delivered, Hold, Outcome, Postponed, Redirect, Refused, Route, Tried
+from mailframe.outcome import (
+    Delivered,
+    Hold,
+    Outcome,
+    Postponed,
+    Redirect,
+    Refused,
+    Route,
+    Throttled,
+    Tried,
+)
 from mailframe.queue import progress
 from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.progress import advance
-from mailframe.queue.schedule import Schedule
+from mailframe.queue.schedule import LAST_CHANCES, Schedule
+from mailframe.reply import Reply
+from mailframe.units import Seconds
 from tests.queue.samples import ANGELO, JSMITH, LATER, LOCAL, MARY, NEVER, OK, RELAY, entry
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 DELIVERED = Delivered(where="mary@demo.example", reply=OK)
 POSTPONED = Postponed(where="mx.example [192.0.2.1]:25", reply=LATER)
+FULL = Reply(451, "4.7.1", "no more than 10 messages a minute go to mx.example")
+THROTTLED = Throttled(where="mx.example", reply=FULL, seconds=60.0)
 REFUSED = Refused(where="mx.example [192.0.2.1]:25", reply=NEVER)
 
 
@@ -205,6 +221,141 @@ class TimeTests(SynchronousTestCase):
         self.assertTrue(result.step.warned)
 
 
+class TurnTests(SynchronousTestCase):
+    """Each recipient has its own turn."""
+
+    def test_throttled(self) -> None:
+        """Limits of ours cost a recipient attempts, and what the server said is not seen again."""
+        before = after(entry(), advance(entry(), [tried(0, POSTPONED)], 1.0, Schedule()).step)
+        result = advance(before, [tried(0, THROTTLED)], 901.0, Schedule())
+        (recipient,) = result.step.recipients
+        self.assertEqual((recipient.attempts, recipient.last_reply), (1, LATER))
+        self.assertEqual((recipient.where, recipient.throttled), (POSTPONED.where, 901.0))
+        self.assertEqual(result.step.next_attempt, 961.0)
+        (event,) = result.step.events
+        self.assertEqual((event.kind, event.reply), ("throttled", FULL))
+        self.assertEqual((event.where, event.next_attempt), ("mx.example", 961.0))
+
+    def test_throttled_before_the_first_attempt(self) -> None:
+        """Nothing says what the message waits for."""
+        result = advance(entry(), [tried(0, THROTTLED)], 1.0, Schedule())
+        (recipient,) = result.step.recipients
+        self.assertEqual((recipient.attempts, recipient.last_reply), (0, FULL))
+        self.assertEqual([e.kind for e in result.step.events], ["routed", "throttled"])
+
+    def test_told_once(self) -> None:
+        """A day behind a narrow limit fills the history with a thousand lines."""
+        message, now = entry(), 1.0
+        kinds = []
+        for outcome in (THROTTLED, THROTTLED, THROTTLED, POSTPONED, THROTTLED, THROTTLED):
+            step = advance(message, [tried(0, outcome)], now, Schedule()).step
+            message = after(message, step)
+            now = message.next_attempt
+            kinds += [event.kind for event in step.events]
+        self.assertEqual(kinds, ["routed", "throttled", "postponed", "throttled"])
+
+    def test_warned_on_time(self) -> None:
+        """A sender whose mail is kept back by limits for hours never hears of it."""
+        message = attrs.evolve(entry(), next_attempt=4 * HOUR - 30)
+        step = advance(message, [tried(0, THROTTLED)], 4 * HOUR - 30, Schedule()).step
+        self.assertEqual(step.next_attempt, 4 * HOUR)
+        result = advance(after(message, step), [tried(0, THROTTLED)], 4 * HOUR, Schedule())
+        self.assertEqual(result.notices, {"delayed": (0,)})
+
+    def throttle_from(self, planned: float, now: float) -> tuple[float, progress.Progress]:
+        """Nothing but throttling from some time on; when the message is given up."""
+        message = attrs.evolve(entry(), next_attempt=planned, warned=True)
+        while True:
+            result = advance(message, [tried(0, THROTTLED)], now, Schedule())
+            if result.step.next_attempt is None:
+                return now, result
+            message = after(message, result.step)
+            now = message.next_attempt
+
+    def test_more_chances_at_the_end(self) -> None:
+        """Mail is returned untried, because a limit had no room in its last minute."""
+        at, result = self.throttle_from(5 * DAY - 1, 5 * DAY - 1)
+        self.assertEqual(at, 5 * DAY + LAST_CHANCES)
+        self.assertEqual(result.notices, {"failed": (0,)})
+        self.assertEqual(result.step.recipients[0].last_reply, FULL)
+        self.assertEqual([(e.kind, e.reply) for e in result.step.events], [("expired", FULL)])
+
+    def test_more_chances_after_the_server_was_off(self) -> None:
+        """A weekend without the server: all comes due at once, and limits return most of it."""
+        at, _ = self.throttle_from(4 * DAY, 7 * DAY)
+        self.assertEqual(at, 7 * DAY + LAST_CHANCES)
+
+    def test_an_estimate_of_months(self) -> None:
+        """One odd answer keeps mail for ever."""
+        message = attrs.evolve(entry(), next_attempt=5 * DAY)
+        odd = attrs.evolve(THROTTLED, seconds=1e9)
+        step = advance(message, [tried(0, odd)], 5 * DAY, Schedule()).step
+        self.assertEqual(step.next_attempt, 5 * DAY + LAST_CHANCES)
+        self.assertRaises(ValueError, attrs.evolve, THROTTLED, seconds=float("nan"))
+
+    def test_a_sender_s_deadline_has_no_more_chances(self) -> None:
+        """A ticket arrives after the train has left."""
+        message = asking(entry(), (), deliver_by=DeliverBy(at=1000.0, mode="R"))
+        message = attrs.evolve(message, next_attempt=1000.0)
+        result = advance(message, [tried(0, THROTTLED)], 1000.0, Schedule())
+        self.assertEqual(result.notices, {"failed": (0,)})
+
+    def test_one_is_throttled(self) -> None:
+        """Greylisting asks for patience: what was put off is tried each minute with the other."""
+        message = entry(MARY, JSMITH)
+        first = advance(message, [tried(0, THROTTLED), tried(1, POSTPONED)], 0.0, Schedule()).step
+        self.assertEqual(first.next_attempt, 60.0)
+        self.assertEqual([e.next_attempt for e in first.events], [None, 60.0, None, 900.0])
+        message = after(message, first)
+        self.assertEqual([message.is_waiting(i, 60.0) for i in (0, 1)], [False, True])
+        self.assertEqual([message.next_attempt_of(i) for i in (0, 1)], [60.0, 900.0])
+        second = advance(message, [tried(0, DELIVERED)], 60.0, Schedule()).step
+        self.assertEqual(second.next_attempt, 900.0)
+        self.assertIsNone(second.recipients[1].wait)
+        self.assertEqual(second.recipients[1].attempts, 1)
+
+    def test_an_operator_moves_it(self) -> None:
+        """``mailframe queue retry`` tries only some of the recipients."""
+        message = entry(MARY, JSMITH)
+        results = [tried(0, THROTTLED), tried(1, POSTPONED)]
+        message = after(message, advance(message, results, 0.0, Schedule()).step)
+        asked = attrs.evolve(message, next_attempt=30.0)
+        self.assertFalse(asked.is_waiting(1, 30.0))
+        self.assertEqual(asked.next_attempt_of(1), 30.0)
+
+    def test_turn_comes_while_others_are_tried(self) -> None:
+        """A destination that takes its time holds up everybody else's turn."""
+        message = entry(MARY, JSMITH)
+        results = [tried(0, THROTTLED), tried(1, POSTPONED)]
+        message = after(message, advance(message, results, 0.0, Schedule()).step)
+        step = advance(message, [tried(0, POSTPONED)], 950.0, Schedule()).step
+        self.assertEqual(step.next_attempt, 951.0)
+
+    def test_redirects_don_t_end_a_wait(self) -> None:
+        """An alias among the recipients has the others tried at once."""
+        message = entry(MARY, JSMITH, ANGELO)
+        results = [tried(0, THROTTLED), tried(1, POSTPONED), tried(2, THROTTLED)]
+        message = after(message, advance(message, results, 0.0, Schedule()).step)
+        step = advance(message, [redirect(2, Address("x", "demo.example"))], 60.0, Schedule()).step
+        self.assertEqual(step.next_attempt, 60.0)
+        message = after(message, step)
+        waiting = [i for i in message.pending if message.is_waiting(i, 60.0)]
+        self.assertEqual(waiting, [1])
+        self.assertEqual(message.next_attempt_of(1), 900.0)
+
+    def test_the_route_s_own_waits(self) -> None:
+        """A rule's back-off curve is passed over."""
+        curve = Backoff(first=Seconds(60.0), factor=3.0, longest=Seconds(HOUR), jitter=0.0)
+        route = attrs.evolve(RELAY, retry=curve)
+        message, now, waits = entry(), 0.0, []
+        for _ in range(6):
+            step = advance(message, [tried(0, POSTPONED, route)], now, Schedule()).step
+            message = after(message, step)
+            waits.append(message.next_attempt - now)
+            now = message.next_attempt
+        self.assertEqual(waits, [60.0, 180.0, 540.0, 1620.0, 3600.0, 3600.0])
+
+
 class RedirectTests(SynchronousTestCase):
     """Aliases and redirects become recipients of their own."""
 
@@ -227,18 +378,18 @@ class RedirectTests(SynchronousTestCase):
         first = advance(entry(ANGELO), [redirect(0, MARY)], 1.0, Schedule())
         second = advance(after(entry(ANGELO), first.step), [redirect(1, ANGELO)], 2.0, Schedule())
         self.assertEqual([r.address for r in told(second, "failed")], [MARY])
-        self.assertEqual(told(second, "failed")[0].last_reply, progress.LOOP)
+        self.assertEqual(told(second, "failed")[0].last_reply, expansion.LOOP)
 
     def test_a_long_row_of_redirects_ends(self) -> None:
         """A rule that redirects to ever longer addresses would keep the queue busy for ever."""
         message = entry(ANGELO)
-        for step in range(progress.MAX_DEPTH):
+        for step in range(expansion.MAX_DEPTH):
             target = Address(f"a{step}", "demo.example")
             result = advance(message, [redirect(step, target)], 1.0, Schedule())
             self.assertEqual(result.step.recipients[-1].address, target)
             message = after(message, result.step)
-        result = advance(message, [redirect(progress.MAX_DEPTH, MARY)], 1.0, Schedule())
-        self.assertEqual(result.step.recipients[-1].last_reply, progress.TOO_MANY)
+        result = advance(message, [redirect(expansion.MAX_DEPTH, MARY)], 1.0, Schedule())
+        self.assertEqual(result.step.recipients[-1].last_reply, expansion.TOO_MANY)
 
     def test_two_aliases_of_each_other_both_named_do_not_vanish(self) -> None:
         """Each counted the other as having the message, and nobody had it."""
@@ -257,13 +408,13 @@ class RedirectTests(SynchronousTestCase):
     def test_an_alias_of_itself_is_a_loop(self) -> None:
         """The shortest loop."""
         result = advance(entry(ANGELO), [redirect(0, ANGELO)], 1.0, Schedule())
-        self.assertEqual(told(result, "failed")[0].last_reply, progress.LOOP)
+        self.assertEqual(told(result, "failed")[0].last_reply, expansion.LOOP)
 
     def test_expansion_is_bounded(self) -> None:
         """A message must not grow without limit."""
-        many = [Address(f"u{n}", "demo.example") for n in range(progress.MAX_EXPANSION)]
+        many = [Address(f"u{n}", "demo.example") for n in range(expansion.MAX_ADDRESSES)]
         result = advance(entry(ANGELO), [redirect(0, *many)], 1.0, Schedule())
-        self.assertEqual(told(result, "failed")[0].last_reply, progress.TOO_MANY)
+        self.assertEqual(told(result, "failed")[0].last_reply, expansion.TOO_MANY)
 
 
 def asking(
@@ -463,6 +614,15 @@ outcomes = st.sampled_from(
         POSTPONED,
         POSTPONED,
         REFUSED,
+        attrs.evolve(THROTTLED, seconds=900.0),
+        attrs.evolve(THROTTLED, seconds=5 * HOUR),
+    ]
+)
+schedules = st.sampled_from(
+    [
+        Schedule(),
+        Schedule(retry=Backoff()),
+        Schedule(retry=Backoff(first=Seconds(1800.0), factor=3.0, jitter=0.5)),
     ]
 )
 deadlines = st.none() | st.builds(
@@ -477,16 +637,16 @@ jumps = st.sampled_from([0.0] * 6 + [30.0, HOUR, 3 * DAY, 30 * DAY, -HOUR])
 class InvariantTests(SynchronousTestCase):
     """What holds whatever happens."""
 
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=100)
     @given(st.data())
     def test_whatever_happens(self, data: st.DataObject) -> None:
         """A recipient is settled twice or never, warned twice, bounced untried, or fails unseen."""
-        schedule = Schedule()
+        schedule = data.draw(schedules)
         message = self.draw_message(data)
         last = Last()
         now = 0.0
         for _ in range(600):
-            results = self.draw_results(data, message)
+            results = self.draw_results(data, message, now)
             result = advance(message, results, now, schedule)
             self.check_step(message, results, result, now, schedule, last)
             if result.step.next_attempt is None:
@@ -504,9 +664,11 @@ class InvariantTests(SynchronousTestCase):
         notifies = [data.draw(st.sampled_from(NOTIFIES)) for _ in addresses]
         return asking(message, *notifies, deliver_by=data.draw(deadlines))
 
-    def draw_results(self, data: st.DataObject, message: Entry) -> list[Tried]:
-        """As `mailframe.delivery.dispatch` does: redirects are recorded alone."""
-        addresses = {i: message.recipients[i].address for i in message.pending}
+    def draw_results(self, data: st.DataObject, message: Entry, now: float) -> list[Tried]:
+        """As `mailframe.delivery.dispatch` does: who waits is left out, redirects come alone."""
+        turns = [i for i in message.pending if not message.is_waiting(i, now)]
+        self.assertNotEqual(turns, [], "an attempt for nobody")
+        addresses = {i: message.recipients[i].address for i in turns}
         redirects = [redirect(i, *ALIASES[a]) for i, a in addresses.items() if a in ALIASES]
         return redirects or [
             tried(i, data.draw(outcomes), LOCAL if a is MARY else RELAY)
@@ -524,6 +686,7 @@ class InvariantTests(SynchronousTestCase):
     ) -> None:
         step = result.step
         postponed = {r.index for r in results if isinstance(r.outcome, Postponed)}
+        throttled = {r.index for r in results if isinstance(r.outcome, Throttled)}
         dropped = [event.recipient for event in step.events if event.kind == "dropped"]
         named = [index for indices in result.notices.values() for index in indices]
         self.assertEqual(len(named), len(set(named)), "told twice in one step")
@@ -542,12 +705,26 @@ class InvariantTests(SynchronousTestCase):
             if new.state == "failed":
                 is_told = index in result.notices.get("failed", ())
                 self.assertNotEqual(is_told, new.address in dropped, "told, or why not")
+            if new.state == "failed" and index in throttled:
+                self.check_out_of_chances(before, now, schedule)
+            elif new.state == "failed":
                 self.assertGreater(new.attempts, old.attempts, "not before a last attempt")
+            if index in throttled:
+                self.assertEqual(new.attempts, old.attempts)
+                told = [e for e in step.events if e.recipient == new.address]
+                self.assertEqual(
+                    [e.kind for e in told].count("throttled"), int(old.throttled is None)
+                )
             if new.state == "failed" and index in postponed:
                 self.check_given_up(before, now, schedule)
         if step.next_attempt is not None and not any(r.outcome is None for r in results):
             self.assertGreater(step.next_attempt, now)
-            self.assertLessEqual(step.next_attempt, now + schedule.retry_every)
+        if step.next_attempt is not None:
+            later = after(before, step)
+            turns = {index: later.next_attempt_of(index) for index in later.pending}
+            self.assertEqual(min(turns.values()), step.next_attempt)
+            for index in postponed & turns.keys():
+                self.assertLessEqual(turns[index], now + schedule.longest_wait)
 
     def check_asked(self, message: Entry, original: Recipient, action: Action) -> None:
         self.assertIsNotNone(message.envelope.sender)
@@ -560,6 +737,12 @@ class InvariantTests(SynchronousTestCase):
         ):
             return
         self.assertTrue(is_asked(action, original))
+
+    def check_out_of_chances(self, before: Entry, now: float, schedule: Schedule) -> None:
+        """It had hours of chances after its time had run out."""
+        deadline = before.envelope.deliver_by
+        if deadline is None or deadline.mode != "R" or now < deadline.at:
+            self.assertGreaterEqual(now, schedule.give_up_after + LAST_CHANCES)
 
     def check_given_up(self, before: Entry, now: float, schedule: Schedule) -> None:
         """Time ran out; and not only because the clock jumped, unless the sender set the time."""

@@ -1,13 +1,15 @@
 """Covers mailframe.queue.schedule."""
 
+from itertools import pairwise
 from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.backoff import Backoff
 from mailframe.envelope import DeliverBy
-from mailframe.queue.schedule import Schedule, Times
+from mailframe.queue.schedule import LAST_CHANCES, Schedule, Times
 from mailframe.units import Seconds
 
 HOUR = 3600.0
@@ -62,6 +64,54 @@ class ScheduleTests(SynchronousTestCase):
         attempt = schedule.times(arrived).next_attempt(now, warned)
         self.assertGreater(attempt, now)
         self.assertLessEqual(attempt, now + every)
+
+
+class BackoffTests(SynchronousTestCase):
+    """Waits that grow."""
+
+    SCHEDULE = Schedule(retry=Backoff())
+
+    def test_five_days_of_attempts(self) -> None:
+        """Nobody can say when a message is tried; or warning and end are missed by a long wait."""
+        attempts = list(self.SCHEDULE.times(0.0, id="0000000000001").attempts(0.0))
+        self.assertEqual(attempts[-1], 5 * DAY)
+        self.assertIn(4 * HOUR, attempts)
+        self.assertLess(len(attempts), 50)
+        waits = [later - now for now, later in pairwise(attempts)]
+        self.assertLessEqual(max(waits), 4 * HOUR)
+        self.assertGreaterEqual(min(waits[:-1]), 0.8 * 5 * 60)
+
+    def test_attempts_from_the_middle(self) -> None:
+        """An explanation of a message in the queue begins with its life anew."""
+        times = self.SCHEDULE.times(0.0, id="0000000000001")
+        all_of_them = list(times.attempts(0.0))
+        self.assertEqual(list(times.attempts(all_of_them[3], made=3)), all_of_them[3:])
+        late = list(times.attempts(all_of_them[20], made=20, warned=True))
+        self.assertEqual(late, all_of_them[20:])
+
+    def test_a_route_s_own(self) -> None:
+        """A rule's waits end where the queue's do."""
+        own = Backoff(first=Seconds(HOUR), factor=1.0, jitter=0.0)
+        times = self.SCHEDULE.times(0.0)
+        self.assertEqual(times.next_attempt(0.0, False, 7, own), HOUR)
+        self.assertEqual(self.SCHEDULE.times(0.0, retry=own).retry, own)
+
+    def test_longest(self) -> None:
+        """After a jump of the clock long waits are cut short, or those of a day stay."""
+        self.assertEqual((Schedule().longest_wait, self.SCHEDULE.longest_wait), (900.0, 4 * HOUR))
+
+
+class LimitTests(SynchronousTestCase):
+    """What limits of ours keep from being tried."""
+
+    def test_chances(self) -> None:
+        """Mail is returned without a last attempt, or kept for ever."""
+        times = Schedule().times(0.0)
+        end = 5 * DAY
+        self.assertFalse(times.is_out_of_chances(end, end, since=end - DAY))
+        self.assertTrue(times.is_out_of_chances(end, end + LAST_CHANCES, since=end - DAY))
+        self.assertFalse(times.is_out_of_chances(end, end + LAST_CHANCES, since=end + 1))
+        self.assertFalse(times.is_out_of_chances(end - 1, end + LAST_CHANCES, since=0.0))
 
 
 class UnluckyMomentTests(SynchronousTestCase):

@@ -13,11 +13,12 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.envelope import Client
+from mailframe.expansion import MAX_ADDRESSES, MAX_DEPTH
 from mailframe.interfaces import Account, Alias, Facts, IAccounts, IRoutingPolicy, Known
 from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Unroutable
 from mailframe.reply import Reply
 from mailframe.routing.dns import DnsRouting
-from mailframe.routing.resolution import MAX_ADDRESSES, MAX_DEPTH, Router
+from mailframe.routing.resolution import Router
 from mailframe.routing.table import RuleSettings, TableRouting
 
 ANNA = Address("anna", "rosse.example")

@@ -10,13 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
+from mailframe.backoff import Backoff
 from mailframe.interfaces import Facts, IRoutingPolicy, Known
 from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Unroutable
 from mailframe.patterns import AddressPattern
 from mailframe.reply import Reply
 from mailframe.routing.table import RuleSettings, TableRouting, TableSettings, build
 from mailframe.testing.site import make_site
-from mailframe.units import FilePath
+from mailframe.units import FilePath, Seconds
 
 ANNA = Address("anna", "rosse.example")
 JSMITH = Address("jsmith", "mindspring.com")
@@ -237,6 +238,14 @@ class SettingsTests(SynchronousTestCase):
                 ValueError, RuleSettings, via=via, login="user", password_file=password
             )
             self.assertIn(words, error.args[0])
+
+    def test_waits_of_a_rule(self) -> None:
+        """Mail for a server that is up once a day is tried as all other mail."""
+        retry = Backoff(first=Seconds(3600.0), jitter=0.0)
+        route = ask(self, [RuleSettings(via="mx", retry=retry)], JSMITH)
+        self.assertEqual(route.retry, retry)
+        error = self.assertRaises(ValueError, RuleSettings, via="local", retry=retry)
+        self.assertIn("'retry' with via = \"local\" is of no use", str(error))
 
     def test_names_are_unique(self) -> None:
         """A log line could mean either of two rules."""
