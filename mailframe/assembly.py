@@ -122,6 +122,7 @@ class Parts:
             settings=self.settings.relay,
             site=self.site,
             local_addresses=_own_addresses(self.settings),
+            validating=self.settings.dns.validating,
         )
         return Agent(name="relay", part=agent, seconds=RELAY_TIME)
 

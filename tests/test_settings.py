@@ -516,6 +516,28 @@ class CrossChecks(FileTests):
         mistake = self.mistake('[dns]\nservers = ["127.0.0.1:53", "dns.example:53"]')
         self.assertIn('[dns]: servers, item 2: found "dns.example:53"', mistake)
 
+    def test_dane(self) -> None:
+        """DANE would be believed in although nobody looks at the signatures."""
+        mistake = self.mistake("[relay]\ndane = true")
+        self.assertIn("[relay]: dane: needs name servers that validate DNSSEC", mistake)
+        self.load("[relay]\ndane = false")
+        self.assertIsNone(self.load("[dns]\nvalidating = true").relay.dane)
+        self.assertTrue(self.load("[dns]\nvalidating = true\n[relay]\ndane = true").relay.dane)
+
+    def test_sources(self) -> None:
+        """Mail of a route would wait for a source that is misspelt."""
+        source = '[[relay.source]]\nname = "bulk"\naddress = "192.0.2.7"\n'
+        rule = '[[routing.rule]]\nvia = "mx"\nsource = "{}"\n'
+        (found,) = self.load(source + 'hostname = "out.example"').relay.source
+        self.assertEqual((found.address, found.hostname), ("192.0.2.7", "out.example"))
+        self.assertIn("is there twice", self.mistake(source * 2))
+        mistake = self.mistake(source.replace("192.0.2.7", "out.example"))
+        self.assertIn("address: found 'out.example'", mistake)
+        self.assertIn('no [[relay.source]] named "bulk"', self.mistake(rule.format("bulk")))
+        mistake = self.mistake(source + rule.format("bluk"))
+        self.assertTrue(mistake.endswith('did you mean "bulk"?'), mistake)
+        self.load(source + rule.format("bulk"))
+
     def test_servers_of_providers(self) -> None:
         """A provider's customers could use nothing if its server's name were misspelt."""
         text = SERVER.format("submission", "submission", "tcp:25")

@@ -66,6 +66,7 @@ class RelayAgent(Service):
     :param local_addresses: IP addresses at which a server of ours listens on the relay's port: an
         exchanger that has one of them is ourselves (RFC 5321 §5.1)
     :param trust_root: whom ``tls = "verify"`` trusts; by default the platform's authorities
+    :param validating: the site's resolver validates DNSSEC, and nobody can change its answers
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class RelayAgent(Service):
         site: Site,
         local_addresses: Collection[str] = (),
         trust_root: Any = None,
+        validating: bool = False,
     ) -> None:
         self._settings = settings
         self._site = site
@@ -85,8 +87,9 @@ class RelayAgent(Service):
             own_addresses=[normal_address(address) for address in local_addresses],
             prohibited=_nothing_prohibited if settings.allow_private else is_prohibited,
             random=site.random,
+            validating=validating and settings.dane is not False,
         )
-        self._targets = Targets(site=site, lookup=lookup, port=settings.port)
+        self._targets = Targets(site=site, lookup=lookup, port=settings.port, sources=settings.source)
         self._demands = make_demands(settings=settings, site=site, lookup=lookup)
         self._sessions = Sessions(
             settings=settings, site=site, trust_root=trust_root, demands=self._demands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from mailframe.delivery.source import Source
 from mailframe.units import Seconds
 
 
@@ -50,6 +51,9 @@ class RelaySettings:
     :ivar reuse_messages: how many messages go over one connection
     :ivar chunking: whether content goes out with BDAT where the server offers CHUNKING; binary
         content always does
+    :ivar dane: whether servers have to show the certificate that their domain published in DNS
+        (RFC 7672); ``None``: if the name servers validate DNSSEC
+    :ivar source: addresses of this machine that mail goes out from, the ``[[relay.source]]`` tables
     :ivar convert_8bit: whether content that the next server can't take as it is, because it has
         octets beyond ASCII or is binary, is encoded for it (RFC 6152 §3); if not, it is returned.
         Encoding breaks the signatures of DKIM
@@ -66,4 +70,6 @@ class RelaySettings:
     reuse_messages: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     chunking: bool = True
     convert_8bit: bool = True
+    dane: bool | None = None
+    source: tuple[Source, ...] = ()
     timeouts: Timeouts = Timeouts()

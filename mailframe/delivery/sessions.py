@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.error import (
+    ConnectBindError,
     ConnectingCancelledError,
     ConnectionRefusedError,
     DNSLookupError,
@@ -139,7 +140,7 @@ class Sessions:
             return Failed(reply=reply, stage="starttls")
         connection = RelayConnection(
             where=str(target),
-            hostname=self._site.hostname,
+            hostname=_our_name(target) or self._site.hostname,
             hop=attrs.evolve(hop, tls=demand.wish),
             login=login,
             creator=creator,
@@ -161,6 +162,8 @@ class Sessions:
         except Exception as error:
             if isinstance(error, ConnectingCancelledError) and not self._closing:
                 raise  # the whole delivery was cancelled
+            if isinstance(error, ConnectBindError) and target.source is not None:
+                return _not_ours(target, target.source.address)
             text = f"could not connect to {target}: {_words(error)}"
             return Failed(reply=Reply(451, "4.4.1", text), stage="greeting")
         finally:
@@ -182,6 +185,20 @@ class _Factory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> RelayConnection:
         """The connection."""
         return self._connection
+
+
+def _our_name(target: Target) -> str | None:
+    """What to say in EHLO, where it is not our usual name."""
+    return None if target.source is None else target.source.hostname
+
+
+def _not_ours(target: Target, address: str) -> Failed:
+    log.error(
+        "can't connect from {address}, a [[relay.source]]: this machine does not have that address",
+        address=address,
+    )
+    text = f"could not connect to {target}: the source address {address} is not this machine's"
+    return Failed(reply=Reply(451, "4.3.5", text), stage="greeting")
 
 
 def _time_out(_value: object, _seconds: float) -> None:

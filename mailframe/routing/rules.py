@@ -93,6 +93,7 @@ class RuleSettings:
     :ivar tls: asked of the server
     :ivar login: the user name for a smarthost that wants AUTH
     :ivar password_file: the file that holds its password
+    :ivar source: the name of the ``[[relay.source]]`` whose address mail goes out from
     :ivar retry: how long mail waits from one attempt to the next, in place of what ``[queue]`` says
     """
 
@@ -114,6 +115,7 @@ class RuleSettings:
     )
     login: str | None = None
     password_file: FilePath | None = None
+    source: str | None = None
     retry: Backoff | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -142,6 +144,12 @@ class RuleSettings:
         if self.retry is not None and via.kind != "hops":
             raise ValueError(
                 f"'retry' with via = \"{shown}\" is of no use: no server is asked to take the mail"
+            )
+        if self.source is not None and (
+            via.kind != "hops" or any(w.lower().startswith("unix:") for w in via.where)
+        ):
+            raise ValueError(
+                f"'source' with via = \"{shown}\" is of no use: nothing goes out over the network"
             )
         if self.protocol == "lmtp" and (via.kind != "hops" or via.uses_mx):
             # RFC 2033 §5: LMTP is not for the port 25 of mail exchangers

@@ -39,6 +39,7 @@ class Way:
                 tls=settings.tls,
                 login=settings.login,
                 password_file=settings.password_file,
+                source=settings.source,
             )
             for where in via.where
         )

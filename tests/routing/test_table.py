@@ -214,6 +214,8 @@ class SettingsTests(SynchronousTestCase):
             ({"size": ("10MB",)}, "size", "a limit such as"),
             ({"hours": ("noon",)}, "hours", "no day of the week"),
             ({"login": "user"}, "login", "'login' is there without password_file"),
+            ({"via": "local", "source": "bulk"}, "source", "'source' with via = \"local\""),
+            ({"via": "unix:/run/lmtp", "source": "bulk"}, "source", "is of no use"),
             (
                 {"password_file": password},
                 "password_file",
