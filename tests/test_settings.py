@@ -30,6 +30,7 @@ class Rule:
     via: str | tuple[str, ...] = "mx"
     kind: Literal["smtp", "lmtp"] = "smtp"
     hidden: FilePath | None = None
+    source: str | None = None
 
 
 def _odd(_instance: object, _attribute: object, value: int) -> None:
@@ -298,7 +299,7 @@ class Mistakes(FileTests):
         mistake = self.mistake("[[routing.rule]]\n[[routing.rule]]\nname = 'b'\nvai = 'mx'")
         self.assertEqual(
             mistake,
-            '[[routing.rule]] #2 "b": vai: unknown key; allowed: hidden, kind, name, via; '
+            '[[routing.rule]] #2 "b": vai: unknown key; allowed: hidden, kind, name, source, via; '
             'did you mean "via"?',
         )
 
