@@ -227,6 +227,10 @@ class Lookup:
             return answer.records if answer.is_secure else ()
         return answer if isinstance(answer, LookupFault) else ()
 
+    async def texts(self, name: str) -> tuple[bytes, ...] | NoSuchName | LookupFault:
+        """The TXT records of a name, of each all its strings together."""
+        return _records_of(await self._ask(name, dns.TXT, self._resolver.lookupText, _joined))
+
     async def _ask(
         self,
         name: str,
@@ -346,6 +350,10 @@ def _ipv6(payload: Any) -> str | None:
 
 def _alias(payload: Any) -> str | None:
     return _text(payload.name)
+
+
+def _joined(payload: Any) -> bytes | None:
+    return b"".join(payload.data)
 
 
 def _octets(payload: Any) -> bytes | None:

@@ -57,6 +57,8 @@ class RelaySettings:
     :ivar convert_8bit: whether content that the next server can't take as it is, because it has
         octets beyond ASCII or is binary, is encoded for it (RFC 6152 §3); if not, it is returned.
         Encoding breaks the signatures of DKIM
+    :ivar mta_sts: whether mail to a domain that publishes a policy of MTA-STS (RFC 8461) goes only
+        as that policy says
     :ivar timeouts: how long is waited for what
     """
 
@@ -71,5 +73,6 @@ class RelaySettings:
     chunking: bool = True
     convert_8bit: bool = True
     dane: bool | None = None
+    mta_sts: bool = True
     source: tuple[Source, ...] = ()
     timeouts: Timeouts = Timeouts()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import attrs
 from twisted.logger import Logger
 
+from mailframe.delivery.tls_fault import TlsFault
 from mailframe.outcome import NextHop, TlsPolicy
 from mailframe.reply import Reply
 
@@ -28,6 +29,22 @@ if TYPE_CHECKING:
 log = Logger()
 
 Asked: TypeAlias = TlsPolicy | Literal["dane"]
+
+
+@attrs.frozen(kw_only=True)
+class Published:
+    """A policy that a domain has published, as reports name it (RFC 8460 §4.4).
+
+    :ivar kind: ``sts`` or ``tlsa``
+    :ivar domain: the policy domain
+    :ivar lines: the policy as it was found, or the TLSA records in textual form
+    :ivar mx: the patterns of the exchangers' names, of MTA-STS
+    """
+
+    kind: Literal["sts", "tlsa"]
+    domain: str
+    lines: tuple[str, ...] = ()
+    mx: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +58,8 @@ class TlsDemand:
     :ivar refusal: why the server is not to be used at all, or ``None``
     :ivar is_tried_out: the policy behind it is only tried out by the domain: the certificate is
         looked at, but what is wrong with it is counted and nothing else
+    :ivar published: the policy behind it, for reports; ``None`` when it is the route's own wish
+    :ivar fault: what is wrong before anything is connected to, for reports, or ``None``
     """
 
     policy: Asked
@@ -49,6 +68,8 @@ class TlsDemand:
     reason: str
     refusal: Reply | None = None
     is_tried_out: bool = False
+    published: Published | None = None
+    fault: TlsFault | None = None
 
     @property
     def may_go_clear(self) -> bool:
@@ -123,4 +144,5 @@ def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) ->
         return asked
     if own.policy == "opportunistic":
         return asked
-    return attrs.evolve(own, reason=f"{own.reason}, besides {asked.reason}")
+    reason = f"{own.reason}, besides {asked.reason}"
+    return attrs.evolve(own, reason=reason, published=asked.published, fault=asked.fault)

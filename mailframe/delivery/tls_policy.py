@@ -52,7 +52,9 @@ class TlsPolicies:
             return None
         if demand.policy == "verify" or demand.is_tried_out:
             if self._verified is None:
-                root = platformTrust() if self._trust_root is None else self._trust_root
+                root = self._trust_root
+                if root is None:
+                    root = platformTrust()  # type: ignore[no-untyped-call]  # Twisted's
                 options = CertificateOptions(trustRoot=root, raiseMinimumTo=TLSVersion.TLSv1_2)
                 self._verified = options.getContext()
             return TlsCreator(self._verified, host, "note" if demand.is_tried_out else "insist")

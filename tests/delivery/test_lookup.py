@@ -303,6 +303,32 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(self.hosts(zone), [("h04.example", "192.0.2.4")])
 
 
+class TextTests(SynchronousTestCase):
+    """TXT records."""
+
+    def test_strings(self) -> None:
+        """A record that is longer than a string of DNS would be cut off."""
+
+        class Long(FakeResolver):
+            def lookupText(self, name: str, timeout: Any = None) -> Deferred[Any]:
+                record = dns.Record_TXT(b"v=STSv1; ", b"id=1;")
+                return succeed(
+                    ([dns.RRHeader(name=name, type=dns.TXT, ttl=9, payload=record)], [], [])
+                )
+
+        lookup = Lookup(
+            resolver=Long(),
+            clock=Clock(),
+            seconds=30,
+            hostname="mx.rosse.example",
+            own_addresses=(),
+            prohibited=is_prohibited,
+            random=Random(1),
+        )
+        found = self.successResultOf(Deferred.fromCoroutine(lookup.texts("x.example")))
+        self.assertEqual(found, (b"v=STSv1; id=1;",))
+
+
 class SecureTests(SynchronousTestCase):
     """What DNSSEC vouches for."""
 

@@ -1,0 +1,233 @@
+"""MTA-STS: what a domain asks of TLS with its exchangers (RFC 8461), kept and looked after.
+
+For each domain that mail goes to by its MX records:
+
+1. what is known of its policy is read from disk (`mailframe.delivery.mta_sts_cache`), now and then;
+2. the TXT record of ``_mta-sts`` says whether there is a policy, and which one. Without a record a
+   policy that is known stays in force until it runs out (§5.1);
+3. one that is not known, or not that one, is fetched. If that fails the known one stays, and it is
+   not tried again for a while (§3.3);
+4. one that is known is fetched again once a day, while mail goes on by the old one, so that who
+   hinders us from fetching does not have it run out.
+
+Those who wait for the same domain wait for the same questions. Nobody waits longer than `WAIT`:
+then they go on with what is known, and what comes too late serves the next.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.logger import Logger
+
+from mailframe.address import AddressError, normal_domain
+from mailframe.clocks import Elapsed
+from mailframe.delivery.lookup import Lookup
+from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
+from mailframe.delivery.mta_sts_policy import StsPolicy, record_id
+from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_demand import Published, TlsDemand
+from mailframe.delivery.tls_fault import TlsFault
+from mailframe.interfaces import Site
+from mailframe.outcome import NextHop
+from mailframe.reply import Reply
+
+log = Logger()
+
+WAIT = 40.0  # seconds that a delivery waits for a policy; more than fetching one may take
+LOOK_AGAIN = 60.0  # seconds after which DNS is asked again, or rather its answer that is kept
+NOT_AGAIN = 300.0  # seconds that a server which gave no policy is left alone (RFC 8461 §3.3)
+REFRESH = 86_400.0  # seconds after which a policy is fetched again though it has not changed
+MAX_KNOWN = 4096  # domains kept in memory
+AT_ONCE = 20  # policies that are fetched at once
+
+
+class Fetch(Protocol):
+    """Fetches policies: a `mailframe.delivery.mta_sts_fetch.PolicyFetch`."""
+
+    async def fetch(self, domain: str) -> StsPolicy | TlsFault:
+        """The policy that a domain publishes now, or why there is none."""
+
+
+@attrs.frozen
+class _Known:
+    """What is known of a domain, and until when nobody is asked for more."""
+
+    stored: Stored
+    until: float
+
+
+class MtaSts:
+    """A `mailframe.delivery.tls_demand.DemandSource`.
+
+    :param site: lends clock and threads
+    :param lookup: asks DNS
+    :param files: keeps policies
+    :param fetch: fetches them
+    """
+
+    def __init__(self, *, site: Site, lookup: Lookup, files: PolicyFiles, fetch: Fetch) -> None:
+        self._site = site
+        self._lookup = lookup
+        self._files = files
+        self._fetch = fetch
+        self._clock = Elapsed(site.reactor)
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._waiting: dict[str, list[Deferred[None]]] = {}  # by the domain that is looked after
+        self._turns = DeferredSemaphore(AT_ONCE)
+
+    async def demand(self, hop: NextHop, target: Target) -> TlsDemand | None:
+        """See `mailframe.delivery.tls_demand.DemandSource`."""
+        domain = _domain(hop)
+        if domain is None:
+            return None
+        stored = await self.known(domain)
+        policy = stored.in_force(self._now())
+        if policy is None and stored.fault is not None:
+            return TlsDemand(
+                policy="opportunistic",
+                reason=f"nobody asks for more; the MTA-STS policy of {domain} could not be had:"
+                f" {stored.fault.text}",
+                published=Published(kind="sts", domain=domain),
+                fault=stored.fault,
+            )
+        if policy is None or policy.mode == "none":
+            return None
+        reason = f"MTA-STS of {domain}, mode {policy.mode}"
+        published = Published(kind="sts", domain=domain, lines=policy.lines, mx=policy.mx)
+        fault = refusal = None
+        if not policy.names(target.host):
+            text = f"{target.host} is not among the exchangers that the MTA-STS of {domain} names"
+            fault = TlsFault("validation-failure", text)
+            refusal = Reply(451, "4.7.5", text)
+        if policy.mode == "testing":
+            return TlsDemand(
+                policy="opportunistic",
+                names=(target.host,),
+                reason=reason,
+                is_tried_out=True,
+                published=published,
+                fault=fault,
+            )
+        return TlsDemand(
+            policy="verify",
+            names=(target.host,),
+            reason=reason,
+            refusal=refusal,
+            published=published,
+            fault=fault,
+        )
+
+    async def known(self, domain: str) -> Stored:
+        """What is known of a domain's policy, after those were asked that are to be asked now.
+
+        :param domain: in normal form
+        """
+        known = self._known.get(domain)
+        if known is not None and self._clock.seconds() < known.until:
+            self._known.move_to_end(domain)
+            return known.stored
+        waiting: Deferred[None] = Deferred()
+        line = self._waiting.get(domain)
+        if line is None:
+            self._waiting[domain] = [waiting]
+            Deferred.fromCoroutine(self._look_after(domain))
+        else:
+            line.append(waiting)
+        if not waiting.called:
+            waiting.addTimeout(WAIT, self._clock, onTimeoutCancel=lambda *_: None)
+        await waiting
+        known = self._known.get(domain)
+        return Stored(domain=domain) if known is None else known.stored
+
+    # --- one domain ----------------------------------------------------------------------------
+
+    async def _look_after(self, domain: str) -> None:
+        try:
+            await self._ask(domain)
+        except Exception:
+            log.failure("the MTA-STS policy of {domain} could not be looked after", domain=domain)
+        finally:
+            self._serve(domain)
+            del self._waiting[domain]
+
+    async def _ask(self, domain: str) -> None:
+        known = self._known.get(domain)
+        stored = known.stored if known else Stored(domain=domain)
+        read: Stored | None = await self._site.in_thread(self._files.read, domain)
+        # Another process may have fetched it; or what is known here could not be written.
+        if read is not None and read.latest >= stored.latest:
+            stored = read
+        self._keep(stored, 0)
+        texts = await self._lookup.texts(f"_mta-sts.{domain}")
+        found = record_id(texts) if isinstance(texts, tuple) else None
+        now = self._now()
+        is_new = stored.in_force(now) is None or found != stored.id
+        if found is None or 0 <= now - stored.failed < NOT_AGAIN:
+            seconds = LOOK_AGAIN if isinstance(texts, tuple) else NOT_AGAIN
+            if found is None and stored.fault is not None and stored.in_force(now) is None:
+                stored = Stored(domain=domain)  # there is no policy any more that could be had
+            return self._keep(stored, seconds)
+        if not is_new and 0 <= now - stored.fetched < REFRESH:
+            return self._keep(stored, LOOK_AGAIN)
+        if not is_new:
+            self._keep(stored, LOOK_AGAIN)
+            self._serve(domain)  # it holds meanwhile
+        await self._renew(stored, found)
+
+    async def _renew(self, stored: Stored, id: str) -> None:
+        domain = stored.domain
+        fetched = await self._turns.run(lambda: Deferred.fromCoroutine(self._fetch.fetch(domain)))
+        now = self._now()
+        if isinstance(fetched, TlsFault):
+            log.warn(
+                "the MTA-STS policy of {domain} could not be fetched: {reason}",
+                domain=domain,
+                reason=fetched.text,
+            )
+            stored = attrs.evolve(stored, failed=now, fault=fetched)
+        else:
+            log.info(
+                "MTA-STS of {domain}: mode {mode}, for {seconds} seconds",
+                domain=domain,
+                mode=fetched.mode,
+                seconds=fetched.max_age,
+            )
+            stored = Stored(domain=domain, id=id, policy=fetched, fetched=now)
+        self._keep(stored, LOOK_AGAIN)
+        try:
+            await self._site.in_thread(self._files.write, stored)
+        except OSError as error:
+            log.error("an MTA-STS policy can't be kept: {error}", error=str(error))
+
+    def _keep(self, stored: Stored, seconds: float) -> None:
+        self._known[stored.domain] = _Known(stored, self._clock.seconds() + seconds)
+        self._known.move_to_end(stored.domain)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+    def _serve(self, domain: str) -> None:
+        """Let those go on who wait for a domain; who comes later waits anew."""
+        line = self._waiting[domain]
+        waiting, line[:] = tuple(line), ()
+        for each in waiting:
+            if not each.called:
+                each.callback(None)
+
+    def _now(self) -> float:
+        now: float = self._site.reactor.seconds()
+        return now
+
+
+def _domain(hop: NextHop) -> str | None:
+    """The policy domain of a next hop, if it can have a policy."""
+    if hop.protocol != "smtp" or not hop.where.startswith("mx:"):
+        return None
+    try:
+        domain = normal_domain(hop.where.removeprefix("mx:"))
+    except AddressError:
+        return None
+    return None if domain.startswith("[") else domain

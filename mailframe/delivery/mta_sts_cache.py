@@ -1,0 +1,139 @@
+"""Policies of MTA-STS on disk, so that they hold over a restart and for all processes of a server.
+
+A policy protects only as long as it is remembered: who can keep us from asking for it again must
+not get by with that (RFC 8461 §10.2). One file holds what is known of one domain, and is replaced
+as a whole. A file that can't be read counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from typing import Any, cast
+
+import attrs
+
+from mailframe.delivery.mta_sts_policy import LONGEST_AGE, Mode, StsPolicy
+from mailframe.delivery.tls_fault import Kind, TlsFault
+
+MAX_KEPT = 10_000  # domains
+MAX_FILE = 1024 * 1024  # octets that one file may have
+_KINDS = ("sts-policy-fetch-error", "sts-policy-invalid", "sts-webpki-invalid")
+
+
+@attrs.frozen(kw_only=True)
+class Stored:
+    """What is known of the policy of a domain.
+
+    :ivar domain: in normal form
+    :ivar id: what the TXT record called the policy
+    :ivar policy: the last one that was fetched, or ``None``
+    :ivar fetched: when, in POSIX seconds
+    :ivar failed: when fetching it failed, later than that; 0 when it did not
+    :ivar fault: why, or ``None``
+    """
+
+    domain: str
+    id: str = ""
+    policy: StsPolicy | None = None
+    fetched: float = 0.0
+    failed: float = 0.0
+    fault: TlsFault | None = None
+
+    @property
+    def latest(self) -> float:
+        """When its domain was asked last, in POSIX seconds."""
+        return max(self.fetched, self.failed)
+
+    def in_force(self, now: float) -> StsPolicy | None:
+        """The policy, as long as it holds."""
+        policy = self.policy
+        return policy if policy and now < self.fetched + policy.max_age else None
+
+
+class PolicyFiles:
+    """The policies, each in a file. Its methods wait for the disk: call them in a thread.
+
+    :param folder: theirs alone; made when the first one is written
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def read(self, domain: str) -> Stored | None:
+        """What is known of a domain's policy."""
+        try:
+            with open(self._path(domain), "rb") as file:
+                stored = _from_json(json.loads(file.read(MAX_FILE)))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return stored if stored.domain == domain else None
+
+    def write(self, stored: Stored) -> None:
+        """Put it in the place of what was known.
+
+        :raises OSError: it can't be written
+        """
+        path = self._path(stored.domain)
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        if not os.path.exists(path):
+            self._make_room()
+        descriptor, temporary = tempfile.mkstemp(dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(_to_json(stored)).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def _path(self, domain: str) -> str:
+        # A domain may be longer than the name of a file.
+        return os.path.join(self._folder, hashlib.sha256(domain.encode()).hexdigest() + ".json")
+
+    def _make_room(self) -> None:
+        """Let go of what was written longest ago, when there are too many."""
+        with os.scandir(self._folder) as entries:
+            names = [entry.path for entry in entries]
+        if len(names) < MAX_KEPT:
+            return
+        ages: list[tuple[float, str]] = []
+        for name in names:
+            with suppress(OSError):  # another process may have been here
+                ages.append((os.stat(name).st_mtime, name))
+        ages.sort()
+        for _, name in ages[: len(ages) - MAX_KEPT + MAX_KEPT // 20]:
+            with suppress(OSError):
+                os.unlink(name)
+
+
+def _to_json(stored: Stored) -> dict[str, Any]:
+    return attrs.asdict(stored)
+
+
+def _from_json(value: Any) -> Stored:
+    """:raises ValueError, KeyError or TypeError: it is nothing that we wrote."""
+    policy, fault = value["policy"], value["fault"]
+    if policy is not None:
+        mode, mx, age = str(policy["mode"]), policy["mx"], int(policy["max_age"])
+        if mode not in ("enforce", "testing", "none") or not 0 <= age <= LONGEST_AGE:
+            raise ValueError
+        policy = StsPolicy(mode=cast(Mode, mode), mx=tuple(map(str, mx)), max_age=age)
+    if fault is not None:
+        if fault["kind"] not in _KINDS:
+            raise ValueError
+        fault = TlsFault(cast(Kind, fault["kind"]), str(fault["text"]))
+    return Stored(
+        domain=str(value["domain"]),
+        id=str(value["id"]),
+        policy=policy,
+        fetched=float(value["fetched"]),
+        failed=float(value["failed"]),
+        fault=fault,
+    )

@@ -1,0 +1,356 @@
+"""MTA-STS: when policies are asked for, how long they hold, and what they ask of an exchanger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.clocks import Elapsed
+from mailframe.delivery.addresses import is_prohibited
+from mailframe.delivery.lookup import Lookup
+from mailframe.delivery.mta_sts import LOOK_AGAIN, NOT_AGAIN, REFRESH, WAIT, MtaSts
+from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
+from mailframe.delivery.mta_sts_policy import StsPolicy
+from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_demand import TlsDemand
+from mailframe.delivery.tls_fault import TlsFault
+from mailframe.outcome import NextHop
+from mailframe.testing.network import VirtualReactor
+from mailframe.testing.resolver import FakeResolver
+from mailframe.testing.site import make_site
+
+BLU = "blu.example"
+NAME = f"_mta-sts.{BLU}"
+FIRST = {"TXT": ["v=STSv1; id=1;"]}
+SECOND = {"TXT": ["v=STSv1; id=2;"]}
+ENFORCE = StsPolicy(mode="enforce", mx=(f"mx.{BLU}",), max_age=10 * 86_400)
+TESTING = attrs.evolve(ENFORCE, mode="testing")
+NONE = StsPolicy(mode="none", max_age=86_400)
+FAULT = TlsFault("sts-policy-fetch-error", "the server answers 404")
+
+
+class Fetches:
+    """Gives what it was told, or lets wait for it."""
+
+    def __init__(self, answer: StsPolicy | TlsFault | None) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+        self.waiting: list[Deferred[StsPolicy | TlsFault]] = []
+
+    async def fetch(self, domain: str) -> StsPolicy | TlsFault:
+        self.asked.append(domain)
+        if self.answer is None:
+            waiting: Deferred[StsPolicy | TlsFault] = Deferred()
+            self.waiting.append(waiting)
+            return await waiting
+        return self.answer
+
+
+class MtaStsCase(SynchronousTestCase):
+    """A source with DNS, disk and HTTPS in our hands."""
+
+    def setUp(self) -> None:
+        self.reactor = VirtualReactor()
+        self.reactor.advance(1_000_000)
+        self.folder = self.mktemp()
+        self.fetches = Fetches(ENFORCE)
+        self.start()
+        self.publish(FIRST)
+        self.addCleanup(lambda: self.assertEqual(self.reactor.getDelayedCalls(), []))
+
+    def start(self) -> None:
+        """As after a restart."""
+        self.site = make_site(state_dir=self.folder, reactor=self.reactor)
+        self.resolver: FakeResolver = self.site.resolver
+        lookup = Lookup(
+            resolver=self.resolver,
+            clock=Elapsed(self.reactor),
+            seconds=30,
+            hostname="mx.here.example",
+            own_addresses=(),
+            prohibited=is_prohibited,
+            random=self.site.random,
+        )
+        files = PolicyFiles(self.folder)
+        self.source = MtaSts(site=self.site, lookup=lookup, files=files, fetch=self.fetches)
+
+    def publish(self, record: dict[str, Any] | None) -> None:
+        self.resolver.zone.pop(NAME, None)
+        if record is not None:
+            self.resolver.zone[NAME] = record
+
+    def begin(self, host: str = f"mx.{BLU}", **hop: Any) -> Deferred[TlsDemand | None]:
+        endpoint = TCP4ClientEndpoint(self.reactor, "192.0.2.1", 25)
+        target = Target(where=f"mx:{BLU}", host=host, endpoint=endpoint)
+        wanted = NextHop(**{"where": f"mx:{BLU}", **hop})
+        return Deferred.fromCoroutine(self.source.demand(wanted, target))
+
+    def demand(self, host: str = f"mx.{BLU}", **hop: Any) -> TlsDemand | None:
+        return self.successResultOf(self.begin(host, **hop))
+
+    def later(self, seconds: float) -> None:
+        self.reactor.advance(seconds)
+
+
+class DemandTests(MtaStsCase):
+    """From a policy to what is asked."""
+
+    def test_enforce(self) -> None:
+        """Mail to a domain that publishes that it has TLS could be read on its way."""
+        demand = self.demand()
+        assert demand
+        self.assertEqual((demand.policy, demand.names), ("verify", (f"mx.{BLU}",)))
+        self.assertEqual(demand.reason, "MTA-STS of blu.example, mode enforce")
+        self.assertEqual((demand.refusal, demand.fault), (None, None))
+        assert demand.published
+        self.assertEqual(demand.published.lines, ENFORCE.lines)
+
+    def test_not_an_exchanger(self) -> None:
+        """Who forges MX records would get the mail, with a good certificate for his own name."""
+        demand = self.demand("mx.evil.example")
+        assert demand
+        assert demand.refusal
+        assert demand.fault
+        self.assertEqual(
+            str(demand.refusal),
+            "451 4.7.5 mx.evil.example is not among the exchangers that the MTA-STS of blu.example"
+            " names",
+        )
+        self.assertEqual(demand.fault.kind, "validation-failure")
+
+    def test_testing(self) -> None:
+        """Who tries out a policy would lose mail, or learn nothing."""
+        self.fetches.answer = TESTING
+        demand = self.demand("mx.evil.example")
+        assert demand
+        assert demand.fault
+        self.assertEqual((demand.policy, demand.is_tried_out), ("opportunistic", True))
+        self.assertIsNone(demand.refusal)
+
+    def test_none(self) -> None:
+        """A domain could not get rid of its policy."""
+        self.fetches.answer = NONE
+        self.assertIsNone(self.demand())
+
+    def test_other_next_hops(self) -> None:
+        """Mail to a smarthost would be measured by the policy of somebody else's domain."""
+        for hop in (
+            {"where": "tcp:192.0.2.1:25"},
+            {"where": f"mx:{BLU}", "protocol": "lmtp"},
+            {"where": "mx:[192.0.2.1]"},
+            {"where": "mx:not a domain"},
+        ):
+            self.assertIsNone(self.demand(**hop))
+        self.assertEqual((self.resolver.asked, self.fetches.asked), ([], []))
+
+    def test_could_not_be_fetched(self) -> None:
+        """Reports would not tell a domain that nobody can fetch its policy."""
+        self.fetches.answer = FAULT
+        demand = self.demand()
+        assert demand
+        assert demand.published
+        self.assertEqual((demand.policy, demand.fault), ("opportunistic", FAULT))
+        self.assertIn("could not be had: the server answers 404", demand.reason)
+
+
+class KeepingTests(MtaStsCase):
+    """When policies are asked for, and how long they hold."""
+
+    def test_without_policy(self) -> None:
+        """Each message to a domain without policy would cost a question to DNS."""
+        self.publish(None)
+        for _ in range(3):
+            self.assertIsNone(self.demand())
+        self.assertEqual(self.resolver.asked, [(NAME, "TXT")])
+        self.assertEqual(self.fetches.asked, [])
+
+    def test_asked_once(self) -> None:
+        """Each message to a domain with a policy would fetch it."""
+        for _ in range(50):
+            self.demand()
+            self.later(LOOK_AGAIN + 1)
+        self.assertEqual(self.fetches.asked, [BLU])
+
+    def test_restart(self) -> None:
+        """After a restart the policy would be forgotten, when HTTPS is cut off."""
+        self.demand()
+        self.fetches.answer = FAULT
+        self.start()  # and there is no record either
+        demand = self.demand()
+        assert demand
+        self.assertEqual(demand.policy, "verify")
+
+    def test_record_gone(self) -> None:
+        """Who can hold back an answer of DNS could read the mail (RFC 8461 §5.1)."""
+        self.demand()
+        for change in (None, {"TXT": ["v=STSv1; id=1;", "v=STSv1; id=2;"]}):
+            self.publish(change)
+            self.later(3601)
+            self.assertIsNotNone(self.demand())
+        self.resolver.servfail.add(NAME)
+        self.later(3601)
+        self.assertIsNotNone(self.demand())
+        self.later(ENFORCE.max_age)  # now it has run out
+        self.assertIsNone(self.demand())
+        self.assertEqual(self.fetches.asked, [BLU])
+
+    def test_new_policy(self) -> None:
+        """A domain with other exchangers would get no mail until the old policy has run out."""
+        self.demand()
+        self.publish(SECOND)
+        self.fetches.answer = TESTING
+        self.later(3601)
+        demand = self.demand()
+        assert demand
+        self.assertTrue(demand.is_tried_out)
+
+    def test_new_policy_not_to_be_had(self) -> None:
+        """Who can break HTTPS could read the mail; or the server would be asked all the time."""
+        self.demand()
+        self.publish(SECOND)
+        self.fetches.answer = FAULT
+        self.later(3601)
+        for _ in range(3):
+            demand = self.demand()
+            assert demand
+            self.assertEqual(demand.policy, "verify")
+            self.later(LOOK_AGAIN + 1)
+        self.assertEqual(self.fetches.asked, [BLU] * 2)
+        self.later(NOT_AGAIN)
+        self.demand()
+        self.assertEqual(self.fetches.asked, [BLU] * 3)
+
+    def test_failing_at_first(self) -> None:
+        """A server that has no policy for us would be asked for each message."""
+        self.fetches.answer = FAULT
+        for _ in range(4):
+            self.demand()
+            self.later(LOOK_AGAIN + 1)
+        self.start()
+        self.publish(FIRST)
+        self.demand()
+        self.assertEqual(self.fetches.asked, [BLU])
+        self.later(NOT_AGAIN)
+        self.fetches.answer = ENFORCE
+        demand = self.demand()
+        assert demand
+        self.assertEqual((demand.policy, demand.fault), ("verify", None))
+
+    def test_given_up(self) -> None:
+        """A domain that has taken its record back would be told of faults for ever."""
+        self.fetches.answer = FAULT
+        self.demand()
+        self.publish(None)
+        self.later(3601)
+        self.assertIsNone(self.demand())
+
+    def test_refreshed(self) -> None:
+        """Who hinders us from fetching just at the end of a policy would be rid of it."""
+        self.demand()
+        self.later(REFRESH + 1)
+        self.fetches.answer = None
+        demand = self.demand()  # nobody waits for it
+        assert demand
+        self.assertEqual(self.fetches.asked, [BLU] * 2)
+        self.assertIsNotNone(self.demand())
+        self.fetches.waiting[0].callback(ENFORCE)
+        self.later(ENFORCE.max_age - 1)
+        self.assertEqual(self.source._known[BLU].stored.in_force(self.reactor.seconds()), ENFORCE)
+
+    def test_another_process(self) -> None:
+        """Each process of a server would fetch each policy."""
+        PolicyFiles(self.folder).write(
+            Stored(domain=BLU, id="1", policy=TESTING, fetched=self.reactor.seconds())
+        )
+        demand = self.demand()
+        assert demand
+        self.assertTrue(demand.is_tried_out)
+        self.assertEqual(self.fetches.asked, [])
+
+    def test_disk_full(self) -> None:
+        """A full disk would have mail go out in clear."""
+        self.patch(PolicyFiles, "write", self.fail_to_write)
+        for _ in range(2):
+            self.assertIsNotNone(self.demand())
+            self.later(3601)
+        self.assertEqual(self.fetches.asked, [BLU])
+
+    @staticmethod
+    def fail_to_write(_files: PolicyFiles, _stored: Stored) -> None:
+        raise OSError("no room")
+
+    def test_bounded(self) -> None:
+        """Mail to ever different domains would fill the memory."""
+        from mailframe.delivery import mta_sts
+
+        self.patch(mta_sts, "MAX_KNOWN", 10)
+        for number in range(20):
+            self.demand(where=f"mx:{number}.example")
+        self.assertEqual(len(self.source._known), 10)
+
+    def test_a_fault_of_ours(self) -> None:
+        """A mistake of ours would hold mail up for ever."""
+        self.patch(PolicyFiles, "read", lambda *_: 1 / 0)
+        self.assertIsNone(self.demand())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class WaitingTests(MtaStsCase):
+    """Those who wait for a policy."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fetches.answer = None
+
+    def test_together(self) -> None:
+        """A hundred messages to one domain would fetch its policy a hundred times."""
+        deliveries = [self.begin() for _ in range(3)]
+        self.assertEqual(self.fetches.asked, [BLU])
+        self.assertNoResult(deliveries[2])
+        self.fetches.waiting[0].callback(ENFORCE)
+        for delivery in deliveries:
+            demand = self.successResultOf(delivery)
+            assert demand
+            self.assertEqual(demand.policy, "verify")
+        self.assertEqual(self.source._waiting, {})
+
+    def test_not_for_ever(self) -> None:
+        """A server that does not answer would keep the mail of its domain."""
+        delivery = self.begin()
+        self.later(WAIT)
+        self.assertIsNone(self.successResultOf(delivery))
+        self.fetches.waiting[0].callback(ENFORCE)
+        self.assertIsNotNone(self.demand())  # what came too late serves the next
+
+    def test_one_gives_up(self) -> None:
+        """A delivery that is cancelled would take the policy from the others."""
+        one, other = self.begin(), self.begin()
+        one.cancel()
+        self.failureResultOf(one)
+        self.fetches.waiting[0].callback(ENFORCE)
+        self.assertIsNotNone(self.successResultOf(other))
+
+    def test_neighbours(self) -> None:
+        """A domain whose server does not answer would hold up mail to the others."""
+        held = self.begin()
+        self.assertIsNone(self.demand(where="mx:rosso.example"))
+        self.assertNoResult(held)
+        self.fetches.waiting[0].callback(FAULT)
+        self.assertIsNotNone(self.successResultOf(held))
+
+    def test_not_too_many(self) -> None:
+        """Mail to many domains would open any number of connections."""
+        held = []
+        for number in range(30):
+            self.resolver.zone[f"_mta-sts.{number}.example"] = FIRST
+            held.append(self.begin(where=f"mx:{number}.example"))
+        self.assertEqual(len(self.fetches.asked), 20)
+        while self.fetches.waiting:
+            self.fetches.waiting.pop().callback(FAULT)
+        self.assertEqual(len(self.fetches.asked), 30)
+        for each in held:
+            self.successResultOf(each)

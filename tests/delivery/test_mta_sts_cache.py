@@ -1,0 +1,91 @@
+"""Policies of MTA-STS on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery import mta_sts_cache
+from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
+from mailframe.delivery.mta_sts_policy import StsPolicy
+from mailframe.delivery.tls_fault import TlsFault
+
+POLICY = StsPolicy(mode="enforce", mx=("mx.blu.example", "*.blu.example"), max_age=1000)
+STORED = Stored(domain="blu.example", id="1", policy=POLICY, fetched=5000.0)
+
+
+class FilesTests(SynchronousTestCase):
+    """`PolicyFiles`, in a folder."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.files = PolicyFiles(str(self.folder))
+
+    def test_round_trip(self) -> None:
+        """After a restart the first mail would go out without TLS, if somebody wishes it so."""
+        failed = Stored(
+            domain="rosso.example",
+            failed=17.5,
+            fault=TlsFault("sts-webpki-invalid", "the certificate has expired"),
+        )
+        for stored in (STORED, failed):
+            self.assertIsNone(self.files.read(stored.domain))
+            self.files.write(stored)
+            self.assertEqual(PolicyFiles(str(self.folder)).read(stored.domain), stored)
+        self.assertEqual(len(list(self.folder.iterdir())), 2)
+        self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
+
+    def test_in_force(self) -> None:
+        """A policy would hold longer or shorter than its domain says."""
+        for now, policy in ((4000.0, POLICY), (5999.0, POLICY), (6000.0, None)):
+            self.assertEqual(STORED.in_force(now), policy)
+        self.assertIsNone(Stored(domain="x.example").in_force(0))
+
+    def test_long_domain(self) -> None:
+        """A domain of the greatest length would be no name for a file."""
+        stored = Stored(domain=".".join(["a" * 60] * 4), id="1", policy=POLICY)
+        self.files.write(stored)
+        self.assertEqual(self.files.read(stored.domain), stored)
+
+    def test_unreadable(self) -> None:
+        """A file that a full disk cut off would keep all mail for a domain back."""
+        self.files.write(STORED)
+        (path,) = self.folder.iterdir()
+        good = path.read_text()
+        for text in (
+            "",
+            good[:-5],
+            "[]",
+            "null",
+            '{"domain": "blu.example"}',
+            good.replace("enforce", "often"),
+            good.replace("1000", "-1"),
+            good.replace('"fault": null', '"fault": {"kind": "x", "text": "y"}'),
+            good.replace("blu.example", "other.example"),
+        ):
+            path.write_text(text)
+            self.assertIsNone(self.files.read("blu.example"), text)
+
+    def test_failing_write(self) -> None:
+        """A full disk would destroy what is known."""
+        self.files.write(STORED)
+        for call in ("os.fsync", "os.rename"):
+            with mock.patch(call, side_effect=OSError("no room")), self.assertRaises(OSError):
+                self.files.write(Stored(domain="blu.example"))
+            self.assertEqual(self.files.read("blu.example"), STORED)
+            self.assertEqual(len(list(self.folder.iterdir())), 1)
+
+    def test_bounded(self) -> None:
+        """Mail to ever different domains would fill the disk."""
+        self.patch(mta_sts_cache, "MAX_KEPT", 20)
+        for number in range(50):
+            domain = f"{number}.example"
+            self.files.write(Stored(domain=domain, id="1", policy=POLICY))
+            for path in self.folder.iterdir():
+                os.utime(path, (path.stat().st_mtime - 10,) * 2)
+            self.assertLessEqual(len(list(self.folder.iterdir())), 20)
+            self.assertIsNotNone(self.files.read(domain))
+        self.assertIsNone(self.files.read("0.example"))
