@@ -225,6 +225,19 @@ class IRuleTable(Interface):
         """
 
 
+class IPolicyTraits(Interface):
+    """Provided besides `IRoutingPolicy` by a policy whose answers depend on more than is known at
+    first, or whose routes bring waits of their own."""
+
+    asks_provider: bool = Attribute(
+        "a route may be another one once it is known as whose customer the client was let in; it "
+        "is asked for again then, so that a refusal is told at RCPT"
+    )
+    longest_wait: float = Attribute(
+        "the longest wait of all `mailframe.outcome.Relay.retry`, in seconds; 0: none has any"
+    )
+
+
 class ILookup(Interface):
     """A map that routing rules look things up in: a file, a database, a directory."""
 

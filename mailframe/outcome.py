@@ -69,11 +69,14 @@ class Relay(Decision):
         that one itself
     :ivar retry: how long mail that goes this way waits from one attempt to the next; ``None``: as
         all the queue's
+    :ivar not_before: the way opens then, POSIX seconds UTC; until then mail for it waits without
+        being tried. ``None``: it is open
     """
 
     hops: tuple[NextHop, ...] = attrs.field(validator=attrs.validators.min_len(1))
     reverse_path: Address | None = None
     retry: Backoff | None = None
+    not_before: float | None = None
 
 
 @attrs.frozen(kw_only=True)

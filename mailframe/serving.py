@@ -51,6 +51,8 @@ class PolicyInForce:
     def use(self, parts: Parts) -> None:
         """Ask these from now on."""
         self._router = parts.router()
+        self.asks_provider = self._router.asks_provider
+        self.longest_wait = self._router.longest_wait
         self._authorisation: IRelayAuthorisation = parts.authorisation.part
 
     def route(

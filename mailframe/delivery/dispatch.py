@@ -35,7 +35,7 @@ from mailframe.outcome import (
     Tried,
     Unroutable,
 )
-from mailframe.reply import temporary_fault
+from mailframe.reply import Reply, temporary_fault
 
 log = Logger()
 
@@ -132,6 +132,8 @@ class Dispatch:
         for index, route in routed:
             if isinstance(route, Local):
                 ways.setdefault("local", []).append((index, route))
+            elif isinstance(route, Relay) and (route.not_before or now) > now:
+                settled.append(Tried(index=index, route=route, outcome=_not_open(route, now)))
             elif isinstance(route, Relay):
                 way = (route.hops, route.reverse_path)
                 ways.setdefault(way, []).append((index, route))
@@ -242,6 +244,11 @@ async def _recorded(tried: Sequence[Tried], record_arrived: RecordArrived) -> Se
         log.warn("what some recipients' servers took is recorded later: {error!r}", error=error)
         return tried
     return [each for each in tried if not isinstance(each.outcome, Delivered)]
+
+
+def _not_open(route: Relay, now: float) -> Outcome:
+    opens = route.not_before or now
+    return Throttled(where="", reply=Reply(451, "4.3.0", route.reason), seconds=opens - now)
 
 
 def _unroutable(route: Unroutable) -> Outcome:

@@ -6,9 +6,12 @@ would be due at once, the leases of messages that others are delivering among it
 anything is claimed after a jump, each message is put to where it was before, counted from now:
 
 * set forward: what was due in three minutes is due in three minutes;
-* set back: nothing is due later than a retry takes. It can be told without knowing of the jump, and
-  so it is done at every start as well, and for a while after a jump, for messages that were being
-  received when it came.
+* set back: nothing is due later than the longest wait takes. It can be told without knowing of the
+  jump, and so it is done at every start as well, and for a while after a jump, for messages that
+  were being received when it came.
+
+What waits for longer, because its way opens in the evening or limits have no room, is asked about
+once more and waits on.
 
 Times that somebody asked for are times of day and stay: a message that its sender holds back
 (RFC 4865), warnings, deadlines, the end of all attempts. A jump over that end returns no mail by
@@ -42,7 +45,7 @@ def due_again(
 
     :param before: the time it would be without the jump; ``None`` when that is not known
     :param now: the time it is
-    :param retry: seconds from one attempt to the next
+    :param retry: the longest wait from one attempt to the next, seconds
     :param lease: seconds that a lease lasts
     """
     entry, due = waiting.entry, waiting.due
@@ -95,7 +98,7 @@ class Jumps:
     async def put_right(self, retry: float) -> None:
         """Put the queue right, if there is anything to it. To be called before each claim.
 
-        :param retry: seconds from one attempt to the next
+        :param retry: the longest wait from one attempt to the next, seconds
         """
         self.look()
         while self._jumps:
@@ -112,7 +115,7 @@ class Jumps:
         now = self._clock.seconds()
         is_forward = before is not None and before < now
         last = now if is_forward else float("inf")
-        # Back: what is due later than a retry takes is all there is to find, and mostly nothing. To
+        # Back: what is due later than that is all there is to find, and mostly nothing. To
         # look at what is due before that as well would take long at the start of a long queue.
         due, id = before if is_forward else now + max(retry, self._lease) + SLACK, ""
         moved = 0

@@ -83,6 +83,7 @@ class QueueRunner(Service):
     :param owner: names this runner's leases, unique among all that share the queue
     :param concurrency: how many messages may be tried at a time
     :param storage_time: how long one call into the storage may take, in seconds
+    :ivar longest_wait: the longest of the waits that routes bring, in seconds
     :param in_thread: see `mailframe.interfaces.Site`; notices of many recipients are written with
         it
     """
@@ -104,6 +105,7 @@ class QueueRunner(Service):
         self.storage = storage
         self.dispatch = dispatch
         self.schedule = schedule
+        self.longest_wait = 0.0
         self.notices = notices
         self.owner = owner
         self.concurrency = concurrency
@@ -183,7 +185,8 @@ class QueueRunner(Service):
         try:
             while self.running:
                 self._turn_again = False
-                await self._jumps.put_right(self.schedule.retry_every)
+                longest = max(self.schedule.longest_wait, self.longest_wait)
+                await self._jumps.put_right(longest)
                 room = self.concurrency - len(self._in_flight)
                 if room <= 0:
                     break  # the end of an attempt wakes us

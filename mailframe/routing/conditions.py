@@ -8,6 +8,7 @@ content only when the client declared it, and whose customer the client is only 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Protocol
 
 import attrs
@@ -170,6 +171,14 @@ class InHours:
     def fits(self, question: Question) -> bool:
         """See `Condition`."""
         return any(hours.holds(question.facts.now) for hours in self.hours)
+
+    def opens(self, now: float) -> tuple[float, str]:
+        """When one of them begins next: POSIX seconds, and the time on the wall there.
+
+        :param now: a time that lies within none of them
+        """
+        opens, hours = min(((each.opens(now), each) for each in self.hours), key=itemgetter(0))
+        return opens, hours.wall(opens)
 
     def told(self, question: Question) -> str:
         """See `Condition`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 
 import attrs
@@ -76,6 +76,22 @@ class Hours:
         if minute >= self.begin:
             return day in self.days
         return minute < self.end and (day - 1) % 7 in self.days
+
+    def opens(self, now: float) -> float:
+        """When it begins next.
+
+        :param now: POSIX seconds UTC
+        :returns: POSIX seconds UTC, after ``now``
+        """
+        today = datetime.fromtimestamp(now, self.zone).date()
+        begins = time(self.begin // 60, self.begin % 60, tzinfo=self.zone)
+        # A day in spring may lack the hour in which it begins, and then the next one counts.
+        for days in range(15):
+            day = today + timedelta(days)
+            at = datetime.combine(day, begins).timestamp()
+            if at > now and day.weekday() in self.days and self.holds(at):
+                return at
+        return now + timedelta(days=1).total_seconds()
 
     def wall(self, now: float) -> str:
         """The time on the wall there, for an explanation: ``Tue 07:15 UTC``."""

@@ -24,6 +24,7 @@ from mailframe.interfaces import (
     Alias,
     Facts,
     IAccounts,
+    IPolicyTraits,
     IRoutingPolicy,
     IRuleTable,
     Known,
@@ -48,6 +49,8 @@ class Router:
     :param local_domains: the domains whose mail is delivered here
     :param clock: measures how long a plugin takes
     :param plugin_time: seconds that each of them may take
+    :ivar asks_provider: see `IPolicyTraits`
+    :ivar longest_wait: see `IPolicyTraits`
     """
 
     def __init__(
@@ -68,6 +71,9 @@ class Router:
         self._local_domains = local_domains
         self._clock = clock
         self._plugin_time = plugin_time
+        has_traits = IPolicyTraits.providedBy(policy)
+        self.asks_provider: bool = has_traits and bool(policy.asks_provider)
+        self.longest_wait: float = float(policy.longest_wait) if has_traits else 0.0
 
     async def route(
         self,

@@ -33,12 +33,14 @@ class Weighed:
 
     :ivar fits: whether it decides; ``None``: that can't be told yet
     :ivar way: where it sends the mail, unless it doesn't fit
-    :ivar told: why it does or doesn't, one clause for each reason
+    :ivar opens: when the way opens, POSIX seconds; ``None``: it is open
+    :ivar waits: the same as one clause
     """
 
     fits: bool | None
     way: Way | None = None
-    told: tuple[str, ...] = ()
+    opens: float | None = None
+    waits: str = ""
 
 
 _NO = Weighed(fits=False)
@@ -62,6 +64,7 @@ class Rule:
             patterns = AddressPatterns(settings.recipients)
         self.domains = None if patterns is None else patterns.domains
         self._conditions: tuple[Condition, ...] = tuple(_conditions(settings))
+        self._hours = InHours(settings.hours or ()) if settings.outside_hours == "wait" else None
         self._lookups = tuple(_lookups(settings, maps))
         via = parse_via(settings.via)
         self._ways: dict[str, Way] = {}
@@ -96,7 +99,12 @@ class Rule:
                 way = await self._way_of_map(question)
         if way is None or (way.via.kind == "hold" and question.facts.known.released):
             return _NO
-        return Weighed(fits=fits, way=way)
+        hours, now = self._hours, question.facts.now
+        if hours is None or way.via.kind != "hops" or hours.fits(question):
+            return Weighed(fits=fits, way=way)
+        opens, wall = hours.opens(now)
+        waits = f"{hours.told(question)}, so it waits until {wall}"
+        return Weighed(fits=fits, way=way, opens=opens, waits=waits)
 
     async def seen(self, question: Question) -> RuleSeen:
         """How it fares with a message, in words; it agrees with `weigh`."""
@@ -111,6 +119,8 @@ class Rule:
             if weighed.fits:
                 if self._map is not None:
                     told.append(await self._map.told(self._map.by, question))
+                if weighed.waits:
+                    told.append(weighed.waits)
                 reason = "; ".join(told) or "it asks for nothing, so it matches"
                 return RuleSeen(rule=self.name, matches=True, reason=reason)
             told = await self._why_not(question)
@@ -154,7 +164,7 @@ def _conditions(settings: RuleSettings) -> Iterable[Condition]:
         yield Providers(settings.providers)
     if settings.size is not None:
         yield Size(settings.size)
-    if settings.hours is not None:
+    if settings.hours is not None and settings.outside_hours == "pass":
         yield InHours(settings.hours)
 
 

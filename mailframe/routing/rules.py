@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -86,6 +86,8 @@ class RuleSettings:
     :ivar servers: names of the servers that took the message; ``local``: a program on this machine
     :ivar size: limits on the message's size, all of which must hold: ``">10MB"``
     :ivar hours: times of the week, one of which it must be: ``"Mon-Fri 08:00-18:00 Europe/Rome"``
+    :ivar outside_hours: ``pass``: at other times the rule is passed over; ``wait``: mail that it
+        fits waits for the hours
     :ivar via: a Twisted client endpoint string or ``mx`` or ``mx:other.example``, or a list of them
         that are tried in order; or ``local``, ``redirect:address``, ``hold``, ``hold:reason`` or
         ``reject:reason``; or ``map:name``: what this map has for the recipient, being one of these
@@ -105,6 +107,9 @@ class RuleSettings:
     servers: _Names = attrs.field(default=None, validator=_each(str))
     size: _Names = attrs.field(default=None, validator=_each(SizeLimit.parse))
     hours: _Names = attrs.field(default=None, validator=_each(Hours.parse))
+    outside_hours: Literal["pass", "wait"] = attrs.field(
+        default="pass", validator=attrs.validators.in_(("pass", "wait"))
+    )
     via: str | tuple[str, ...] = attrs.field(validator=_via)
     protocol: Protocol = attrs.field(
         default="smtp", validator=attrs.validators.in_(("smtp", "lmtp"))
@@ -125,8 +130,16 @@ class RuleSettings:
                 given, missing = missing, given
             raise ValueError(f"'{given}' is there without {missing}; a login needs both")
         via = parse_via(self.via)
+        if self.outside_hours == "wait" and self.hours is None:
+            raise ValueError("'outside_hours' \"wait\" needs hours to wait for")
+        for key, given in (("retry", self.retry), ("outside_hours", self.outside_hours == "wait")):
+            if given and via.kind not in ("hops", "map"):
+                raise ValueError(
+                    f"'{key}' with via = \"{self._shown_via}\" is of no use: no server is asked to "
+                    "take the mail"
+                )
         if via.kind != "map":
-            self.check(via, self.via if isinstance(self.via, str) else ", ".join(self.via))
+            self.check(via, self._shown_via)
 
     def check(self, via: Via, shown: str) -> None:
         """Whether the rule's other keys go with where it sends mail.
@@ -141,10 +154,6 @@ class RuleSettings:
                 else "is of no use: no server is asked to take the mail"
             )
             raise ValueError(f"'login' with via = \"{shown}\" {why}")
-        if self.retry is not None and via.kind != "hops":
-            raise ValueError(
-                f"'retry' with via = \"{shown}\" is of no use: no server is asked to take the mail"
-            )
         if self.source is not None and (
             via.kind != "hops" or any(w.lower().startswith("unix:") for w in via.where)
         ):
@@ -159,6 +168,10 @@ class RuleSettings:
                 f'\'tls\' "verify" with via = "{shown}": an ssl: endpoint verifies no '
                 "certificate; write tls: instead"
             )
+
+    @property
+    def _shown_via(self) -> str:
+        return self.via if isinstance(self.via, str) else ", ".join(self.via)
 
     @property
     def maps(self) -> tuple[str, ...]:

@@ -18,14 +18,14 @@ from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.config_errors import nearest
-from mailframe.interfaces import Facts, IRoutingPolicy, IRuleTable, Site
-from mailframe.outcome import Route, RuleSeen, Unroutable
+from mailframe.interfaces import Facts, IPolicyTraits, IRoutingPolicy, IRuleTable, Site
+from mailframe.outcome import Relay, Route, RuleSeen, Unroutable
 from mailframe.reply import temporary_fault
 from mailframe.routing.conditions import Question
 from mailframe.routing.dns import by_domain
 from mailframe.routing.forwarding import Forwarding
 from mailframe.routing.maps import Map, MapFault, MapSettings, build_maps
-from mailframe.routing.rule import Rule
+from mailframe.routing.rule import Rule, Weighed
 from mailframe.routing.rules import RuleSettings
 from mailframe.routing.srs import SrsSettings
 from mailframe.routing.way import PLUGIN, Way
@@ -86,7 +86,7 @@ def build(settings: TableSettings, site: Site) -> TableRouting:
     return TableRouting(settings.rule, maps, forwarding)
 
 
-@implementer(IRoutingPolicy, IRuleTable)
+@implementer(IRoutingPolicy, IRuleTable, IPolicyTraits)
 class TableRouting:
     """Routes by a table of rules.
 
@@ -103,6 +103,10 @@ class TableRouting:
         maps: Mapping[str, Map] | None = None,
         forwarding: Forwarding | None = None,
     ) -> None:
+        settings = tuple(settings)
+        self.asks_provider = any(rule.providers is not None for rule in settings)
+        curves = [rule.retry.longest for rule in settings if rule.retry is not None]
+        self.longest_wait = max(curves, default=0.0)
         self._forwarding = forwarding
         self._rules = tuple(
             Rule(number, each, maps) for number, each in enumerate(settings, start=1)
@@ -144,7 +148,7 @@ class TableRouting:
             if way is None:
                 continue
             if weighed.fits:
-                route = way.route(recipient)
+                route = _opening(way.route(recipient), weighed)
                 refused = isinstance(route, Unroutable)
                 return put_off if refused and put_off is not None else route
             if put_off is None and way.via.kind != "reject":
@@ -166,6 +170,14 @@ class TableRouting:
                 return seen
         domain = "local domains are delivered here" if facts.local else "to its mail exchangers"
         return [*seen, RuleSeen(rule=NO_RULE, matches=True, reason=f"no rule matches: {domain}")]
+
+
+def _opening(route: Route, weighed: Weighed) -> Route:
+    """The route, which may not be open yet."""
+    if weighed.opens is None or not isinstance(route, Relay):
+        return route
+    reason = f"{route.reason}; {weighed.waits}"
+    return attrs.evolve(route, not_before=weighed.opens, reason=reason)
 
 
 def _put_off(name: str, way: Way, question: Question) -> Route:

@@ -45,7 +45,12 @@ _LOCAL_DOMAIN = Permit(reason="mail for a local domain", rule="local")
 
 
 class Router(Protocol):
-    """What admission asks for routes: `mailframe.routing.resolution.Router`."""
+    """What admission asks for routes: `mailframe.routing.resolution.Router`.
+
+    :ivar asks_provider: see `mailframe.interfaces.IPolicyTraits`
+    """
+
+    asks_provider: bool
 
     async def route(
         self,
@@ -199,7 +204,8 @@ class Admission:
     ) -> tuple[Route, Verdict]:
         """The two decisions about a recipient: where its mail goes, and whether it is taken.
 
-        A recipient without a route is refused with the route's own reply.
+        A recipient without a route is refused with the route's own reply. Where the route depends
+        on whose customer the client is, it is asked for once more when that is known.
 
         :param known: what is known of the message before it comes
         """
@@ -221,6 +227,14 @@ class Admission:
             )
         except guard.PluginFault as fault:
             return route, Deny(reason=fault.reason, plugin=fault.plugin, reply=CANNOT_JUDGE)
+        router = self._router
+        if router.asks_provider and isinstance(verdict, Permit) and verdict.provider is not None:
+            known = attrs.evolve(known, provider=verdict.provider)
+            now = self._clock.seconds()
+            route = await router.route(sender, recipient, client, now, known)
+            if isinstance(route, Unroutable):
+                denied = _denied(route, route.reply)
+                return route, attrs.evolve(denied, provider=verdict.provider)
         return route, verdict
 
     def begin(self, transaction: Transaction, *, show_login: bool = False) -> Incoming | Reply:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mailframe.address import Address
 from mailframe.delivery.dispatch import Agent, Dispatch
-from mailframe.entry import Entry, QueuedRecipient, Ready
+from mailframe.entry import Entry, QueuedRecipient, Ready, Wait
 from mailframe.envelope import Client
 from mailframe.guard import as_deferred
 from mailframe.interfaces import (
@@ -35,6 +35,7 @@ from mailframe.outcome import (
     Refused,
     Relay,
     Route,
+    Throttled,
     Tried,
     Unroutable,
 )
@@ -244,6 +245,34 @@ class DispatchTests(SynchronousTestCase):
         tried = self.attempt(MARY, JSMITH)
         self.assertEqual(tried[0].outcome, Refused(where="", reply=NEVER))
         self.assertEqual(tried[1].outcome, Postponed(where="", reply=LATER))
+
+    def test_whose_turn_is_later(self) -> None:
+        """Greylisted mail is tried each minute, because another recipient's is."""
+        queued = entry(MARY, JSMITH)
+        waits = attrs.evolve(queued.recipients[1], wait=Wait(until=900.0, planned=0.0))
+        queued = attrs.evolve(queued, recipients=(queued.recipients[0], waits))
+        self.clock.advance(60)
+        tried = self.successResultOf(self.begin_with(queued))
+        self.assertEqual([each.index for each in tried], [0])
+        asked = attrs.evolve(queued, next_attempt=60.0)  # as an operator does
+        self.assertEqual(len(self.successResultOf(self.begin_with(asked))) + len(self.arrived), 2)
+
+    def test_a_way_that_is_not_open(self) -> None:
+        """Mail that is to wait for the night goes out by day; or is counted as tried."""
+        reason = "it waits until Thu 19:00 UTC"
+        self.router.routes[JSMITH] = attrs.evolve(RELAY, not_before=100.0, reason=reason)
+        tried = self.attempt(JSMITH)
+        reply = Reply(451, "4.3.0", reason)
+        self.assertEqual(tried[0].outcome, Throttled(where="", reply=reply, seconds=100.0))
+        self.assertEqual(self.relay.jobs, [])
+        self.clock.advance(100)
+        self.assertIsInstance(self.attempt(JSMITH)[0].outcome, Delivered)
+
+    def test_throttled(self) -> None:
+        """A limit of ours becomes a fault of the agent, and costs an attempt."""
+        throttled = Throttled(where="x", reply=LATER, seconds=5.0)
+        self.relay.answer = succeed([throttled])
+        self.assertEqual(self.attempt(JSMITH)[0].outcome, throttled)
 
     def test_an_agent_that_raises_costs_its_recipients_a_delay(self) -> None:
         """A broken agent must not touch the recipients of the other."""

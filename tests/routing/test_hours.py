@@ -86,6 +86,56 @@ class HoldsTests(SynchronousTestCase):
         self.assertEqual(hours.holds(at("Mon 00:00") + minute * 60 + 59), minute % 10080 in wanted)
 
 
+class OpensTests(SynchronousTestCase):
+    """When hours begin next."""
+
+    def test_next(self) -> None:
+        """Mail that waits for the evening is tried all day, or only tomorrow."""
+        hours = Hours.parse("Mon-Fri 19:00-07:00")
+        for now, opens in (
+            ("Mon 07:00", "Mon 19:00"),
+            ("Mon 18:59", "Mon 19:00"),
+            ("Sun 12:00", "Mon 19:00"),
+        ):
+            weekday = at(now) - (7 * 86400 if now.startswith("Sun") else 0)
+            self.assertEqual(hours.opens(weekday), at(opens), now)
+        self.assertEqual(hours.opens(at("Sat 07:00")), at("Mon 19:00") + 7 * 86400)
+
+    def test_zone(self) -> None:
+        """It opens by the wrong clock."""
+        hours = Hours.parse("08:00-18:00 Europe/Rome")
+        self.assertEqual(hours.opens(at("Mon 00:00")), at("Mon 07:00"))
+
+    def test_an_hour_that_spring_takes(self) -> None:
+        """Mail waits for a moment that never comes, or for one that has been."""
+        hours = Hours.parse("02:00-03:00 Europe/Rome")
+        night = datetime(2026, 3, 28, 12, 0, tzinfo=UTC).timestamp()
+        opens = hours.opens(night)
+        self.assertTrue(hours.holds(opens))
+        self.assertEqual(
+            datetime.fromtimestamp(opens, UTC).isoformat(), "2026-03-30T00:00:00+00:00"
+        )
+
+    @given(
+        st.sets(st.sampled_from(DAYS), min_size=1),
+        st.integers(0, 1439),
+        st.integers(1, 1440),
+        st.floats(0, 2e9),
+        st.sampled_from(["", " Europe/Rome", " America/New_York", " Australia/Lord_Howe"]),
+    )
+    @settings(deadline=None, max_examples=200)
+    def test_holds_then(self, days: set[str], begin: int, end: int, now: float, zone: str) -> None:
+        """The mail is tried, and the hours have not begun."""
+        if begin == end:
+            return
+        text = f"{begin // 60:02}:{begin % 60:02}-{end // 60:02}:{end % 60:02}{zone}"
+        hours = Hours.parse(f"{','.join(sorted(days))} {text}")
+        opens = hours.opens(now)
+        self.assertGreater(opens, now)
+        self.assertLess(opens, now + 15 * 86400)
+        self.assertTrue(hours.holds(opens))
+
+
 class ParseTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         """A rule would hold at other times than its author meant."""

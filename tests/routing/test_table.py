@@ -11,7 +11,8 @@ from zope.interface.verify import verifyObject
 
 from mailframe.address import Address
 from mailframe.backoff import Backoff
-from mailframe.interfaces import Facts, IRoutingPolicy, Known
+from mailframe.guard import as_deferred
+from mailframe.interfaces import Facts, IPolicyTraits, IRoutingPolicy, Known
 from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Unroutable
 from mailframe.patterns import AddressPattern
 from mailframe.reply import Reply
@@ -248,6 +249,43 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(route.retry, retry)
         error = self.assertRaises(ValueError, RuleSettings, via="local", retry=retry)
         self.assertIn("'retry' with via = \"local\" is of no use", str(error))
+
+    def test_waits_for_its_hours(self) -> None:
+        """Large mail goes over the dear line by day, instead of waiting for the cheap one."""
+        rule = RuleSettings(
+            name="night", hours=("19:00-07:00",), outside_hours="wait", via="tcp:cheap.example:25"
+        )
+        table = TableRouting([rule])
+        noon = Facts(local=False, client=None, now=12 * 3600.0)
+        route = self.successResultOf(table.route(ANNA, JSMITH, noon))
+        self.assertEqual(route.not_before, 19 * 3600.0)
+        waits = "Thu 12:00 UTC is not in 19:00-07:00, so it waits until Thu 19:00 UTC"
+        self.assertEqual(route.reason, f'rule "night" matches: tcp:cheap.example:25; {waits}')
+        (seen,) = self.successResultOf(as_deferred(table.rules_seen(ANNA, JSMITH, noon)))
+        self.assertEqual((seen.matches, seen.reason), (True, waits))
+        night = Facts(local=False, client=None, now=20 * 3600.0)
+        route = self.successResultOf(table.route(ANNA, JSMITH, night))
+        self.assertIsNone(route.not_before)
+        self.assertEqual(route.reason, 'rule "night" matches: tcp:cheap.example:25')
+
+    def test_waiting_needs_hours_and_servers(self) -> None:
+        """A slip in the file, and mail waits for nothing."""
+        error = self.assertRaises(ValueError, RuleSettings, via="mx", outside_hours="wait")
+        self.assertIn("needs hours to wait for", str(error))
+        changes = {"hours": ("08:00-18:00",), "outside_hours": "wait"}
+        error = self.assertRaises(ValueError, RuleSettings, via="hold", **changes)
+        self.assertIn("'outside_hours' with via = \"hold\" is of no use", str(error))
+
+    def test_traits(self) -> None:
+        """Refusals by provider are told in bounces; or the clock's jumps cut waits short."""
+        curve = Backoff(longest=Seconds(86400.0))
+        table = TableRouting(
+            [RuleSettings(via="mx", retry=curve), RuleSettings(via="mx", providers=("blu",))]
+        )
+        self.assertTrue(verifyObject(IPolicyTraits, table))
+        self.assertEqual((table.asks_provider, table.longest_wait), (True, 86400.0))
+        plain = TableRouting([RuleSettings(via="mx")])
+        self.assertEqual((plain.asks_provider, plain.longest_wait), (False, 0.0))
 
     def test_names_are_unique(self) -> None:
         """A log line could mean either of two rules."""

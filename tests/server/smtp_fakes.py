@@ -102,6 +102,8 @@ class FakeRouter:
     waiting: Deferred[None] | None = None
     asked: list[tuple[Address | None, Address, Client | None, float]] = attrs.field(factory=list)
     known: list[Known] = attrs.field(factory=list)
+    asks_provider: bool = False
+    for_provider: Route | None = None  # the route once a provider is known
 
     async def route(
         self,
@@ -116,6 +118,8 @@ class FakeRouter:
         self.known.append(known)
         if self.waiting is not None:
             await self.waiting
+        if known.provider is not None and self.for_provider is not None:
+            return self.for_provider
         if str(recipient) in self.routes:
             return self.routes[str(recipient)]
         if recipient.domain != HERE:

@@ -151,6 +151,30 @@ class AdmissionTests(SynchronousTestCase):
         reply = self.rcpt("jsmith@here.example", self.transaction(SUBMITTER))
         self.assertEqual(reply, RECIPIENT_OK)
 
+    def test_the_route_for_a_provider(self) -> None:
+        """A provider's customers learn of a refusal from a bounce, for mail that was accepted."""
+        client = attrs.evolve(STRANGER, protocol="submission", login="anna")
+        self.authorisation.answer = Permit(reason="a customer", rule="blu", provider="blu")
+        self.assertEqual(self.rcpt("jsmith@x.example", self.transaction(client)), RECIPIENT_OK)
+        self.assertEqual(self.router.known, [Known()])
+        self.router.asks_provider = True
+        self.assertEqual(self.rcpt("jsmith@x.example", self.transaction(client)), RECIPIENT_OK)
+        self.assertEqual(self.router.known[1:], [Known(), Known(provider="blu")])
+        self.router.for_provider = refused = Unroutable(
+            reply=Reply(550, "5.7.1", "not for blu"), reason="not for blu", rule="r", plugin="table"
+        )
+        transaction = self.transaction(client)
+        self.assertEqual(self.rcpt("jsmith@x.example", transaction), refused.reply)
+        self.assertEqual(transaction.recipients, {})
+        judged = self.admission.judge(client, SENDER, Address("jsmith", "x.example"))
+        route, verdict = self.successResultOf(Deferred.fromCoroutine(judged))
+        self.assertEqual(route, refused)
+        assert isinstance(verdict, Deny)
+        self.assertEqual(
+            (verdict.rule, verdict.plugin, verdict.provider, verdict.reason),
+            ("r", "table", "blu", "not for blu"),
+        )
+
     def test_policy_redirect(self) -> None:
         """A redirect by the routing policy carries mail elsewhere, unless the domain is ours."""
         elsewhere = (Address("y", "other.example"),)
