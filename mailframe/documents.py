@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import attrs
+
 from mailframe.address import Address
-from mailframe.entry import Entry, Event, QueuedRecipient
+from mailframe.backoff import Backoff
+from mailframe.entry import Entry, Event
 from mailframe.envelope import Client
 from mailframe.outcome import (
     Decision,
@@ -26,7 +30,6 @@ from mailframe.outcome import (
     Unroutable,
     Verdict,
 )
-from mailframe.queue.progress import times_of
 from mailframe.queue.schedule import Schedule
 from mailframe.reply import Reply
 
@@ -68,17 +71,18 @@ def entry_document(entry: Entry) -> Document:
         "size": entry.size,
         "arrived": time_text(entry.envelope.arrived),
         "held": entry.held,
-        "recipients": [_recipient_document(entry, each) for each in entry.recipients],
+        "recipients": [_recipient_document(entry, index) for index in range(len(entry.recipients))],
     }
 
 
-def _recipient_document(entry: Entry, recipient: QueuedRecipient) -> Document:
+def _recipient_document(entry: Entry, index: int) -> Document:
+    recipient = entry.recipients[index]
     waiting = recipient.state == "pending"
     return {
         "address": str(recipient.address),
         "state": recipient.state,
         "attempts": recipient.attempts,
-        "next_attempt": time_text(entry.next_attempt) if waiting else None,
+        "next_attempt": time_text(entry.next_attempt_of(index)) if waiting else None,
         "last_reply": reply_text(recipient.last_reply),
     }
 
@@ -223,39 +227,59 @@ def _hop_document(planned: PlannedHop) -> Document:
     }
 
 
-def schedule_document(schedule: Schedule, shown: int = 8) -> Document:
+def schedule_document(schedule: Schedule, retry: Backoff | None = None, shown: int = 8) -> Document:
     """When a message that can't be delivered is tried again; all in seconds after its arrival.
 
+    Of which part of a wait chance takes nothing can be said before there is a queue id, so the
+    attempts listed are the latest that come true.
+
+    :param retry: the waits that its route asks for
     :param shown: how many attempts are listed
     """
-    times = schedule.times(0.0)
-    attempts = [0.0]
-    while len(attempts) < shown and not times.is_expired(attempts[-1], attempts[-1]):
-        warned = times.is_warning_due(attempts[-1])
-        attempts.append(times.next_attempt(attempts[-1], warned))
+    waits = retry or schedule.backoff
+    times = schedule.times(0.0, retry=attrs.evolve(waits, jitter=0.0))
     return {
         "retry_every": schedule.retry_every,
+        "waits": _waits_document(waits),
         "warn_after": schedule.warn_after or None,
         "give_up_after": schedule.give_up_after,
-        "first_attempts": attempts,
+        "first_attempts": list(islice(times.attempts(0.0), shown)),
     }
 
 
-def times_document(entry: Entry, schedule: Schedule, now: float, shown: int = 8) -> Document:
-    """When a message of the queue is tried again, if it can't be delivered.
+def _waits_document(waits: Backoff) -> Document:
+    return {
+        "first": waits.first,
+        "factor": waits.factor,
+        "longest": waits.longest,
+        "jitter": waits.jitter,
+    }
 
+
+def times_document(
+    entry: Entry,
+    index: int,
+    schedule: Schedule,
+    now: float,
+    retry: Backoff | None = None,
+    shown: int = 8,
+) -> Document:
+    """When a recipient of a queued message is tried again, if each attempt fails.
+
+    :param index: its place in the entry's recipients
     :param now: POSIX seconds
+    :param retry: the waits that its route asks for
     :param shown: how many attempts are listed
     """
-    times = times_of(entry, schedule)
-    attempts = [max(entry.next_attempt, now)] if not entry.held else []
-    while attempts and len(attempts) < shown and not times.is_expired(attempts[-1], attempts[-1]):
-        warned = entry.warned or times.is_warning_due(attempts[-1])
-        attempts.append(times.next_attempt(attempts[-1], warned))
+    times = schedule.times(entry.envelope.due, entry.envelope.deliver_by, entry.id, retry)
+    coming: Iterable[float] = ()
+    if not entry.held and entry.recipients[index].state == "pending":
+        first = max(entry.next_attempt_of(index), now)
+        coming = times.attempts(first, entry.recipients[index].attempts, entry.warned)
     warn_at = None if entry.warned else times.warn_at
     return {
-        "retry_every": schedule.retry_every,
-        "next_attempts": [time_text(at) for at in attempts],
+        "waits": _waits_document(times.retry),
+        "next_attempts": [time_text(at) for at in islice(coming, shown)],
         "warn_at": None if warn_at is None else time_text(warn_at),
         "give_up_at": time_text(times.give_up_at),
     }

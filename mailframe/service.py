@@ -38,6 +38,7 @@ from mailframe.config_errors import SettingsError
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.durability import Durability
 from mailframe.embedding import SendHandle, hand_over
+from mailframe.in_force import InForce
 from mailframe.listening import CannotListen, Doors
 from mailframe.plugin import SEAMS, find_parts
 from mailframe.queue.notices import NoticeSettings
@@ -144,6 +145,7 @@ class MailServer(MultiService):
         self._doors: Doors | None = None
         self._context: CertificateOptions | None = None
         self._running: Running | None = None
+        self._in_force: InForce | None = None
         # factories that a reload replaced, for as long as somebody is connected to them
         self._replaced: WeakSet[Any] = WeakSet()
 
@@ -226,6 +228,8 @@ class MailServer(MultiService):
         for service in running.services:
             service.setServiceParent(self)
         super().startService()  # type: ignore[no-untyped-call]  # as above
+        self._in_force = InForce(self.settings.state_dir)
+        self._in_force.publish(self.settings.path)
         self._lead_to(running.factories)
 
     def _check_disks(self) -> None:
@@ -250,6 +254,8 @@ class MailServer(MultiService):
 
     async def _stop(self) -> None:
         running, self._running = self._running, None
+        if self._in_force is not None:
+            self._in_force.close()
         await self._close_doors()
         if running is not None:
             await self._finish(running)
@@ -336,6 +342,8 @@ class MailServer(MultiService):
                 Deferred.fromCoroutine(self._let_go(service, until))
         for name in kept:
             log.warn("what changed in {name} comes into force with a restart only", name=name)
+        if self._in_force is not None:
+            self._in_force.publish(settings.path)
         log.info("the configuration was read again")
         return True
 

@@ -47,6 +47,7 @@ ABOVE = (
     "arguments",
     "embedding",
     "serving",
+    "in_force",
     "running",
     "service",
     "workers",

@@ -17,7 +17,7 @@ from mailframe.assembly import Parts
 from mailframe.cli.addresses import MailAddress, ReversePath
 from mailframe.cli.destinations import Followed, Follower
 from mailframe.cli.explain_message import explain_message
-from mailframe.cli.explain_text import retries, verdict_fields, way_fields
+from mailframe.cli.explain_text import verdict_fields, way_fields
 from mailframe.cli.options import Misuse, config_option, json_option
 from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import read_settings, with_parts
@@ -31,7 +31,7 @@ from mailframe.documents import (
 )
 from mailframe.envelope import Client
 from mailframe.interfaces import Account, Known
-from mailframe.outcome import Permit, Route, Verdict
+from mailframe.outcome import Permit, Relay, Route, Verdict
 from mailframe.queue.memory import MemoryStorage
 from mailframe.server.admission import Admission
 from mailframe.settings import Settings
@@ -210,22 +210,24 @@ def explain_document(
     recipient: Address,
 ) -> Document:
     """The document of ``explain --json``."""
-    destinations = {each.address: each for each in explanation.followed.destinations}
+    followed = explanation.followed
+    destinations = {each.address: each for each in followed.destinations}
     own = destinations.get(recipient)
-    return {
+    document: Document = {
         "client": client_document(client),
         "sender": None if sender is None else str(sender),
         "recipient": str(recipient),
         "authorised": isinstance(explanation.verdict, Permit),
         "authorisation": verdict_document(explanation.verdict),
-        **explanation.followed.documents(),
+        **followed.documents(),
         "route": route_document(explanation.route, own.planned if own else ()),
         "retry": schedule_document(settings.schedule),
     }
+    for shown, destination in zip(document["destinations"], followed.destinations, strict=True):
+        retry = destination.route.retry if isinstance(destination.route, Relay) else None
+        shown["retry"] = schedule_document(settings.schedule, retry)
+    return document
 
 
 def _print(document: Document) -> None:
-    fields = [*verdict_fields(document), *way_fields(document)]
-    if any(destination["route"]["hops"] for destination in document["destinations"]):
-        fields.append(("retried", retries(document["retry"])))
-    print_fields(fields)
+    print_fields([*verdict_fields(document), *way_fields(document)])

@@ -13,7 +13,7 @@ import click
 
 from mailframe.assembly import Parts
 from mailframe.cli.destinations import Followed, Follower
-from mailframe.cli.explain_text import Field, verdict_fields, way_fields
+from mailframe.cli.explain_text import Field, verdict_fields, waits, way_fields
 from mailframe.cli.options import Refusal
 from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import with_parts
@@ -29,9 +29,11 @@ from mailframe.documents import (
     verdict_document,
 )
 from mailframe.entry import Entry, Event
+from mailframe.outcome import Relay
 from mailframe.settings import Settings
 
 _SETTLED = {"delivered", "relayed", "refused", "expired", "redirected"}
+_SHOWN = 4  # attempts that a person is shown
 _NOWHERE: Document = {"route": None, "aliases": [], "destinations": []}
 
 
@@ -125,7 +127,9 @@ def message_document(waiting: Waiting, settings: Settings) -> Document:
         shown["history"] = [event_document(event) for event in events if event.kind != "authorised"]
         ends = [event.at for event in events if event.kind in _SETTLED]
         shown["settled"] = time_text(ends[-1]) if followed is None and ends else None
-    document["retry"] = times_document(entry, settings.schedule, waiting.now)
+        route = None if followed is None else followed.route
+        retry = route.retry if isinstance(route, Relay) else None
+        shown["retry"] = times_document(entry, index, settings.schedule, waiting.now, retry)
     return document
 
 
@@ -137,7 +141,7 @@ def _print(document: Document) -> None:
             ("id", document["id"]),
             ("from", sender),
             ("arrived", f"{document['arrived']} from {came_from}"),
-            *_time_fields(document),
+            *_held(document),
         ]
     )
     for recipient in document["recipients"]:
@@ -145,14 +149,17 @@ def _print(document: Document) -> None:
         print_fields(_recipient_fields(recipient))
 
 
-def _time_fields(document: Document) -> Iterator[Field]:
-    retry = document["retry"]
+def _held(document: Document) -> Iterator[Field]:
     if document["held"]:
         yield "held", f"`mailframe queue release {document['id']}` lets it go on"
+
+
+def _time_fields(retry: Document) -> Iterator[Field]:
+    if not retry["next_attempts"]:
         return
-    times = retry["next_attempts"]
-    for number, at in enumerate(times):
+    for number, at in enumerate(retry["next_attempts"][:_SHOWN]):
         yield "" if number else "tried next", at
+    yield "", f"then {waits(retry['waits'])}"
     if retry["warn_at"]:
         yield "warning", retry["warn_at"]
     yield "given up", retry["give_up_at"]
@@ -176,6 +183,7 @@ def _recipient_fields(recipient: Document) -> Iterator[Field]:
         reason = why(event["reason"], event["plugin"], event["rule"])
         said = "; ".join(each for each in (told, reason) if each)
         yield "" if number else "so far", f"{event['at']} {event['event']}: {said}"
+    yield from _time_fields(recipient["retry"])
 
 
 def _times(attempts: int) -> str:

@@ -48,6 +48,10 @@ def way_fields(document: Document) -> Iterator[Field]:
             yield "sender told", route["reverse_path"]
         for hop in route["hops"]:
             yield from _hop(hop)
+        # Of a message in the queue the times themselves are shown, and nothing else but a server
+        # of another keeps mail waiting as a rule.
+        if route["hops"] and "retry" in destination:
+            yield "retried", retries(destination["retry"])
 
 
 def _hop(hop: Document) -> Iterator[Field]:
@@ -80,6 +84,17 @@ def retries(retry: Document) -> str:
         f", a warning after {duration_text(retry['warn_after'])}" if retry["warn_after"] else ""
     )
     return (
-        f"every {duration_text(retry['retry_every'])}{warning}, "
-        f"given up after {duration_text(retry['give_up_after'])}"
+        f"{waits(retry['waits'])}{warning}, given up after {duration_text(retry['give_up_after'])}"
     )
+
+
+def waits(document: Document) -> str:
+    """How long mail waits from one attempt to the next, in words."""
+    first, longest = duration_text(document["first"]), duration_text(document["longest"])
+    if document["factor"] == 1:
+        words = f"every {first}"
+    else:
+        words = f"after {first}, each wait {document['factor']:g} times the last, up to {longest}"
+    if document["jitter"]:
+        words += f", up to {document['jitter']:.0%} earlier by chance"
+    return words

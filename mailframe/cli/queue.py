@@ -17,6 +17,7 @@ from mailframe.cli.output import print_fields, print_json, print_table
 from mailframe.cli.parts import read_settings, with_storage
 from mailframe.cli.queue_findings import damaged
 from mailframe.cli.queued import find_message, not_there, pages, why_not_tried
+from mailframe.cli.reroute import reroute
 from mailframe.documents import entry_details, queue_document
 from mailframe.entry import Entry
 from mailframe.interfaces import IQueueStorage, UnknownMessage
@@ -234,3 +235,4 @@ def _act(
 
 
 queue.add_command(export)
+queue.add_command(reroute)

@@ -111,7 +111,7 @@ class Waiting(MessageCase):
         self.assertEqual(route["hops"][0]["servers"][0]["address"], "198.51.100.1")
         self.assertEqual(recipient["destinations"][0]["route"], route)
         self.assertEqual(recipient["destinations"][0]["rules"][-1]["rule"], "no rule")
-        retry = document["retry"]
+        retry = recipient["retry"]
         self.assertEqual(len(retry["next_attempts"]), 8)
         self.assertEqual(retry["next_attempts"], sorted(set(retry["next_attempts"])))
         self.assertLess(retry["warn_at"], retry["give_up_at"])
@@ -133,7 +133,7 @@ class Waiting(MessageCase):
         self.assertEqual(recipient["last_reply"], "451 4.3.2 too busy")
         self.assertEqual([e["event"] for e in recipient["history"]], ["routed", "postponed"])
         self.assertEqual(recipient["history"][1]["where"], where)
-        self.assertEqual(document["retry"]["next_attempts"][0], recipient["next_attempt"])
+        self.assertEqual(recipient["retry"]["next_attempts"][0], recipient["next_attempt"])
         text = self.run_here("explain", "--message", id).stdout
         self.assertIn("tried once", text)
         self.assertIn(f"postponed: {where} 451 4.3.2 too busy; to its mail exchangers", text)
@@ -232,7 +232,7 @@ class Waiting(MessageCase):
         self.run_here("queue", "hold", id)
         document = self.explain(id)
         self.assertIs(document["held"], True)
-        self.assertEqual(document["retry"]["next_attempts"], [])
+        self.assertEqual(document["recipients"][0]["retry"]["next_attempts"], [])
         self.assertIn(f"queue release {id}", self.run_here("explain", "--message", id).stdout)
 
     def test_refused_now(self) -> None:

@@ -1,0 +1,193 @@
+"""Which messages of the queue would go elsewhere.
+
+Routes are asked at each attempt, so a changed table moves what is queued by itself. This tells
+beforehand what it moves, and needs nothing but routing decisions: no name is looked up in DNS, and
+nobody is connected to. Messages pass through by pages, so that the queue may be of any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeAlias
+
+import attrs
+from twisted.internet.defer import gatherResults
+
+from mailframe.assembly import Parts
+from mailframe.cli.options import Refusal
+from mailframe.cli.queued import find_message, pages
+from mailframe.delivery.dispatch import known_of
+from mailframe.documents import Document, decision_document, route_document, route_kind
+from mailframe.entry import Entry, Event
+from mailframe.guard import as_deferred
+from mailframe.interfaces import IQueueStorage
+from mailframe.outcome import Decision, Hold, Local, Redirect, Relay, Route, Unroutable
+from mailframe.routing.resolution import Router
+
+AT_ONCE = 50  # messages whose routes are asked at a time
+# What a history tells of the last route of a recipient that still waits.
+_ROUTED = ("routed", "postponed", "throttled", "held")
+
+# Where parts of one recipient's mail end up: each address with its way.
+Ends: TypeAlias = frozenset[tuple[str, object]]
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """A recipient whose mail would go elsewhere.
+
+    :ivar before: the decision so far
+    :ivar old: where that sends it, in words
+    :ivar after: the first decision from now on
+    :ivar new: where its mail ends up, in words
+    """
+
+    recipient: str
+    before: Decision
+    old: str
+    after: Route
+    new: str
+
+    def document(self) -> Document:
+        """What ``--json`` shows of it."""
+        before = self.before if isinstance(self.before, Route) else None
+        return {
+            "address": self.recipient,
+            "before": {
+                "kind": None if before is None else route_kind(before),
+                **decision_document(self.before),
+                "where": self.old,
+            },
+            "after": {**route_document(self.after), "where": self.new},
+        }
+
+
+class Rerouting:
+    """Compares routes.
+
+    :param parts: accounts, routing and queue in force
+    :param changed: accounts and routing that may be in force later; ``None``: what is asked is
+        whether those of ``parts`` decide otherwise than at each message's last attempt
+    """
+
+    def __init__(self, parts: Parts, changed: Parts | None) -> None:
+        self.storage: IQueueStorage = parts.queue.part
+        self._clock = parts.site.reactor
+        self._now = parts.router()
+        self._later = None if changed is None else changed.router()
+
+    def now(self) -> float:
+        """POSIX seconds."""
+        return float(self._clock.seconds())
+
+    async def entries(
+        self, ids: Sequence[str], refused: list[str]
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """The messages in question, some at a time.
+
+        :param ids: these; empty: all
+        :param refused: gets a line for each that is not there
+        """
+        if not ids:
+            async for page in pages(self.storage):
+                for first in range(0, len(page), AT_ONCE):
+                    yield page[first : first + AT_ONCE]
+        for id in ids:
+            try:
+                yield [await find_message(self.storage, id)]
+            except Refusal as refusal:
+                refused.append(refusal.message)
+
+    async def changes(self, entries: Sequence[Entry]) -> Sequence[Sequence[Change]]:
+        """What would go elsewhere of each message."""
+        return await gatherResults([as_deferred(self._changes(entry)) for entry in entries])
+
+    async def _changes(self, entry: Entry) -> Sequence[Change]:
+        pending = [i for i in entry.pending if entry.recipients[i].ready is None]
+        if self._later is not None:
+            found = [await self._compared(entry, index, self._later) for index in pending]
+        else:
+            if not any(entry.recipients[i].attempts or entry.recipients[i].held for i in pending):
+                return ()  # no route has been taken yet
+            last = _last_routes(await as_deferred(self.storage.history(entry.id)))
+            found = [
+                await self._since(entry, index, last[address])
+                for index in pending
+                if (address := str(entry.recipients[index].address)) in last
+            ]
+        return [change for change in found if change is not None]
+
+    async def _compared(self, entry: Entry, index: int, later: Router) -> Change | None:
+        """Compare the decisions of two configurations."""
+        before, old, old_words = await self._ends(entry, index, self._now)
+        after, new, new_words = await self._ends(entry, index, later)
+        if old == new:
+            return None
+        address = str(entry.recipients[index].address)
+        return Change(recipient=address, before=before, old=old_words, after=after, new=new_words)
+
+    async def _since(self, entry: Entry, index: int, before: Decision) -> Change | None:
+        """Compare a decision with the one that was recorded."""
+        after, _, words = await self._ends(entry, index, self._now)
+        if (after.plugin, after.rule, after.reason) == (before.plugin, before.rule, before.reason):
+            return None
+        address = str(entry.recipients[index].address)
+        return Change(recipient=address, before=before, old=before.reason, after=after, new=words)
+
+    async def _ends(self, entry: Entry, index: int, router: Router) -> tuple[Route, Ends, str]:
+        """The first decision, where all the mail ends up, and that in words."""
+        envelope, recipient = entry.envelope, entry.recipients[index].address
+        known = known_of(entry, index)
+        now = self.now()
+        route = await router.route(envelope.sender, recipient, envelope.client, now, known)
+        if not isinstance(route, Redirect):
+            return route, frozenset([(str(recipient), way(route))]), where(route)
+        steps = await router.resolve_fully(envelope.sender, recipient, envelope.client, now, known)
+        ends = [(str(each), end) for each, end in steps if not isinstance(end, Redirect)]
+        words = "; ".join(f"{each}: {where(end)}" for each, end in ends)
+        return route, frozenset((each, way(end)) for each, end in ends), words
+
+
+def _last_routes(events: Sequence[Event]) -> dict[str, Decision]:
+    return {
+        str(event.recipient): Decision(reason=event.reason, rule=event.rule, plugin=event.plugin)
+        for event in events
+        if event.kind in _ROUTED and event.recipient is not None
+    }
+
+
+def way(route: Route) -> object:
+    """What two routes have in common that send mail the same way, whatever their reasons are."""
+    if isinstance(route, Relay):
+        # A password may be kept elsewhere without the mail going elsewhere.
+        return "relay", tuple(attrs.evolve(hop, password_file=None) for hop in route.hops)
+    if isinstance(route, Local):
+        return "local", route.mailbox
+    if isinstance(route, Redirect):
+        return "redirect", frozenset(route.addresses)
+    if isinstance(route, Unroutable):
+        return "reject", str(route.reply)
+    return ("hold",)
+
+
+def where(route: Route) -> str:
+    """Where a route sends mail, in few words."""
+    if isinstance(route, Relay):
+        return ", then ".join(
+            " ".join(
+                (
+                    hop.where,
+                    *(() if hop.protocol == "smtp" else (hop.protocol,)),
+                    *(() if hop.tls == "opportunistic" else (f"tls {hop.tls}",)),
+                    *(() if hop.login is None else (f"as {hop.login}",)),
+                )
+            )
+            for hop in route.hops
+        )
+    if isinstance(route, Local):
+        return f"mailbox {route.mailbox}"
+    if isinstance(route, Redirect):
+        return "redirected to " + ", ".join(map(str, route.addresses))
+    if isinstance(route, Hold):
+        return "held"
+    return f"nowhere: {route.reply}"
