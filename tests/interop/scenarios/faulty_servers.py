@@ -1,0 +1,61 @@
+"""Many ``smtp-sink`` at once, each with switches of its own."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.interop.programs import free_ports
+from tests.interop.relaying import RelayCase
+
+
+class FaultyServersCase(RelayCase):
+    """Starts the sinks; what they were given lies in ``self.dump``, a file for each transaction."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.dump = self.folder / "dump"
+        self.dump.mkdir()
+        self.dump.chmod(0o777)
+
+    def start_sinks(
+        self,
+        each: Sequence[Sequence[str]],
+        name: str,
+        ports: Sequence[int] = (),
+    ) -> tuple[list[int], list[subprocess.Popen[bytes]]]:
+        """Start them all, and wait until all listen; returns their ports, and them.
+
+        :param each: the options of each
+        :param name: their messages' files begin with it
+        """
+        sink = self.program("smtp-sink", "postfix")
+        user = "nobody" if getpass.getuser() == "root" else getpass.getuser()
+        ports = list(ports) or free_ports(len(each))
+        processes = [
+            self.start(
+                *(sink, "-u", user, "-d", str(self.dump / f"{name}-")),
+                *(*options, f"127.0.0.1:{port}", "100"),
+            )
+            for port, options in zip(ports, each, strict=True)
+        ]
+        for port, process in zip(ports, processes, strict=True):
+            self.wait_for_port(port, process)
+        return ports, processes
+
+    def taken(self, name: str) -> Counter[str]:
+        """How often each recipient is in what sinks of a name were given."""
+        prefix = b"X-Rcpt-Args: <"
+        return Counter(
+            line[len(prefix) :].partition(b">")[0].decode()
+            for path in self.dumped(name)
+            for line in path.read_bytes().splitlines()
+            if line.startswith(prefix)
+        )
+
+    def dumped(self, name: str) -> list[Path]:
+        """The files that sinks of a name have written."""
+        return [path for path in self.dump.glob(f"{name}-*") if path.stat().st_size]
