@@ -11,6 +11,7 @@ from twisted.internet.ssl import CertificateOptions
 from mailframe.assembly import POLICY, Parts, build_parts
 from mailframe.config_errors import Mistake, SettingsError, shown
 from mailframe.delivery.dispatch import Dispatch
+from mailframe.delivery.relay import RelayAgent
 from mailframe.embedding import Settlements
 from mailframe.queue.notice_rate import NoticeRate
 from mailframe.queue.notices import NoticeWriter
@@ -56,6 +57,9 @@ class Running:
         policies that are in force when they ask.
         """
         self.policy.use(parts)
+        relay = self.dispatch.relay.part
+        assert isinstance(relay, RelayAgent), "it is what Parts.relay_agent makes"
+        relay.use(parts.settings.relay)
         self.runner.schedule = parts.settings.schedule
         self.notices = self.runner.notices = _notice_writer(parts, self.notices.rate)
         self.parts = parts
@@ -124,6 +128,7 @@ def changeable(old: Settings, found: Settings) -> tuple[Settings, list[str]]:
     """
     fixed = ("hostname", "state_dir", "processes", "relay", "dns")
     kept = {name: getattr(old, name) for name in fixed}
+    kept["relay"] = old.relay.with_limits_of(found.relay)
     changed = [name for name in fixed if getattr(found, name) != kept[name]]
     for seam in ("queue", "delivery"):
         if seam in old.chosen and old.chosen[seam] != found.chosen.get(seam):

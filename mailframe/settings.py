@@ -38,6 +38,7 @@ from mailframe.settings_checks import (
     check_retry,
     check_routing_names,
     check_servers,
+    check_shaping,
 )
 from mailframe.settings_converter import DomainName
 from mailframe.settings_reader import found_instead, read_table
@@ -234,6 +235,8 @@ def from_document(
             routing = chosen["routing"].settings
             sources = [source.name for source in top.relay.source if source.name is not None]
             mistakes += check_routing_names(routing, document, names, providers, sources)
+            if providers is not None:
+                mistakes += check_shaping(top.relay.shaping, document, providers)
     if mistakes or top is None or schedule is None or notices is None or durability is None:
         raise SettingsError(path, mistakes)
     default_tls: Tls = "starttls" if top.tls else "none"

@@ -15,6 +15,7 @@ from mailframe.wire.sasl import SERVER_MECHANISMS
 
 if TYPE_CHECKING:
     from mailframe.delivery.relay_settings import RelaySettings
+    from mailframe.delivery.shaping_settings import ShapingTable
     from mailframe.settings import Chosen, ServerSettings
 
 MAX_PROCESSES = 64
@@ -163,6 +164,24 @@ def check_routing_names(
                         )
                     )
     return mistakes
+
+
+def check_shaping(
+    tables: Sequence[ShapingTable], document: Mapping[str, Any], providers: Sequence[str]
+) -> list[Mistake]:
+    """Every provider that a shaping table names must exist, or it would limit nothing."""
+    return [
+        mistake_at(
+            document,
+            ("relay", "shaping", index, "providers"),
+            f'there is no [[authorisation.provider]] named "{name}"',
+            ", ".join(map(shown, ("*", *dict.fromkeys(providers)))),
+            nearest(name, providers),
+        )
+        for index, table in enumerate(tables)
+        for name in table.providers or ()
+        if name not in ("*", *providers)
+    ]
 
 
 def _check_server(

@@ -11,6 +11,7 @@ import trustme
 from twisted.logger import formatEvent, globalLogPublisher
 
 from mailframe import MailServer, service
+from mailframe.outcome import NextHop
 from mailframe.plugin import Part, find_parts
 from tests.whole_server import RoutingService, ServerTests
 
@@ -186,6 +187,21 @@ class Reloading(ServerTests):
         self.assertEqual(server.settings.servers, before.servers)
         self.assertEqual(server.settings.relay, before.relay)
         self.assertTrue(self.hand_over().startswith(b"250"))
+
+    def test_limits_of_relaying(self) -> None:
+        """A limit that was set because a receiver complains would have to wait for a restart."""
+        self.write("[relay]\nport = 2600\n")
+        server = self.start_from_file()
+        self.write("[relay]\nport = 26\nfirst_connections = 2\n")
+        self.assertTrue(server.reload())
+        self.assertEqual(server.settings.relay.first_connections, 2)
+        self.assertEqual(server.settings.relay.port, 2600)
+        agent = server._running.dispatch.relay.part
+        hop = NextHop(where="mx:blu.example")
+        self.assertEqual(agent._traffic.destinations.of(hop).concurrency.first, 2)
+        self.write('[[relay.shaping]]\nname = "a"\nconnections = 1\n')
+        self.assertTrue(server.reload())
+        self.assertEqual(agent._traffic.destinations.of(hop).concurrency.most, 1)
 
     def test_parts_that_are_services(self) -> None:
         """A part that was exchanged must be stopped, one that stays must not."""

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from mailframe.delivery.content_facts import ContentFacts
 from mailframe.delivery.conversion import InThread
 from mailframe.interfaces import Job
-from mailframe.outcome import Delivered, Outcome, Postponed, Refused
+from mailframe.outcome import Delivered, Outcome, Postponed, Refused, Throttled
 from mailframe.reply import Reply
 
 log = Logger()
@@ -27,8 +27,9 @@ class Attempt:
     :ivar job: the message and its recipients
     :ivar content: what is known of its content
     :ivar unsettled: the indices of the recipients that have no outcome yet
-    :ivar room: how many recipients a server took that said that there were too many; ``None`` when
-        none did
+    :ivar room: how many recipients a transaction may have: what the limits of the next hop say, or
+        as many as a server took that said that there were too many; ``None`` when neither does
+    :ivar throttled: that the limits have no room for those who are left, or ``None``
     """
 
     def __init__(self, job: Job, in_thread: InThread) -> None:
@@ -36,6 +37,7 @@ class Attempt:
         self.content = ContentFacts(job, in_thread)
         self.unsettled: tuple[int, ...] = tuple(range(len(job.recipients)))
         self.room: int | None = None
+        self.throttled: Throttled | None = None
         self._outcomes: list[Outcome | None] = [None] * len(job.recipients)
         self._temporary: Outcome | None = None  # why a server was passed over, the last such reason
         self._permanent: Outcome | None = None
@@ -66,7 +68,7 @@ class Attempt:
         taken = [reply for reply in replies if reply is not None and reply.is_positive]
         for index, reply in zip(indices, replies, strict=True):
             if reply is not None and again and taken and _is_too_many(reply):
-                self.room = max(len(taken), LEAST_ROOM)
+                self.limit_room(max(len(taken), LEAST_ROOM))
             elif reply is not None:
                 outcome = _outcome(where, reply)
                 if isinstance(outcome, Delivered):
@@ -106,6 +108,10 @@ class Attempt:
         else:
             self._temporary = _outcome(where, reply)
 
+    def limit_room(self, recipients: int) -> None:
+        """Tell no server of more recipients at once from now on."""
+        self.room = recipients if self.room is None else min(self.room, recipients)
+
     @property
     def has_outcomes(self) -> bool:
         """Whether anybody is settled."""
@@ -113,7 +119,7 @@ class Attempt:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """One for each recipient."""
-        rest = self._temporary or self._permanent
+        rest = self.throttled or self._temporary or self._permanent
         rest = rest or Postponed(where="", reply=Reply(451, "4.4.0", "no server could be tried"))
         return tuple([outcome or rest for outcome in self._outcomes])
 

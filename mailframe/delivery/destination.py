@@ -1,28 +1,31 @@
 """The connections to one next hop, shared by the messages that go there.
 
 A message that goes to a next hop first needs a `Permit`. There are as many as connections are
-allowed; who finds none waits in the order of arrival. A permit may come with a connection that an
-earlier message left open. When it is given back its connection, if it is still good, serves the
-next in the line, or is kept for a while.
+allowed at present (`mailframe.delivery.concurrency`); who finds none waits in the order of arrival,
+or is sent back to the queue when the places in which messages are tried run short
+(`mailframe.delivery.line`). A permit may come with a connection that an earlier message left open.
+When it is given back its connection, if it is still good, serves the next in the line, or is kept
+for a while.
 
-`Turns` bound what all next hops have under way together; `Refusals` are what hops that let nobody
-in are remembered by.
+What is known of a destination outlives the messages that go there (`Destinations`).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
+from mailframe.delivery.concurrency import Concurrency
 from mailframe.delivery.connection import RelayConnection
-from mailframe.outcome import NextHop
+from mailframe.delivery.line import Line
+from mailframe.outcome import NextHop, Throttled
 from mailframe.reply import Reply
 
-REMEMBERED = 60.0  # seconds that a next hop is not tried after it let nobody in
+KNOWN = 2_000  # destinations that are remembered while nothing goes there
 
 
 @attrs.define(eq=False)
@@ -35,148 +38,169 @@ class Permit:
     connection: RelayConnection | None = None
 
 
-class Turns:
-    """Lets only so many go on at once; the others wait in the order of arrival.
-
-    :param limit: how many
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._waiting: deque[Deferred[Reply | None]] = deque()
-        self._serving = False
-
-    async def take(self) -> Reply | None:
-        """Wait for a turn.
-
-        :returns: ``None`` for a turn, to be ended by `give_back`; or why there is none
-        """
-        if self._free and not self._waiting:
-            self._free -= 1
-            return None
-        waiting: Deferred[Reply | None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        return await waiting
-
-    def give_back(self) -> None:
-        """End a turn. Not nested: one served may be done before it returns."""
-        self._free += 1
-        if self._serving:
-            return
-        self._serving = True
-        try:
-            while self._waiting and self._free:
-                self._free -= 1
-                self._waiting.popleft().callback(None)
-        finally:
-            self._serving = False
-
-    def turn_away(self, reply: Reply) -> None:
-        """Those who wait get the reply instead of a turn."""
-        waiting = tuple(self._waiting)
-        self._waiting.clear()
-        for who in waiting:
-            who.callback(reply)
-
-
-class Refusals:
-    """Why next hops let nobody in a moment ago, for those who would ask them again.
-
-    Only replies that postpone: a hop that says no for good may say so of one connection.
-
-    :param clock: tells when a refusal is out of date
-    """
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._entries: OrderedDict[NextHop, tuple[float, Reply]] = OrderedDict()  # the oldest first
-
-    def add(self, hop: NextHop, reply: Reply) -> None:
-        """Remember a refusal for a while."""
-        if reply.is_temporary:
-            self._entries[hop] = (self._clock.seconds() + REMEMBERED, _hearsay(reply))
-            self._entries.move_to_end(hop)
-
-    def of(self, hop: NextHop) -> Reply | None:
-        """The refusal of a next hop, if it is not out of date."""
-        now = self._clock.seconds()
-        while self._entries and next(iter(self._entries.values()))[0] <= now:
-            self._entries.popitem(last=False)
-        entry = self._entries.get(hop)
-        return None if entry is None else entry[1]
-
-    def forget(self, hop: NextHop) -> None:
-        """The next hop let somebody in."""
-        self._entries.pop(hop, None)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._entries.clear()
+Granted: TypeAlias = Permit | Reply | Throttled
 
 
 class Destination:
     """Permits and idle connections of one next hop.
 
-    :param limit: how many connections there may be at once
+    :param where: what outcomes and log lines call it
+    :param concurrency: how many connections there may be at once
+    :param line: for those who wait
     :param reuse_messages: how many transactions a connection may carry
     :param keep: whether idle connections are kept at all
-    :param forget: called when nothing is left here to remember
+    :param line_begins: called with this when somebody begins to wait
+
+    :ivar where: as given
+    :ivar concurrency: as given
+    :ivar reuse_messages: as given; may be changed
     """
 
     def __init__(
-        self, *, limit: int, reuse_messages: int, keep: bool, forget: Callable[[], None]
+        self,
+        *,
+        where: str,
+        concurrency: Concurrency,
+        line: Line,
+        reuse_messages: int,
+        keep: bool,
+        line_begins: Callable[[Destination], None],
     ) -> None:
-        self._limit = limit
-        self._reuse_messages = reuse_messages
+        self.where = where
+        self.concurrency = concurrency
+        self.reuse_messages = reuse_messages
+        self._line = line
         self._keep = keep
-        self._forget = forget
+        self._line_begins = line_begins
         self._permits: set[Permit] = set()
         self._idle: list[RelayConnection] = []
-        self._waiting: deque[Deferred[Permit | Reply]] = deque()
         self._serving = False
 
-    async def permit(self) -> Permit | Reply:
-        """A permit, or the reply of a host that let nobody in while we waited."""
-        permit = self._free_permit()
+    @property
+    def in_use(self) -> int:
+        """How many permits there are."""
+        return len(self._permits)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return len(self._line)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether there are neither permits nor connections, nor anybody who waits."""
+        return not (self._permits or self._idle or self._line)
+
+    def permit(self, is_scarce: bool) -> Granted | Deferred[Granted]:
+        """A permit, or what fires with one.
+
+        :param is_scarce: whether the places run short in which messages are tried
+        :returns: or the reply of a destination that let nobody in, of late or while we waited; or
+            that there is no room to wait
+        """
+        refusal = self.refusal
+        if refusal is not None:
+            return refusal
+        permit = None if self._line else self._free_permit()
         if permit is not None:
             return permit
-        waiting: Deferred[Permit | Reply] = Deferred(self._leave_line)
-        self._waiting.append(waiting)
-        return await waiting
+        if is_scarce and len(self._line) >= self._least and self._line.is_slow(self._parallel):
+            return self.throttled()
+        if not self._line:
+            self._line_begins(self)
+        return self._line.wait()
+
+    @property
+    def refusal(self) -> Reply | None:
+        """Why nobody is to be sent there now, or ``None``; one at a time is, as a probe."""
+        concurrency = self.concurrency
+        if concurrency.refusal is None:
+            return None
+        return concurrency.refusal if self._permits or concurrency.is_dead else None
+
+    def throttled(self) -> Throttled:
+        """What one is told who is not to wait."""
+        limit = self.concurrency.allowed
+        text = f"{self.where} gets {limit} connection{'s' * (limit > 1)} from us at present"
+        seconds = self._line.later(self._parallel)
+        return Throttled(
+            where=self.where, reply=Reply(451, "4.4.5", f"{text}, all in use"), seconds=seconds
+        )
+
+    def thin_out(self, is_scarce: bool) -> None:
+        """Send back to the queue who would hold a place for too long."""
+        if is_scarce and self._line.is_stuck:
+            for who in self._line.too_many(self._least):
+                who.callback(self.throttled())
+        for who in self._line.too_long():
+            who.callback(self.throttled())
+
+    @property
+    def _least(self) -> int:
+        """How many may wait however slow it goes: enough to keep all its connections busy."""
+        return self.concurrency.limit if self.concurrency.is_known else 0
+
+    @property
+    def _parallel(self) -> int:
+        concurrency = self.concurrency
+        return concurrency.limit if concurrency.is_known else concurrency.most
 
     def give_back(self, permit: Permit) -> None:
         """End the use of a permit."""
+        if len(self._permits) >= self.concurrency.allowed:
+            self._line.moved()
         self._permits.discard(permit)
         connection = permit.connection
         if connection is not None and connection.usable:
-            if self._keep and connection.messages < self._reuse_messages:
+            if self._keep and connection.messages < self.reuse_messages:
                 connection.rest()
                 self._idle.append(connection)
             else:
                 connection.quit()
         elif connection is not None:
             connection.quit()
-        self._serve()
-        self._forget_if_empty()
+        self.serve()
 
-    def nobody_let_in(self, reply: Reply) -> bool:
+    def let_in(self) -> None:
+        """One of its servers let us in: it takes more messages than this one."""
+        self.concurrency.let_in()
+        self.serve()
+
+    def went_well(self) -> None:
+        """A connection did what it was asked."""
+        self.concurrency.went_well(len(self._permits))
+
+    def failed(self, reply: Reply) -> None:
+        """A connection failed that had stood."""
+        if self.concurrency.failed(reply) and self._nowhere and reply.is_temporary:
+            self._die(reply)
+
+    def nobody_let_in(self, reply: Reply, *, is_slow: bool) -> None:
         """No server of this next hop let us in.
 
         Unless a connection stands nevertheless, those who wait need not find out one after another:
         they are postponed too. A reply that is final may be meant for one connection only, and no
         mail is returned for it without having been tried.
 
-        :returns: whether none stands
+        :param is_slow: it took its time: others would be held up if they tried it too
         """
-        nowhere = not self._idle and all(permit.connection is None for permit in self._permits)
-        if nowhere and reply.is_temporary:
-            self.turn_away(_hearsay(reply))
-        return nowhere
+        failed = self.concurrency.failed(reply)
+        if self._nowhere and reply.is_temporary:
+            if failed or is_slow or self.concurrency.refusal is not None:
+                self._die(reply)
+            self.turn_away(hearsay(reply))
+
+    @property
+    def _nowhere(self) -> bool:
+        """Whether no connection stands."""
+        return not self._idle and all(permit.connection is None for permit in self._permits)
+
+    def _die(self, reply: Reply) -> None:
+        self.concurrency.die(hearsay(reply))
 
     def turn_away(self, reply: Reply) -> None:
         """Those who wait get the reply instead of a permit."""
-        waiting, self._waiting = self._waiting, deque()
-        for who in waiting:
+        for who in self._line.too_many(0):
             who.callback(reply)
 
     def watch(self, connection: RelayConnection) -> None:
@@ -186,39 +210,70 @@ class Destination:
     def _lost(self, connection: RelayConnection) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
-            self._forget_if_empty()
 
     def _free_permit(self) -> Permit | None:
         while self._idle:
             connection = self._idle.pop()  # the last used one: the others may grow old and close
             if connection.usable:
                 return self._new_permit(connection)
-        return self._new_permit(None) if len(self._permits) < self._limit else None
-
-    def _leave_line(self, waiting: Deferred[Permit | Reply]) -> None:
-        self._waiting.remove(waiting)
+        if len(self._permits) < self.concurrency.allowed:
+            return self._new_permit(None)
+        return None
 
     def _new_permit(self, connection: RelayConnection | None) -> Permit:
         permit = Permit(connection)
         self._permits.add(permit)
+        if len(self._permits) >= self.concurrency.allowed:
+            self._line.full()
         return permit
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         """Give permits to those who wait. Not nested: one served may be done before it returns."""
         if self._serving:
             return
         self._serving = True
         try:
-            while self._waiting and (permit := self._free_permit()) is not None:
-                self._waiting.popleft().callback(permit)
+            while self._line and (permit := self._free_permit()) is not None:
+                self._line.next().callback(permit)
         finally:
             self._serving = False
 
-    def _forget_if_empty(self) -> None:
-        if not self._permits and not self._idle and not self._waiting:
-            self._forget()
+
+class Destinations:
+    """The destinations that are known, most of them at rest; not too many.
+
+    :param make: makes one for a next hop
+    """
+
+    def __init__(self, make: Callable[[NextHop], Destination]) -> None:
+        self._make = make
+        self._known: OrderedDict[NextHop, Destination] = OrderedDict()  # the last used ones last
+
+    def of(self, hop: NextHop) -> Destination:
+        """The destination of a next hop."""
+        destination = self._known.get(hop)
+        if destination is None:
+            self._forget_some()
+            destination = self._known[hop] = self._make(hop)
+        else:
+            self._known.move_to_end(hop)
+        return destination
+
+    def _forget_some(self) -> None:
+        """Look at two at the most: one that is in use stays, and is looked at after the others."""
+        for _ in range(min(len(self._known) - KNOWN + 1, 2)):
+            hop, destination = self._known.popitem(last=False)
+            if not destination.is_at_rest:
+                self._known[hop] = destination
+
+    def __iter__(self) -> Iterator[Destination]:
+        return iter(tuple(self._known.values()))
+
+    def items(self) -> tuple[tuple[NextHop, Destination], ...]:
+        """All, with their next hops."""
+        return tuple(self._known.items())
 
 
-def _hearsay(reply: Reply) -> Reply:
+def hearsay(reply: Reply) -> Reply:
     """A reply as it is told to those who were not there."""
     return Reply(reply.code, reply.status, f"{' '.join(reply.text)} (at an attempt a moment ago)")

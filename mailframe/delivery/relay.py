@@ -12,12 +12,12 @@ A delivery goes through the hops of its route in order, and through the servers 
 When no server is left, the remaining recipients are postponed; or refused, if every server refused
 for good.
 
-A hop that let nobody in is left alone for a minute: its messages are answered at once, so that they
-do not take the places of those that go elsewhere.
+`mailframe.delivery.traffic` says whether a message may go to a hop now. Where there is no room for
+it now it is sent back to the queue, to come again, and no further hop is tried: those are for when
+one fails.
 
 Connections are kept for the next message to the same hop (`mailframe.delivery.destination`). One
-that its server closed in the meantime is replaced without further ado. What all hops have under way
-together is bounded: before anything is looked up or connected to, a delivery waits for its turn.
+that its server closed in the meantime is replaced without further ado.
 
 Cancelling a delivery breaks its connection. If some of the recipients are settled by then, the
 delivery ends with what it has come to, else with the cancelling.
@@ -36,7 +36,6 @@ from mailframe.clocks import Elapsed
 from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
-from mailframe.delivery.destination import Destination, Permit, Refusals, Turns
 from mailframe.delivery.hand_over import USED_UP, hand_over
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
@@ -44,15 +43,16 @@ from mailframe.delivery.required_tls import hop_for, reason
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import PlannedHop, Target, Targets
 from mailframe.delivery.tls_sources import make_demands
+from mailframe.delivery.traffic import PLACES, Passage, Traffic
 from mailframe.interfaces import IDeliveryAgent, Job, Site
-from mailframe.outcome import NextHop, Outcome, Relay
+from mailframe.outcome import NextHop, Outcome, Relay, Throttled
 from mailframe.reply import Reply
 from mailframe.wire.sender_events import Failed
 
 __all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
 
 STOPPING = 4.0  # seconds that deliveries under way get when the agent is stopped
-SLOW = 5.0  # seconds; a next hop that takes longer to let nobody in is left alone for a while
+SLOW = 5.0  # seconds; a next hop that takes longer to let nobody in is dead at once
 _GIVEN_UP = Reply(451, "4.4.7", "the attempt took too long")
 _SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
 
@@ -67,6 +67,7 @@ class RelayAgent(Service):
         exchanger that has one of them is ourselves (RFC 5321 §5.1)
     :param trust_root: whom ``tls = "verify"`` trusts; by default the platform's authorities
     :param validating: the site's resolver validates DNSSEC, and nobody can change its answers
+    :param places: how many messages the queue has tried at once
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class RelayAgent(Service):
         local_addresses: Collection[str] = (),
         trust_root: Any = None,
         validating: bool = False,
+        places: int = PLACES,
     ) -> None:
         self._settings = settings
         self._site = site
@@ -89,15 +91,15 @@ class RelayAgent(Service):
             random=site.random,
             validating=validating and settings.dane is not False,
         )
-        self._targets = Targets(site=site, lookup=lookup, port=settings.port, sources=settings.source)
+        self._targets = Targets(
+            site=site, lookup=lookup, port=settings.port, sources=settings.source
+        )
         self._demands = make_demands(settings=settings, site=site, lookup=lookup)
         self._sessions = Sessions(
             settings=settings, site=site, trust_root=trust_root, demands=self._demands
         )
-        self._turns = Turns(settings.connections)
-        self._refusals = Refusals(Elapsed(site.reactor))
-        self._destinations: dict[NextHop, Destination] = {}
-        self._under_way = 0
+        self._clock = Elapsed(site.reactor)
+        self._traffic = Traffic(settings, site, places)
         self._stopping = False
         self._all_done: Deferred[None] | None = None
 
@@ -106,14 +108,14 @@ class RelayAgent(Service):
         route = job.routes[0]
         assert isinstance(route, Relay)
         attempt = Attempt(job, self._site.in_thread)
-        self._under_way += 1
+        self._traffic.under_way += 1
         try:
             for hop in route.hops:
                 if self._stopping:
                     attempt.passed_over("", _SHUTTING_DOWN)
                     break
                 await self._over(hop_for(hop, job.envelope), attempt)
-                if not attempt.unsettled:
+                if attempt.throttled is not None or not attempt.unsettled:
                     break
         except CancelledError:
             # What was settled until now is told, lest those who have the message get it again.
@@ -121,11 +123,19 @@ class RelayAgent(Service):
                 raise
             attempt.passed_over("", _GIVEN_UP)
         finally:
-            self._under_way -= 1
-            if not self._under_way and self._all_done is not None:
+            self._traffic.under_way -= 1
+            if not self._traffic.under_way and self._all_done is not None:
                 self._all_done.callback(None)
                 self._all_done = None
         return attempt.outcomes()
+
+    def use(self, settings: RelaySettings) -> None:
+        """Use other limits from now on; what was learned of the destinations stays.
+
+        :param settings: of which those are heeded that may change (`CHANGEABLE`)
+        """
+        self._settings = self._settings.with_limits_of(settings)
+        self._traffic.use(self._settings)
 
     async def plan(self, route: Relay) -> tuple[PlannedHop, ...]:
         """What `deliver` would try now, hop by hop; nothing is connected to."""
@@ -146,7 +156,7 @@ class RelayAgent(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
         self._stopping = False
         self._sessions.reopen()
-        self._refusals.clear()  # they may be of our own making
+        self._traffic.forgive()  # it may have been of our own making
 
     def stopService(self) -> Deferred[None]:
         """Take no more deliveries and say goodbye to the servers.
@@ -159,10 +169,8 @@ class RelayAgent(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for destination in tuple(self._destinations.values()):
-            destination.turn_away(_SHUTTING_DOWN)
-        self._turns.turn_away(_SHUTTING_DOWN)
-        if self._under_way:
+        self._traffic.turn_away(_SHUTTING_DOWN)
+        if self._traffic.under_way:
             done: Deferred[None] = Deferred()
             self._all_done = done
             done.addTimeout(STOPPING, self._site.reactor, onTimeoutCancel=lambda *_: None)
@@ -174,128 +182,106 @@ class RelayAgent(Service):
 
     async def _over(self, hop: NextHop, attempt: Attempt) -> None:
         """Try one hop. What could not be settled over it stays unsettled."""
-        refusal = self._refusals.of(hop)
-        if refusal is not None:
-            attempt.passed_over("", refusal)
-            return
-        destination = self._destination(hop)
-        permit = await destination.permit()
-        if isinstance(permit, Reply):
-            attempt.passed_over("", permit)
-            return
-        # The turn comes last: who has one waits for no other delivery, so that none waits for ever.
-        try:
-            why = await self._turns.take()
-            if why is not None:
-                attempt.passed_over("", why)
-                return
+        passage = await self._traffic.enter(hop, _provider(attempt.job))
+        if isinstance(passage, Throttled):
+            attempt.throttled = passage
+        elif isinstance(passage, Reply):
+            attempt.passed_over("", passage)
+        else:
             try:
-                await self._with_permit(hop, destination, permit, attempt)
+                await self._with(passage, hop, attempt)
             finally:
-                self._keep_few(permit)
-                self._turns.give_back()
-        finally:
-            destination.give_back(permit)
+                self._keep_few(passage)
+                passage.leave()
 
-    async def _with_permit(
-        self, hop: NextHop, destination: Destination, permit: Permit, attempt: Attempt
-    ) -> None:
-        connection = permit.connection
+    async def _with(self, passage: Passage, hop: NextHop, attempt: Attempt) -> None:
+        if passage.limits is not None and passage.limits.recipients is not None:
+            attempt.limit_room(passage.limits.recipients)
+        connection = passage.permit.connection
         if connection is not None:
-            failed = await self._hand_over(connection, attempt)
+            failed = await self._hand_over(passage, connection, attempt)
             if failed is None:
                 return
             if not failed.untouched:
                 attempt.passed_over(connection.where, failed.reply)
-            permit.connection = None
+            passage.permit.connection = None
             connection.quit()
-        refusal = self._refusals.of(hop)  # it may have come while we waited for our turn
-        if refusal is not None:
-            attempt.passed_over("", refusal)
-            return
-        await self._try_servers(hop, destination, permit, attempt)
+        await self._try_servers(hop, passage, attempt)
 
-    def _keep_few(self, permit: Permit) -> None:
+    def _keep_few(self, passage: Passage) -> None:
         """Say goodbye rather than keep a connection when there are many."""
-        connection = permit.connection
+        connection = passage.permit.connection
         if (
             connection is not None
             and connection.usable
             and self._sessions.connections > self._settings.connections
         ):
             connection.quit()
-            permit.connection = None
+            passage.permit.connection = None
 
-    async def _try_servers(
-        self, hop: NextHop, destination: Destination, permit: Permit, attempt: Attempt
-    ) -> None:
-        began = self._site.reactor.seconds()
+    async def _try_servers(self, hop: NextHop, passage: Passage, attempt: Attempt) -> None:
+        began = self._clock.seconds()
         targets = await self._targets.of(hop)
         login = await self._sessions.login(hop)
         if isinstance(targets, Reply) or isinstance(login, Reply):
             reply = targets if isinstance(targets, Reply) else login
             assert isinstance(reply, Reply)
             attempt.passed_over("", reply)
-            self._nobody_let_in(hop, destination, reply, began)
+            self._nobody_let_in(passage, reply, began)
             return
         why: Reply | None = None  # nobody let us in
         let_in = False
         for target in targets:
-            if self._stopping:
-                return attempt.passed_over("", _SHUTTING_DOWN)
             again = True
             while again:  # a server that takes few messages over one connection gets another one
+                if self._stopping:
+                    return attempt.passed_over("", _SHUTTING_DOWN)
+                attempt.throttled = self._traffic.may_connect(passage, hop)
+                if attempt.throttled is not None:
+                    return
                 connection = await self._sessions.open(target, hop, login)
                 if isinstance(connection, Failed):
                     why = connection.reply
                     attempt.passed_over(str(target), reason(connection, attempt.job.envelope))
                     break
                 let_in = True
-                self._refusals.forget(hop)
-                destination.watch(connection)
-                permit.connection = connection
-                failed = await self._hand_over(connection, attempt)
+                passage.has_connection(connection)
+                failed = await self._hand_over(passage, connection, attempt)
                 if failed is None:
                     return
                 again = failed.reply is USED_UP
                 if not again:
                     attempt.passed_over(connection.where, failed.reply)
-                permit.connection = None
+                passage.permit.connection = None
                 connection.quit()
         if why is not None and not let_in:
-            self._nobody_let_in(hop, destination, why, began)
+            self._nobody_let_in(passage, why, began)
 
-    def _nobody_let_in(
-        self, hop: NextHop, destination: Destination, reply: Reply, began: float
-    ) -> None:
-        # A hop that refuses at once holds nobody up, and is to be tried whenever it is asked for.
-        is_slow = self._site.reactor.seconds() - began >= SLOW
-        if destination.nobody_let_in(reply) and is_slow:
-            self._refusals.add(hop, reply)
+    def _nobody_let_in(self, passage: Passage, reply: Reply, began: float) -> None:
+        if not self._stopping:  # else it is not the server's fault
+            is_slow = self._clock.seconds() - began >= SLOW
+            passage.destination.nobody_let_in(reply, is_slow=is_slow)
 
-    async def _hand_over(self, connection: RelayConnection, attempt: Attempt) -> Failed | None:
-        return await hand_over(
+    async def _hand_over(
+        self, passage: Passage, connection: RelayConnection, attempt: Attempt
+    ) -> Failed | None:
+        failed = await hand_over(
             connection,
             attempt,
             convert=self._settings.convert_8bit,
             now=self._site.reactor.seconds(),
         )
+        passage.is_used = True
+        if failed is None:
+            passage.destination.went_well()
+        elif failed.stage != "idle" and not failed.untouched and not self._stopping:
+            passage.destination.failed(failed.reply)
+        return failed
 
-    # --- connections -----------------------------------------------------------------------------
 
-    def _destination(self, hop: NextHop) -> Destination:
-        destination = self._destinations.get(hop)
-        if destination is None:
-            destination = self._destinations[hop] = Destination(
-                limit=self._settings.connections_per_destination,
-                reuse_messages=self._settings.reuse_messages,
-                keep=self._settings.reuse_idle > 0,
-                forget=lambda: self._forget(hop),
-            )
-        return destination
-
-    def _forget(self, hop: NextHop) -> None:
-        self._destinations.pop(hop, None)
+def _provider(job: Job) -> str | None:
+    """As whose customer's a message was accepted: all its recipients came in one envelope."""
+    return job.originals[0].evidence.provider
 
 
 def _nothing_prohibited(_address: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from mailframe.delivery.shaping_settings import ShapingTable
 from mailframe.delivery.source import Source
 from mailframe.units import Seconds
 
@@ -36,6 +37,10 @@ class Timeouts:
     total: Seconds = Seconds(7200)
 
 
+# What another configuration may bring into force while the server runs.
+CHANGEABLE = ("connections_per_destination", "first_connections", "reuse_messages", "shaping")
+
+
 @attrs.frozen(kw_only=True)
 class RelaySettings:
     """The ``[relay]`` table.
@@ -45,8 +50,10 @@ class RelaySettings:
         that name a server are not concerned
     :ivar connections: how many next hops are looked up, connected to or talked to at once, counting
         each connection; messages beyond that wait. Not more than that are kept for later
-    :ivar connections_per_destination: how many connections one next hop gets at once; messages
-        beyond that wait for one of them
+    :ivar connections_per_destination: how many connections one next hop gets at once, at the most;
+        messages beyond that wait for one of them
+    :ivar first_connections: how many it gets once it has let us in for the first time; until then
+        one
     :ivar reuse_idle: how long a connection is kept for another message; 0 closes it at once
     :ivar reuse_messages: how many messages go over one connection
     :ivar chunking: whether content goes out with BDAT where the server offers CHUNKING; binary
@@ -60,6 +67,7 @@ class RelaySettings:
     :ivar mta_sts: whether mail to a domain that publishes a policy of MTA-STS (RFC 8461) goes only
         as that policy says
     :ivar timeouts: how long is waited for what
+    :ivar shaping: further limits for some destinations and providers
     """
 
     port: int = attrs.field(
@@ -68,6 +76,7 @@ class RelaySettings:
     allow_private: bool = False
     connections: int = attrs.field(default=200, validator=attrs.validators.ge(1))
     connections_per_destination: int = attrs.field(default=20, validator=attrs.validators.ge(1))
+    first_connections: int = attrs.field(default=5, validator=attrs.validators.ge(1))
     reuse_idle: Seconds = Seconds(5)
     reuse_messages: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     chunking: bool = True
@@ -76,3 +85,14 @@ class RelaySettings:
     mta_sts: bool = True
     source: tuple[Source, ...] = ()
     timeouts: Timeouts = Timeouts()
+    shaping: tuple[ShapingTable, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        names = [table.name for table in self.shaping]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"'shaping' has two tables of the name \"{name}\"")
+
+    def with_limits_of(self, other: RelaySettings) -> RelaySettings:
+        """These settings, with those of the other that may change while the server runs."""
+        return attrs.evolve(self, **{name: getattr(other, name) for name in CHANGEABLE})

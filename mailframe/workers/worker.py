@@ -101,6 +101,7 @@ def _share(settings: Settings) -> Settings:
             relay,
             connections=share(relay.connections),
             connections_per_destination=share(relay.connections_per_destination),
+            shaping=tuple(table.share(settings.processes) for table in relay.shaping),
         ),
     )
 

@@ -56,7 +56,7 @@ class RelayCase(SynchronousTestCase):
         self.reactor.advance(STOPPING + CLOSING + 5)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         for agent in self.agents:
-            self.assertEqual(agent._destinations, {})
+            self.assertTrue(all(each.is_at_rest for each in agent._traffic.destinations))
             self.assertEqual(agent._sessions._connections, set())
             self.assertEqual(agent._sessions._connecting, set())
         for content in self.opened:

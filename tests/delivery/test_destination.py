@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.destination import REMEMBERED, Destination, Refusals, Turns
-from mailframe.outcome import NextHop
+from mailframe.delivery.concurrency import REMEMBERED, Concurrency
+from mailframe.delivery.destination import KNOWN, Destination, Destinations, Permit
+from mailframe.delivery.line import LONGEST, STUCK, Line
+from mailframe.outcome import NextHop, Throttled
 from mailframe.reply import Reply
 
 DOWN = Reply(451, "4.4.1", "down")
@@ -35,106 +38,35 @@ class FakeConnection:
         self.calls.append("abort")
 
 
-class TurnsTests(SynchronousTestCase):
-    """`Turns`."""
-
-    def setUp(self) -> None:
-        self.turns = Turns(2)
-
-    def take(self) -> Deferred[Any]:
-        return Deferred.fromCoroutine(self.turns.take())
-
-    def test_limit(self) -> None:
-        """More would be under way at once than the process has descriptors for."""
-        for _ in range(2):
-            self.assertIsNone(self.successResultOf(self.take()))
-        waiting = [self.take() for _ in range(3)]
-        waiting[1].cancel()
-        self.failureResultOf(waiting[1])
-        self.turns.give_back()
-        self.assertIsNone(self.successResultOf(waiting[0]))
-        self.assertNoResult(waiting[2])
-        self.turns.give_back()
-        self.assertIsNone(self.successResultOf(waiting[2]))
-        for _ in range(2):
-            self.turns.give_back()
-        for _ in range(2):
-            self.assertIsNone(self.successResultOf(self.take()))
-        self.assertNoResult(self.take())
-
-    def test_turned_away(self) -> None:
-        """Those who wait would hold up the shutdown."""
-        for _ in range(2):
-            self.take()
-        waiting = self.take()
-        self.turns.turn_away(DOWN)
-        self.assertEqual(self.successResultOf(waiting), DOWN)
-        self.turns.give_back()
-        self.assertIsNone(self.successResultOf(self.take()))
-
-    def test_many_short_ones(self) -> None:
-        """A long line of those who are done at once would exhaust the stack."""
-
-        async def short() -> None:
-            await self.turns.take()
-            self.turns.give_back()
-
-        for _ in range(2):
-            self.take()
-        done = [Deferred.fromCoroutine(short()) for _ in range(5000)]
-        self.turns.give_back()
-        for each in done:
-            self.successResultOf(each)
-
-
-class RefusalsTests(SynchronousTestCase):
-    """`Refusals`."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.refusals = Refusals(self.clock)
-
-    def test_for_a_while(self) -> None:
-        """A host would be held for dead long after it came back, or for no time at all."""
-        one, two = NextHop(where="mx:one.example"), NextHop(where="mx:two.example")
-        self.refusals.add(one, DOWN)
-        self.clock.advance(REMEMBERED - 1)
-        self.refusals.add(two, DOWN)
-        self.assertEqual(self.refusals.of(one), HEARD_OF)
-        self.clock.advance(1)
-        self.assertIsNone(self.refusals.of(one))
-        self.assertEqual(self.refusals.of(two), HEARD_OF)
-        self.assertEqual(len(self.refusals._entries), 1)
-        self.refusals.add(one, DOWN)
-        self.refusals.add(two, DOWN)
-        self.refusals.forget(two)
-        self.refusals.forget(two)
-        self.assertIsNone(self.refusals.of(two))
-        self.refusals.clear()
-        self.assertIsNone(self.refusals.of(one))
-
-    def test_for_good(self) -> None:
-        """One odd answer would bounce all mail of a minute."""
-        hop = NextHop(where="mx:one.example")
-        self.refusals.add(hop, Reply(554, "5.3.2", "no service"))
-        self.assertIsNone(self.refusals.of(hop))
-
-
 class DestinationTests(SynchronousTestCase):
     """`Destination`."""
 
     def setUp(self) -> None:
-        self.forgotten = 0
+        self.clock = Clock()
         self.destination = self.make()
 
-    def make(self, limit: int = 1, keep: bool = True) -> Destination:
-        def forget() -> None:
-            self.forgotten += 1
+    def make(self, limit: int = 1, keep: bool = True, known: bool = True) -> Destination:
+        self.lines = 0
 
-        return Destination(limit=limit, reuse_messages=3, keep=keep, forget=forget)
+        def begins(_destination: Destination) -> None:
+            self.lines += 1
 
-    def ask(self) -> Deferred[Any]:
-        return Deferred.fromCoroutine(self.destination.permit())
+        destination = Destination(
+            where="mx:blu.example",
+            concurrency=Concurrency(
+                where="mx:blu.example", first=limit, most=limit, clock=self.clock
+            ),
+            line=Line(self.clock, random.Random(1)),
+            reuse_messages=3,
+            keep=keep,
+            line_begins=begins,
+        )
+        if known:
+            destination.let_in()
+        return destination
+
+    def ask(self, is_scarce: bool = False) -> Deferred[Any]:
+        return maybeDeferred(self.destination.permit, is_scarce)
 
     def test_limit(self) -> None:
         """More connections would be made than are allowed, or messages would be overtaken."""
@@ -147,7 +79,6 @@ class DestinationTests(SynchronousTestCase):
         self.assertNoResult(waiting[1])
         self.destination.give_back(permits[1])
         self.successResultOf(waiting[1])
-        self.assertEqual(self.forgotten, 0)
 
     def test_handed_on(self) -> None:
         """A connection would be closed although the next message waits for it."""
@@ -169,7 +100,7 @@ class DestinationTests(SynchronousTestCase):
             permit.connection = connection
             self.destination.give_back(permit)
             self.assertEqual(connection.calls, [call])
-            self.assertEqual(self.forgotten, int(call != "rest"))
+            self.assertEqual(self.destination.is_at_rest, call != "rest")
         self.destination = self.make(keep=False)
         permit = self.successResultOf(self.ask())
         permit.connection = connection = FakeConnection()
@@ -189,9 +120,9 @@ class DestinationTests(SynchronousTestCase):
         permit.connection = connection = FakeConnection()
         self.destination.watch(connection)
         self.destination.give_back(permit)
-        self.assertEqual(self.forgotten, 0)
+        self.assertFalse(self.destination.is_at_rest)
         connection.closed.callback(None)
-        self.assertEqual(self.forgotten, 1)
+        self.assertTrue(self.destination.is_at_rest)
 
     def test_nobody_let_in(self) -> None:
         """Messages would fail although a connection for them stands."""
@@ -199,10 +130,10 @@ class DestinationTests(SynchronousTestCase):
         permits = [self.successResultOf(self.ask()) for _ in range(2)]
         waiting = self.ask()
         permits[0].connection = FakeConnection()
-        self.assertFalse(self.destination.nobody_let_in(DOWN))
+        self.destination.nobody_let_in(DOWN, is_slow=True)
         self.assertNoResult(waiting)
         permits[0].connection = None
-        self.assertTrue(self.destination.nobody_let_in(DOWN))
+        self.destination.nobody_let_in(DOWN, is_slow=False)
         self.assertEqual(self.successResultOf(waiting), HEARD_OF)
 
     def test_given_up(self) -> None:
@@ -213,3 +144,115 @@ class DestinationTests(SynchronousTestCase):
         self.failureResultOf(first)
         self.destination.give_back(permit)
         self.successResultOf(second)
+
+    def test_not_known(self) -> None:
+        """A silent server would hold as many of our connections as a good one gets."""
+        self.destination = self.make(limit=3, known=False)
+        permit = self.successResultOf(self.ask())
+        waiting = [self.ask() for _ in range(3)]
+        for each in waiting:
+            self.assertNoResult(each)
+        permit.connection = FakeConnection()
+        self.destination.let_in()
+        self.assertIsInstance(self.successResultOf(waiting[0]), Permit)
+        self.assertIsInstance(self.successResultOf(waiting[1]), Permit)
+        self.assertNoResult(waiting[2])
+
+    def test_dead(self) -> None:
+        """All mail for a dead host would hang there at once, minute after minute."""
+        self.destination = self.make(limit=3, known=False)
+        permit = self.successResultOf(self.ask())
+        self.destination.nobody_let_in(DOWN, is_slow=True)
+        self.destination.give_back(permit)
+        self.assertEqual(self.successResultOf(self.ask()), HEARD_OF)
+        self.clock.advance(REMEMBERED)
+        probe = self.successResultOf(self.ask())
+        self.assertEqual(self.successResultOf(self.ask()), HEARD_OF)
+        self.destination.nobody_let_in(DOWN, is_slow=False)
+        self.destination.give_back(probe)
+        self.assertEqual(self.successResultOf(self.ask()), HEARD_OF)
+        self.clock.advance(REMEMBERED)
+        probe = self.successResultOf(self.ask())
+        self.destination.let_in()
+        self.assertIsInstance(self.successResultOf(self.ask()), Permit)
+
+    def test_sessions_that_fail(self) -> None:
+        """A server that breaks every session would be tried with every message there is."""
+        self.destination = self.make(limit=1)
+        for _ in range(3):
+            permit = self.successResultOf(self.ask())
+            self.destination.failed(DOWN)
+            self.destination.give_back(permit)
+        self.assertEqual(self.successResultOf(self.ask()), HEARD_OF)
+
+    def test_scarce(self) -> None:
+        """Those who wait for a slow server would hold the places of all other mail."""
+        self.destination = self.make(limit=2)
+        for _ in range(2):
+            self.successResultOf(self.ask(True))
+        waiting = [self.ask(True) for _ in range(10)]
+        self.assertEqual(self.lines, 1)
+        self.clock.advance(STUCK)
+        self.destination.thin_out(True)
+        for each in waiting:
+            self.assertNoResult(each)
+        self.clock.advance(STUCK)
+        self.destination.thin_out(False)
+        self.assertNoResult(waiting[-1])
+        self.destination.thin_out(True)
+        self.assertEqual(self.destination.waiting, 2)
+        throttled = self.successResultOf(waiting[2])
+        self.assertIsInstance(throttled, Throttled)
+        self.assertEqual(throttled.where, "mx:blu.example")
+        self.assertEqual(
+            str(throttled.reply),
+            "451 4.4.5 mx:blu.example gets 2 connections from us at present, all in use",
+        )
+        self.assertIsInstance(self.successResultOf(self.ask(True)), Throttled)
+        self.assertNoResult(self.ask(False))
+
+    def test_longest(self) -> None:
+        """A message would wait in memory for hours, out of reach of its operator."""
+        self.successResultOf(self.ask())
+        first = self.ask()
+        self.clock.advance(1)
+        second = self.ask()
+        self.clock.advance(LONGEST - 1)
+        self.destination.thin_out(False)
+        self.assertIsInstance(self.successResultOf(first), Throttled)
+        self.assertNoResult(second)
+
+
+class DestinationsTests(SynchronousTestCase):
+    """`Destinations`."""
+
+    def test_bounded(self) -> None:
+        """Memory would grow with each domain that mail was ever sent to."""
+        clock = Clock()
+
+        def make(hop: NextHop) -> Destination:
+            return Destination(
+                where=hop.where,
+                concurrency=Concurrency(where=hop.where, first=1, most=1, clock=clock),
+                line=Line(clock, random.Random(1)),
+                reuse_messages=1,
+                keep=True,
+                line_begins=lambda _: None,
+            )
+
+        known = Destinations(make)
+        used = known.of(NextHop(where="mx:used.example"))
+        used.permit(False)
+        for number in range(2 * KNOWN):
+            known.of(NextHop(where=f"mx:{number}.example"))
+            self.assertIs(known.of(NextHop(where="mx:used.example")), used)
+        known = Destinations(make)
+        used = known.of(NextHop(where="mx:used.example"))
+        used.permit(False)
+        first = known.of(NextHop(where="mx:first.example"))
+        for number in range(2 * KNOWN):
+            known.of(NextHop(where=f"mx:{number}.example"))
+        self.assertIs(known.of(NextHop(where="mx:used.example")), used)
+        self.assertIsNot(known.of(NextHop(where="mx:first.example")), first)
+        self.assertLessEqual(len(known.items()), KNOWN + 1)
+        self.assertEqual(len(list(known)), len(known.items()))

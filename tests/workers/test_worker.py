@@ -108,7 +108,8 @@ class ServerTests(Case):
         settings = self.make(
             self.text(
                 "[limits]\nconnections = 100\nconnections_per_address = 50\n"
-                "[relay]\nconnections = 10\nconnections_per_destination = 1\n",
+                "[relay]\nconnections = 10\nconnections_per_destination = 1\n"
+                '[[relay.shaping]]\nname = "a"\nconnections = 4\nrate = "100/1m"\n',
                 top,
             )
         ).settings
@@ -116,6 +117,9 @@ class ServerTests(Case):
         self.assertEqual(settings.limits.connections_per_address, 50)
         self.assertEqual(settings.relay.connections, 4)
         self.assertEqual(settings.relay.connections_per_destination, 1)
+        (table,) = settings.relay.shaping
+        self.assertEqual((table.connections, table.rate), (2, "33/1m"))
+        self.assertIsNone(table.connection_rate)
 
     def test_one_that_comes_later(self) -> None:
         """It must be as those that were there when the configuration was read again."""

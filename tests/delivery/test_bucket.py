@@ -1,0 +1,120 @@
+"""Rates."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailframe.delivery.bucket import Bucket, Rate
+from mailframe.delivery.promises import LATEST, SOONEST, Promises
+
+
+class RateTests(SynchronousTestCase):
+    """`Rate`."""
+
+    def test_read(self) -> None:
+        """A limit would be another than the one that was written."""
+        self.assertEqual(Rate.parse("100/1m"), Rate(100, 60.0))
+        self.assertEqual(Rate.parse(" 2000 / 12h "), Rate(2000, 43200.0))
+        self.assertEqual(Rate.parse("5/s"), Rate(5, 1.0))
+        self.assertEqual(str(Rate.parse("100/60s")), "100/1m")
+        for text in (
+            "",
+            "100",
+            "/1m",
+            "0/1m",
+            "-1/1m",
+            "1.5/1m",
+            "10/0s",
+            "10/x",
+            "10/1m/2",
+            "٣/1m",
+        ):
+            with self.assertRaises(ValueError, msg=text) as caught:
+                Rate.parse(text)
+            self.assertIn("such as", str(caught.exception))
+
+    def test_share(self) -> None:
+        """Several processes would send several times what is allowed, or nothing."""
+        self.assertEqual(Rate(100, 60.0).share(8), Rate(12, 60.0))
+        self.assertEqual(Rate(2, 60.0).share(8), Rate(1, 60.0))
+
+
+class BucketTests(SynchronousTestCase):
+    """`Bucket`."""
+
+    @given(
+        count=st.integers(1, 200),
+        seconds=st.sampled_from([1.0, 60.0, 3600.0]),
+        pauses=st.lists(st.floats(0, 2, allow_nan=False), min_size=1, max_size=300),
+    )
+    @settings(deadline=None, max_examples=60)
+    def test_never_more(self, count: int, seconds: float, pauses: list[float]) -> None:
+        """A receiver that counts would block us."""
+        bucket = Bucket(Rate(count, seconds), random.Random(1))
+        now, sent = 0.0, []
+        for pause in pauses:
+            now += pause * seconds / count
+            if bucket.wait(now) <= 0:
+                bucket.take(now)
+                sent.append(now)
+        for number in range(count, len(sent)):
+            self.assertGreaterEqual(sent[number] - sent[number - count], seconds * (1 - 1e-9))
+
+    @given(count=st.integers(1, 100))
+    @settings(deadline=None, max_examples=30)
+    def test_everybody_in_the_end(self, count: int) -> None:
+        """Mail would wait for ever, or much longer than the rate asks."""
+        bucket = Bucket(Rate(count, 60.0), random.Random(1))
+        now = 1000.0
+        for _ in range(3 * count):
+            wait = bucket.wait(now)
+            now += wait
+            self.assertLess(bucket.wait(now), 1e-6)
+            bucket.take(now)
+        self.assertLessEqual(now - 1000.0, 3 * 60.0 / 0.94)
+
+    def test_come_again(self) -> None:
+        """All that wait would come at once, again and again, each time in vain."""
+        bucket = Bucket(Rate(60, 60.0), random.Random(1))
+        while not bucket.wait(0.0):
+            bucket.take(0.0)
+        times = [bucket.later(0.0) for _ in range(300)]
+        self.assertGreaterEqual(times[0], bucket.wait(0.0))
+        self.assertEqual(times, sorted(times))
+        self.assertAlmostEqual(times[-1] - times[0], 299 * 60 / 58, places=6)
+
+    def test_given_back(self) -> None:
+        """Messages that could not be sent would use up the rate of those that can."""
+        bucket = Bucket(Rate(40, 60.0), random.Random(1))
+        self.assertEqual(bucket.room(5.0), 2)
+        self.assertTrue(bucket.is_unused(5.0))
+        bucket.take(5.0)
+        bucket.take(5.0)
+        self.assertEqual(bucket.room(5.0), 0)
+        self.assertGreater(bucket.wait(5.0), 0)
+        self.assertFalse(bucket.is_unused(5.0))
+        bucket.give_back()
+        self.assertEqual(bucket.wait(5.0), 0)
+        self.assertEqual(bucket.room(5.0), 1)
+
+
+class PromisesTests(SynchronousTestCase):
+    """`Promises`."""
+
+    def test_one_after_the_other(self) -> None:
+        """Those who are sent back would all come at once, or never."""
+        promises = Promises(random.Random(1))
+        times = [promises.next(100.0, 100.0, 2.0) for _ in range(1000)]
+        self.assertEqual(times[0], 2.0)
+        self.assertEqual(Promises(random.Random(1)).next(0.0, 0.0, 0.1), SOONEST)
+        near = [time for time in times if time < LATEST / 2]
+        self.assertEqual(near, sorted(near))
+        self.assertLessEqual(max(times), LATEST)
+        late = times[len(near) + 300 :]
+        self.assertGreaterEqual(min(late), LATEST / 2)
+        self.assertGreater(len(set(late)), 100)
+        self.assertEqual(promises.next(5000.0, 5010.0, 2.0), 12.0)
