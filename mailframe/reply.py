@@ -35,11 +35,14 @@ class Reply:
         (greeting, EHLO, 354) or the remote server gave none
     :ivar text: the lines of text without code and status; never empty, printable ASCII. Other
         characters are replaced by ``?`` when the reply is made, so that a reply can't break a line
+    :ivar is_remote: the words are another server's and not our own; replies of the same words are
+        equal whoever says them
     """
 
     code: int = attrs.field()
     status: str | None = attrs.field()
     text: tuple[str, ...] = attrs.field(converter=_printable_lines)
+    is_remote: bool = attrs.field(default=False, eq=False, kw_only=True)
 
     @code.validator
     def _code_in_range(self, _attribute: object, value: int) -> None:

@@ -60,7 +60,8 @@ class RecipientStatus:
     :ivar recipient: whom the message was for
     :ivar action: what became of it
     :ivar status: the enhanced status code, RFC 3463
-    :ivar reply: what was said at the last attempt, or ``None`` when there was none
+    :ivar reply: what was said at the last attempt, by a server or by us, or ``None`` when there was
+        none
     :ivar where: the host (``"mx.example [192.0.2.1]:25"``) or mailbox of that attempt, or ``""``
     :ivar attempted: when that was, POSIX seconds, or ``None``
     :ivar retry_until: when a delayed message is given up, POSIX seconds, or ``None``
@@ -135,7 +136,7 @@ _date = lru_cache(maxsize=16)(formatdate)
 @lru_cache(maxsize=16)
 def _diagnostic(reply: Reply, is_remote: bool) -> list[str]:
     # "smtp" stands for words that a remote server said (RFC 3464 §2.3.6); a reply of our own
-    # making is marked as such.
+    # making is marked as such. The cache takes replies of the same words for the same.
     origin = "smtp" if is_remote else "X-mailframe"
     return fold(f"Diagnostic-Code: {origin}; {one_line(str(reply))}")
 
@@ -169,7 +170,7 @@ def _recipient_fields(status: RecipientStatus, utf8: bool) -> list[str]:
     if remote is not None:
         fields.append(f"Remote-MTA: dns; {remote}")
     if status.reply is not None:
-        fields += _diagnostic(status.reply, remote is not None)
+        fields += _diagnostic(status.reply, status.reply.is_remote)
     if status.attempted is not None:
         fields.append(f"Last-Attempt-Date: {_date(status.attempted)}")
     if status.retry_until is not None:

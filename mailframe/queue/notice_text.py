@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 
+from mailframe.address import Address
 from mailframe.entry import Entry, QueuedRecipient
 from mailframe.queue.asked import Action
 from mailframe.queue.dsn import one_line
@@ -64,6 +65,7 @@ def text(
     give_up_at: float,
     is_whole: bool,
     now: float,
+    ways: Mapping[Address, str] | None = None,
 ) -> str:
     """The explanation: printable, short lines that end with ``\\n``.
 
@@ -73,7 +75,9 @@ def text(
     :param give_up_at: until when a delayed message is tried, POSIX seconds
     :param is_whole: whether the message is attached, or its headers
     :param now: POSIX seconds
+    :param ways: why their mail went the way it went, by recipient
     """
+    ways = ways or {}
     age = duration_text(max(60, (now - entry.envelope.arrived) // 60 * 60))
     opening = _OPENINGS[action]
     if action == "relayed" and entry.envelope.deliver_by is not None:
@@ -83,7 +87,7 @@ def text(
     paragraphs = [
         f"This is the mail server {hostname}.",
         textwrap.fill(opening, 76),
-        *(_told_of(action, entry, entry.recipients[i], age) for i in indices[:MAX_TOLD]),
+        *(_told_of(action, entry, entry.recipients[i], age, ways) for i in indices[:MAX_TOLD]),
     ]
     if len(indices) > MAX_TOLD:
         paragraphs.append(f"And {len(indices) - MAX_TOLD} more, whom the report attached names.")
@@ -99,7 +103,7 @@ def text(
 
 def _tries(recipient: QueuedRecipient, age: str, at: str) -> str:
     if not recipient.attempts:
-        return "It has not been tried yet, because:"
+        return "It has not been tried, because:"
     times = "once" if recipient.attempts == 1 else f"{recipient.attempts} times"
     since = ""
     if recipient.throttled is not None:
@@ -110,7 +114,19 @@ def _tries(recipient: QueuedRecipient, age: str, at: str) -> str:
     return f"It was tried {times} in {age}{since}. The last attempt{at} ended with:"
 
 
-def _told_of(action: Action, entry: Entry, recipient: QueuedRecipient, age: str) -> str:
+def _not_handed_over(where: str) -> str:
+    if where:
+        return f"This server could not hand it over at {where}:"
+    return "It was refused by this server with:"
+
+
+def _told_of(
+    action: Action,
+    entry: Entry,
+    recipient: QueuedRecipient,
+    age: str,
+    ways: Mapping[Address, str],
+) -> str:
     """What became of one recipient, in words."""
     who = f"<{recipient.address}>"
     if recipient.parent is not None:
@@ -130,7 +146,11 @@ def _told_of(action: Action, entry: Entry, recipient: QueuedRecipient, age: str)
     elif action == "delayed" or reply.is_temporary:
         what = _tries(recipient, age, at)
     else:
-        what = f"It was refused{at} with:"
+        what = f"It was refused{at} with:" if reply.is_remote else _not_handed_over(where)
     lines = textwrap.wrap(what, 76, initial_indent="    ", subsequent_indent="    ")
     lines += textwrap.wrap(said, 76, initial_indent="      ", subsequent_indent="      ")
+    way = ways.get(recipient.address)
+    if way and action in ("delayed", "failed"):
+        told = f"It was to go this way: {one_line(way)}"
+        lines += textwrap.wrap(told, 76, initial_indent="    ", subsequent_indent="    ")
     return "\n".join([who, *lines])

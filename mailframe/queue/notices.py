@@ -11,7 +11,7 @@ and the history of its message says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from random import Random
 
@@ -40,6 +40,7 @@ _KIND: dict[Action, EventKind] = {
     "relayed": "notified",
     "expanded": "notified",
 }
+_ATTEMPTS: frozenset[EventKind] = frozenset(("postponed", "throttled", "refused", "expired"))
 # RFC 2852 §4: delivery time expired.
 _TOO_LATE = "5.4.7"
 
@@ -103,13 +104,16 @@ class NoticeWriter:
             return progress.step, ()
         after = attrs.evolve(entry, recipients=progress.step.recipients)
         is_whole = bool(content) and self.returns_whole(entry, progress)
+        ways = _ways(progress.step.events)
         notices: list[Notice] = []
         events: list[Event] = []
         for action, indices in progress.notices.items():
             kind, reason = _KIND[action], f"a notice ({action}) goes to {sender}"
             if self.rate.take(sender, self.settings.notices_per_sender, now):
                 whole = is_whole and action == "failed"
-                notices.append(self._notice(action, after, sender, indices, content, whole, now))
+                notices.append(
+                    self._notice(action, after, sender, indices, content, whole, now, ways)
+                )
             else:
                 kind, reason = "dropped", f"{sender} got too many notices within an hour"
                 log.warn(
@@ -134,6 +138,7 @@ class NoticeWriter:
         content: bytes,
         is_whole: bool,
         now: float,
+        ways: Mapping[Address, str],
     ) -> Notice:
         times = times_of(entry, self.schedule)
         # A server that is told of an address beyond ASCII offers SMTPUTF8 and thereby 8BITMIME
@@ -149,7 +154,7 @@ class NoticeWriter:
             [self._recipient_status(action, entry, index, times, now) for index in indices],
             utf8,
         )
-        words = text(action, entry, indices, self.hostname, times.give_up_at, is_whole, now)
+        words = text(action, entry, indices, self.hostname, times.give_up_at, is_whole, now, ways)
         parts = (
             report.explanation(words, carries),
             report.status(fields, carries),
@@ -211,3 +216,13 @@ class NoticeWriter:
             retry_until=times.give_up_at if action == "delayed" else None,
             original=entry.original(index).orcpt,
         )
+
+
+def _ways(events: Sequence[Event]) -> Mapping[Address, str]:
+    """Why mail went the way it went, by recipient: what the history says of it."""
+    ways: dict[Address, str] = {}
+    for event in events:
+        if event.recipient is not None and event.reason and event.kind in _ATTEMPTS:
+            by = " ".join(word for word in (event.plugin, event.rule) if word)
+            ways[event.recipient] = f"{event.reason} ({by})" if by else event.reason
+    return ways

@@ -103,7 +103,7 @@ def _reply(code: int, texts: list[bytes]) -> Reply:
     status = match[1] if match and match[1][0] == str(code)[0] else None
     if status:
         lines = [_without(status, line) for line in lines]
-    return Reply(code, status, _shortened(lines, is_refusal=code >= 400))
+    return Reply(code, status, _shortened(lines, is_refusal=code >= 400), is_remote=True)
 
 
 def _without(status: str, line: str) -> str:

@@ -277,5 +277,5 @@ def _of_recipient(reply: Reply) -> Reply:
     §4.5.3.1.10). A 552 with a status code of its own, such as 5.2.2 (mailbox full), means that.
     """
     if reply.code == 552 and reply.status in (None, "5.5.3"):
-        return Reply(452, "4.5.3", reply.text)
+        return Reply(452, "4.5.3", reply.text, is_remote=reply.is_remote)
     return reply

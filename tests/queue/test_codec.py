@@ -56,6 +56,15 @@ class CodecTests(SynchronousTestCase):
         )
         self.assertEqual(codec.load_recipients(codec.dump_recipients(before)), before)
 
+    def test_whose_words(self) -> None:
+        """After a restart a bounce puts our words into a server's mouth."""
+        for is_remote in (True, False):
+            reply = attrs.evolve(LATER, is_remote=is_remote)
+            before = [QueuedRecipient(address=MARY, last_reply=reply)]
+            (after,) = codec.load_recipients(codec.dump_recipients(before))
+            assert after.last_reply is not None
+            self.assertIs(after.last_reply.is_remote, is_remote)
+
     @settings(deadline=None)
     @given(texts, replies)
     def test_events(self, reason: str, reply: Reply) -> None:

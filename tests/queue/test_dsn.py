@@ -107,7 +107,9 @@ class RemoteMtaTests(SynchronousTestCase):
 class DeliveryStatusTests(SynchronousTestCase):
     def test_remote_refusal(self) -> None:
         """Mailing list software can't tell from the report who is to be removed, and why."""
-        refused = fields(status(Reply(550, "5.1.1", "no such user"), "mx.example [192.0.2.1]:25"))
+        refused = fields(
+            status(Reply(550, "5.1.1", "no such user", is_remote=True), "mx.example [192.0.2.1]:25")
+        )
         self.assertEqual(
             dict(refused.items()),
             {
@@ -125,6 +127,12 @@ class DeliveryStatusTests(SynchronousTestCase):
         own = fields(status(Reply(451, "4.4.3", "DNS did not answer")))
         self.assertEqual(own["Diagnostic-Code"], "X-mailframe; 451 4.4.3 DNS did not answer")
         self.assertNotIn("Remote-MTA", own)
+        # The same words of a server, and of us about one.
+        for is_remote, origin in ((False, "X-mailframe"), (True, "smtp"), (False, "X-mailframe")):
+            reply = Reply(451, "4.4.2", "timed out", is_remote=is_remote)
+            found = fields(status(reply, "mx.example [192.0.2.1]:25"))
+            self.assertEqual(found["Diagnostic-Code"], f"{origin}; 451 4.4.2 timed out")
+            self.assertEqual(found["Remote-MTA"], "dns; mx.example")
 
     def test_never_tried(self) -> None:
         """A message that was given up untried has no report at all."""

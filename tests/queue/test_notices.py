@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
-from mailframe.entry import Entry, Notice, QueuedRecipient, Step
+from mailframe.entry import Entry, Event, Notice, QueuedRecipient, Step
 from mailframe.envelope import Client, DeliverBy, Envelope, Recipient
 from mailframe.outcome import Permit
 from mailframe.queue.asked import Action
@@ -33,7 +33,7 @@ NOBODY = Address.parse("nobody@mindspring.com")
 HEADERS = b"From: angelo@rosse.example\r\nSubject: lunch\r\n"
 WHOLE = HEADERS + b"\r\nAt one?\r\n"
 WIDE = HEADERS + "\r\nUm eins, J\u00fcrgen?\r\n".encode()
-NO = Reply(550, "5.1.1", "no such user")
+NO = Reply(550, "5.1.1", "no such user", is_remote=True)
 OK = Reply(250, "2.1.5", "taken")
 REMOTE = "mx.mindspring.com [192.0.2.1]:25"
 
@@ -178,6 +178,29 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(part.get_payload(decode=True), HEADERS)
         self.assertNotIn(b"secret", notice.content)
 
+    def test_refused_by_us(self) -> None:
+        """Words of our own are put into a remote server's mouth."""
+        big = Reply(552, "5.3.4", "the server takes no more than 100 octets")
+        for where, told in (
+            (REMOTE, f"This server could not hand it over at {REMOTE}: 552 5.3.4 the server"),
+            ("", "It was refused by this server with: 552 5.3.4 the server"),
+        ):
+            notice = write("failed", entry(about(big, where)))
+            self.assertIn(told, explanation(notice))
+            self.assertIn(b"Diagnostic-Code: X-mailframe; 552 5.3.4", notice.content)
+
+    def test_why_this_way(self) -> None:
+        """Nobody can say which rule sent the mail to the server that refused it."""
+        message = entry(about(NO))
+        reason = 'rule "blu" matches: tcp:blu.example:25'
+        event = Event(
+            at=LATER, kind="refused", recipient=NOBODY, reason=reason, rule="blu", plugin="table"
+        )
+        wanted = progress(message, {"failed": (0,)})
+        wanted = attrs.evolve(wanted, step=attrs.evolve(wanted.step, events=(event,)))
+        _step, (notice,) = writer().write(message, wanted, HEADERS, LATER)
+        self.assertIn(f"It was to go this way: {reason} (table blu)", explanation(notice))
+
     def test_envelope_id(self) -> None:
         """The sender's software can't tell which of its envelopes came back."""
         notice = write("failed", entry(about(NO), envid="QQ314159"))
@@ -190,7 +213,8 @@ class FailureTests(SynchronousTestCase):
         notice = write("failed", entry(waiting, deliver_by=late))
         self.assertIn(b"Status: 5.4.7\r\n", notice.content)
         self.assertIn(b"Deliver-By-Date: Tue, 14 Nov 2023 23:13:20 -0000\r\n", notice.content)
-        self.assertIn(b"Diagnostic-Code: smtp; 451 4.4.1 connection refused\r\n", notice.content)
+        said = b"Diagnostic-Code: X-mailframe; 451 4.4.1 connection refused\r\n"
+        self.assertIn(said, notice.content)
         refused = write("failed", entry(about(NO), deliver_by=late))
         self.assertIn(b"Status: 5.1.1\r\n", refused.content)
 
@@ -353,6 +377,23 @@ class WarningTests(SynchronousTestCase):
         deadline = DeliverBy(at=ARRIVED + 24 * HOUR, mode="R")
         notice = self.warning(deliver_by=deadline)
         self.assertIn(b"Will-Retry-Until: Wed, 15 Nov 2023 22:13:20 -0000", notice.content)
+
+    def test_never_tried(self) -> None:
+        """The sender is told that a server refused what limits here kept back."""
+        limit = Reply(451, "4.7.1", "no more than 10 messages a minute go to mx.example")
+        waiting = about(limit, attempts=0)
+        said = explanation(write("delayed", entry(waiting), now=ARRIVED + 4 * HOUR))
+        self.assertIn("It has not been tried, because: 451 4.7.1 no more than 10", said)
+
+    def test_throttled_since(self) -> None:
+        """An attempt of hours ago is told as if it had been just now."""
+        waiting = attrs.evolve(about(NO, attempts=2), throttled=ARRIVED + HOUR)
+        said = explanation(write("delayed", entry(waiting), now=ARRIVED + 4 * HOUR))
+        self.assertIn(
+            "It was tried 2 times in 4h, and not since Tue, 14 Nov 2023 23:13:20 -0000, because "
+            "limits of this server left no room. The last attempt at",
+            said,
+        )
 
     def test_tried_once(self) -> None:
         """ "1 times" tells the reader that nobody reads these notices."""

@@ -32,7 +32,9 @@ class ReplyParserTests(SynchronousTestCase):
 
     def test_single_line(self) -> None:
         """The remote words would not reach the sender's bounce whole."""
-        self.assertEqual(read(b"550 5.1.1 no such user\r\n"), [Reply(550, "5.1.1", "no such user")])
+        (reply,) = read(b"550 5.1.1 no such user\r\n")
+        self.assertEqual(reply, Reply(550, "5.1.1", "no such user"))
+        self.assertTrue(reply.is_remote)
 
     def test_without_text(self) -> None:
         """Servers that answer with the bare code, which RFC 5321 allows, could not be talked to."""
