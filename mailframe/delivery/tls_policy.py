@@ -4,6 +4,7 @@
 - ``opportunistic``: any certificate will do, for the alternative is no encryption (RFC 7435).
 - ``require``: the same, but nothing is sent in clear.
 - ``verify``: the certificate must be good for the host's name (RFC 9525) and its root be trusted.
+- ``dane``: the certificate must fit the host's TLSA records (RFC 7672); no root need be trusted.
 
 Where a policy is only tried out, the certificate is looked at as for ``verify``, but what is wrong
 with it is only remembered.
@@ -26,6 +27,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion, platformTrust
 from zope.interface import implementer
 
+from mailframe.delivery.dane_check import check_dane
 from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.delivery.tls_fault import TlsFault, chain_fault
 
@@ -61,10 +63,13 @@ class TlsPolicies:
         if self._unverified is None:
             options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
             self._unverified = options.getContext()
-        return TlsCreator(self._unverified, host)
+        # RFC 7672 §8.1: it is the TLSA base domain for which the server chooses a certificate
+        return TlsCreator(self._unverified, demand.names[0] if demand.policy == "dane" else host)
 
     def check(self, demand: TlsDemand) -> Callable[[SSL.Connection], None] | None:
         """What looks at a handshake that is done and raises what is wrong with it, if needed."""
+        if demand.policy == "dane":
+            return functools.partial(_check_dane, demand=demand)
         if not demand.names:
             return None
         return functools.partial(check_names, names=demand.names)
@@ -118,6 +123,11 @@ def check_names(connection: SSL.Connection, names: Sequence[str]) -> None:
         with suppress(VerificationError):
             return _check_name(connection, name)
     _check_name(connection, names[-1])
+
+
+def _check_dane(connection: SSL.Connection, demand: TlsDemand) -> None:
+    if check_dane(connection, demand.tlsa):
+        check_names(connection, demand.names)
 
 
 def _check_name(connection: SSL.Connection, host: str) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from mailframe.delivery.addresses import is_prohibited
+from mailframe.delivery.dane import Dane
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.mta_sts import MtaSts
 from mailframe.delivery.mta_sts_cache import PolicyFiles
@@ -29,6 +30,8 @@ def make_demands(
         the platform's authorities
     """
     sources: list[DemandSource] = []  # in order of preference (RFC 8461 §2: DANE before MTA-STS)
+    if settings.dane is not False:  # nothing is asked where the name servers don't validate
+        sources.append(Dane(lookup))
     if settings.mta_sts:
         fetch = PolicyFetch(
             reactor=site.reactor,
