@@ -61,6 +61,7 @@ class Running:
         assert isinstance(relay, RelayAgent), "it is what Parts.relay_agent makes"
         relay.use(parts.settings.relay)
         self.runner.schedule = parts.settings.schedule
+        self.runner.longest_wait = self.policy.longest_wait
         self.notices = self.runner.notices = _notice_writer(parts, self.notices.rate)
         self.parts = parts
         self.factories = factories
@@ -93,6 +94,7 @@ def assemble(
         storage_time=settings.limits.plugin_time,
         in_thread=parts.site.in_thread,
     )
+    runner.longest_wait = policy.longest_wait
     settlements = Settlements(parts.queue.part, clock)
     runner.observe(settlements.stepped)
     return Running(
