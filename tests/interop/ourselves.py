@@ -31,7 +31,7 @@ class MailframeCase(InteropCase):
 
     domain = "demo.example"
     interface = "127.0.0.1"
-    names = ("localhost", "127.0.0.1")
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
     key_type = trustme.KeyType.ECDSA
 
     def setUp(self) -> None:

@@ -20,10 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from click.testing import CliRunner
 from twisted.trial.unittest import SkipTest
 
+from mailframe.cli.root import command
 from tests.interop.exim import EximCase
-from tests.interop.internet.hosts import SMTP, Host, Internet, Place
+from tests.interop.internet.hosts import SMTP as SMTP
+from tests.interop.internet.hosts import Host, Internet, Place
 from tests.interop.internet.names import RESOLVER, ROOT_SERVER, NamesCase
 from tests.interop.opensmtpd import OpenSmtpdCase
 from tests.interop.ourselves import PASSWORD, MailframeCase
@@ -131,6 +134,15 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
             return command
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         return ("unshare", "--mount", "sh", "-c", script, self.resolv, *command)
+
+    def mailframe(
+        self, *arguments: str | Path, input: bytes | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the ``mailframe`` command in this process, for it is asked often."""
+        result = CliRunner().invoke(command, [str(word) for word in arguments], input=input)
+        if check and result.exit_code:
+            raise self.failureException(f"{arguments}: {result.output}") from result.exception
+        return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout_bytes)
 
     def make_root(self, name: str, programs: Mapping[str, Path], users: Mapping[str, int]) -> Path:
         """A root whose programs ask the resolver of the internet."""
