@@ -83,6 +83,14 @@ class Sessions:
             )
             in_clear = TlsDemand(policy="none", reason="TLS failed, and nobody asks for it")
             opened = await self._connect(target, hop, login, in_clear)
+        elif (
+            isinstance(opened, Failed)
+            and opened.stage in ("starttls", "tls")
+            and demand.published is not None
+        ):
+            reply = opened.reply
+            text = f"{' '.join(reply.text)}; asked for is {demand.reason}"
+            opened = attrs.evolve(opened, reply=Reply(reply.code, reply.status, text))
         return opened
 
     @property
