@@ -120,10 +120,7 @@ class _Campaign:
                 self._drain()
                 self._strike_fresh(fresh)
             for strike in self.missed:
-                if strike.fresh:
-                    self._drain()
-                    self.world.wipe()
-                if not self._strike(strike, again=True):
+                if not self._strike_again(strike):
                     self.report.unreached.append(str(strike))
             self._drain()
         except _Found:
@@ -137,13 +134,35 @@ class _Campaign:
             if not self._strike(strike):
                 self.missed.append(strike)
 
-    def _strike(self, strike: Strike, *, again: bool = False) -> bool:
+    def _strike(self, strike: Strike) -> bool:
         self._set_hooks(strike.small_log)
-        number = 1 if again else strike.number(self.world.chance)
-        patience = 3 * PATIENCE if again else PATIENCE
-        reached = self.world.end_at(self.by, strike.site, strike.when, number, patience)
+        number = strike.number(self.world.chance)
+        reached = self.world.end_at(self.by, strike.site, strike.when, number)
         self._ended(1)
         return reached
+
+    def _strike_again(self, strike: Strike) -> bool:
+        """Strike at a call that is made now and then only; whether it was, this time.
+
+        Some come when SQLite remembers little, when there is nothing in the database's log, or when
+        there are many changes at once.
+        """
+        world = self.world
+        for more in ({}, {"small_memory": 10}, {"small_memory": 10, "slow_turns": 0.05}):
+            if strike.fresh:
+                self._drain()
+                world.wipe()
+            elif more:
+                world.start()
+                world.wait_for_mail(1)
+                world.stop()
+            self._set_hooks(strike.small_log)
+            world.hooks.update(more)
+            reached = world.end_at(self.by, strike.site, strike.when, 1, 2 * PATIENCE)
+            self._ended(1)
+            if reached:
+                return True
+        return False
 
     def _end_one(self) -> None:
         chance = self.world.chance

@@ -22,6 +22,7 @@ from typing import Any
 
 from mailframe.queue import runner
 from mailframe.queue.ledger import Ledger
+from mailframe.queue.turns import WriteTurn
 from mailframe.testing.storage_calls import StorageCall, fault, is_at, place_of
 from mailframe.testing.watched_files import WatchedFiles
 from mailframe.testing.watched_sqlite import WatchedSqlite
@@ -40,6 +41,8 @@ def install(
     survey: str = "",
     strike: dict[str, Any] | None = None,
     small_log: int = 0,
+    small_memory: int = 0,
+    slow_turns: float = 0.0,
     impatient: bool = False,
 ) -> None:
     """Change the process that calls this, for good.
@@ -49,19 +52,24 @@ def install(
     :param survey: the file into which it is noted what calls are made, see `Noting`
     :param strike: the end of the process at a certain call, see `Striking`
     :param small_log: pages after which SQLite copies from its log into the database
+    :param small_memory: pages of its database that SQLite remembers; it reads the others again, and
+        writes before the end of a transaction
+    :param slow_turns: seconds that the queue waits before each batch, so that it grows
     :param impatient: wait no longer than a moment after a fault of the storage
     """
     if impatient:
         runner.RECORD_AGAIN = runner.LOOK_AFTER = 0.3
         runner.LEASE = 4.0
-    if small_log:
-        prepare = Ledger._prepare
+    settings = {"wal_autocheckpoint": small_log, "cache_size": small_memory}
+    _set_up_sqlite({name: pages for name, pages in settings.items() if pages})
+    if slow_turns:
+        take = WriteTurn.__enter__
 
-        def prepared(ledger: Ledger) -> None:
-            prepare(ledger)
-            ledger.connection.execute(f"PRAGMA wal_autocheckpoint = {small_log:d}")
+        def take_slowly(turn: WriteTurn) -> None:
+            time.sleep(slow_turns)
+            take(turn)
 
-        Ledger._prepare = prepared  # type: ignore[method-assign, assignment]  # for good
+        WriteTurn.__enter__ = take_slowly  # type: ignore[method-assign]  # for good
     if mutant:
         from tests.crash.mutants import MUTANTS
 
@@ -79,6 +87,17 @@ def install(
             loaded: Any = importlib.import_module(module)
             loaded.Files = lambda: files
         WatchedSqlite(watch).__enter__()
+
+
+def _set_up_sqlite(pragmas: dict[str, int]) -> None:
+    prepare = Ledger._prepare
+
+    def prepared(ledger: Ledger) -> None:
+        prepare(ledger)
+        for name, value in pragmas.items():
+            ledger.connection.execute(f"PRAGMA {name} = {value:d}")
+
+    Ledger._prepare = prepared  # type: ignore[method-assign, assignment]  # for good
 
 
 def cut_path(disk: str) -> str:

@@ -7,6 +7,7 @@ replaced: accounts and authorisation are in memory, so that a login costs nothin
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any, TextIO
 
@@ -88,7 +89,7 @@ def make_server(place: Place, **arguments: Any) -> MailServer:
 
 
 def run(place: Place) -> None:
-    """Serve until killed."""
+    """Serve until killed, or stopped by SIGTERM."""
     log_to(open(place.log, "a", encoding="utf-8", buffering=1))  # noqa: SIM115  # as long as the process
     from twisted.internet import reactor  # here and not before: each process has its own
 
@@ -102,6 +103,7 @@ def run(place: Place) -> None:
             print(f"can't start: {error}", file=sys.stderr, flush=True)
             os._exit(1)
 
+    signal.signal(signal.SIGTERM, lambda *_: loop.callFromThread(loop.stop))
     loop.callWhenRunning(start)
     loop.run(installSignalHandlers=False)
 

@@ -183,6 +183,13 @@ class World:
         self._strike(by)
         self._ended(by)
 
+    def stop(self) -> None:
+        """Have the server stop as an operator would."""
+        self.server.signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            self.server.wait(STALL)
+        self._ended("kill")
+
     def _switch(self) -> None:
         with self.books.lock:
             self.books.switched += 1
