@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,6 +17,7 @@ from mailframe.address import Address
 from mailframe.backoff import Backoff
 from mailframe.entry import Entry, Event
 from mailframe.envelope import Client
+from mailframe.hop_documents import Document, hop_document
 from mailframe.outcome import (
     Decision,
     Deny,
@@ -35,8 +36,6 @@ from mailframe.reply import Reply
 
 if TYPE_CHECKING:
     from mailframe.delivery.targets import PlannedHop
-
-Document: TypeAlias = dict[str, Any]
 
 
 def time_text(at: float) -> str:
@@ -192,7 +191,7 @@ def route_document(route: Route, planned: Sequence[PlannedHop] = ()) -> Document
         target.host if target.address else target.where for p in planned for target in p.targets
     ]
     document["hosts"] = list(dict.fromkeys(hosts))
-    document["hops"] = [_hop_document(each) for each in planned]
+    document["hops"] = [hop_document(each) for each in planned]
     return document
 
 
@@ -211,20 +210,6 @@ def route_kind(route: Route) -> str:
         Hold: "hold",
     }
     return kinds[type(route)]
-
-
-def _hop_document(planned: PlannedHop) -> Document:
-    return {
-        "where": planned.hop.where,
-        "protocol": planned.hop.protocol,
-        "tls": planned.hop.tls,
-        "login": planned.hop.login,
-        "servers": [
-            {"host": target.host, "address": target.address or None, "port": target.port}
-            for target in planned.targets
-        ],
-        "reply": reply_text(planned.reply),
-    }
 
 
 def schedule_document(schedule: Schedule, retry: Backoff | None = None, shown: int = 8) -> Document:

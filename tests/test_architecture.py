@@ -27,7 +27,7 @@ VALUES = (
     "config_errors",
     "patterns",
 )
-SEAMS = ("files", "clocks", "credentials", "interfaces", "guard", "plugin")
+SEAMS = ("files", "clocks", "credentials", "interfaces", "told", "time_limits", "guard", "plugin")
 ROOMS = ("wire", "queue", "delivery", "routing", "authorisation", "accounts")
 SERVER = ("server",)
 MAY_USE_WIRE = ("delivery",)
@@ -53,6 +53,7 @@ ABOVE = (
     "workers",
     "tap",
     "documents",
+    "hop_documents",
     "console",
     "cli",
     "testing",

@@ -59,8 +59,24 @@ def _hop(hop: Document) -> Iterator[Field]:
     if hop["reply"]:
         yield "", hop["reply"]
     for server in hop["servers"]:
+        place = hop["where"]
         if server["address"]:
-            yield "", f"{server['host']} [{server['address']}]:{server['port']}"
+            place = f"{server['host']} [{server['address']}]:{server['port']}"
+        yield "", f"{place}{_source(server)}"
+        demand = server["tls"]
+        if demand is not None:
+            policy = "TLS" if demand["policy"] == "dane" else f"tls {demand['policy']}"
+            tried_out = ", which is only tried out" if demand["tried_out"] else ""
+            yield "", f"    {policy}: {demand['reason']}{tried_out}"
+            if demand["reply"]:
+                yield "", f"    {demand['reply']}"
+
+
+def _source(server: Document) -> str:
+    if not server["source"]:
+        return ""
+    helo = f" as {server['helo']}" if server["helo"] else ""
+    return f", from {server['source']}{helo}"
 
 
 def _rules(seen: list[Document]) -> Iterator[Field]:

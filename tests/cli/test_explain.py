@@ -38,6 +38,9 @@ class Resolver:
         record = dns.RRHeader(name, dns.A, dns.IN, 60, dns.Record_A(addresses[name]))
         return succeed(([record], [], []))
 
+    def lookupText(self, name: str, timeout: object = None) -> Any:
+        return fail(DNSNameError())
+
     def lookupIPV6Address(self, name: str, timeout: object = None) -> Any:
         return succeed(([], [], []))
 
@@ -92,7 +95,20 @@ class Decisions(ExplainCase):
         self.assertEqual(hop["tls"], "opportunistic")
         self.assertEqual(
             hop["servers"][0],
-            {"host": "mx1.mindspring.com", "address": "198.51.100.1", "port": 25},
+            {
+                "host": "mx1.mindspring.com",
+                "address": "198.51.100.1",
+                "port": 25,
+                "source": None,
+                "helo": None,
+                "tls": {
+                    "policy": "opportunistic",
+                    "reason": "nobody asks for more",
+                    "names": [],
+                    "tried_out": False,
+                    "reply": None,
+                },
+            },
         )
         self.assertEqual(document["retry"]["first_attempts"][:3], [0.0, 900.0, 1800.0])
         self.assertEqual(document["retry"]["warn_after"], 14400.0)
