@@ -127,8 +127,9 @@ class Destination:
             where=self.where, reply=Reply(451, "4.4.5", f"{text}, all in use"), seconds=seconds
         )
 
-    def thin_out(self, is_scarce: bool) -> None:
-        """Send back to the queue who would hold a place for too long."""
+    def look(self, is_scarce: bool) -> None:
+        """Send back to the queue who would hold a place for too long. Called now and then."""
+        self._line.look()
         if is_scarce and self._line.is_stuck:
             for who in self._line.too_many(self._least):
                 who.callback(self.throttled())

@@ -16,8 +16,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailframe.delivery.promises import Promises
 
-STUCK = 0.2  # seconds after which a line in which nothing has moved holds up others
-PATIENCE = 1.0  # seconds that one may wait in a line that moves
+LOOK_EVERY = 0.1  # seconds
+STUCK = 3  # looks in a row that found a line as it was: it holds up others
+PATIENCE = 2.0  # seconds that one may wait in a line that moves
 LONGEST = 300.0  # seconds after which anybody is sent back
 
 
@@ -28,7 +29,7 @@ class Line:
     :param random: spreads those who come again
     """
 
-    __slots__ = ("_clock", "_pace", "_promises", "_since", "_waiting")
+    __slots__ = ("_clock", "_pace", "_promises", "_since", "_still", "_waiting")
 
     def __init__(self, clock: IReactorTime, random: random_module.Random) -> None:
         self._clock = clock
@@ -36,6 +37,9 @@ class Line:
         self._waiting: dict[Deferred[Any], float] = {}  # with the moment of arrival
         self._pace = 0.0  # seconds from one to the next, on average of late
         self._since = 0.0  # since when nothing has moved
+        # Looks since then. Counted rather than measured: when the process or the machine had other
+        # things to do, nothing could move.
+        self._still = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,12 +62,18 @@ class Line:
     def full(self) -> None:
         """From now on whoever comes has to wait."""
         self._since = self._clock.seconds()
+        self._still = 0
+
+    def look(self) -> None:
+        """Time has passed, and with it the chance that something moves."""
+        self._still += 1
 
     def moved(self) -> None:
         """One of those that all had was given back."""
         now = self._clock.seconds()
         self._pace += (now - self._since - self._pace) / 8
         self._since = now
+        self._still = 0
 
     def pace(self, parallel: int) -> float:
         """How many seconds it takes from one to the next.
@@ -75,7 +85,7 @@ class Line:
     @property
     def is_stuck(self) -> bool:
         """Whether nothing has moved for a while."""
-        return self._clock.seconds() - self._since > STUCK
+        return self._still >= STUCK
 
     def is_slow(self, parallel: int) -> bool:
         """Whether one more would have to wait for long."""

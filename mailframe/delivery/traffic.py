@@ -28,7 +28,7 @@ from mailframe.delivery.bucket import Bucket
 from mailframe.delivery.concurrency import Concurrency
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.destination import Destination, Destinations, Granted, Permit
-from mailframe.delivery.line import Line
+from mailframe.delivery.line import LOOK_EVERY, Line
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.shaping import HopLimits, Rates, limits_for
 from mailframe.delivery.turns import Refusal, Turns
@@ -37,7 +37,6 @@ from mailframe.outcome import NextHop, Throttled
 from mailframe.reply import Reply
 
 PLACES = 200  # messages that the queue has tried at once
-LOOK = 0.1  # seconds from one look at the lines to the next
 _CROWDED = Reply(451, "4.4.5", "too many destinations at once do not answer yet")
 
 
@@ -192,18 +191,17 @@ class Traffic:
 
     def _look_later(self) -> None:
         if self._looking is None:
-            self._looking = self._reactor.callLater(LOOK, self._look)
+            self._looking = self._reactor.callLater(LOOK_EVERY, self._look)
 
     def _look(self) -> None:
         """Send back who holds a place for too long."""
         self._looking = None
         is_scarce = self._is_scarce
         for destination in tuple(self._lines):
-            destination.thin_out(is_scarce)
+            destination.look(is_scarce)
             if not destination.waiting:
                 self._lines.discard(destination)
-        if is_scarce:
-            self._strangers.thin_out(_CROWDED)
+        self._strangers.look(is_scarce, _CROWDED)
         if self._lines or self._strangers.waiting:
             self._look_later()
 

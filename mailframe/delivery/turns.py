@@ -64,9 +64,13 @@ class Turns:
         for who in self._line.too_many(0):
             who.callback(reply)
 
-    def thin_out(self, reply: Reply) -> None:
-        """Send those who wait back to the queue when nobody gets on."""
-        if self._line.is_stuck:
+    def look(self, is_scarce: bool, reply: Reply) -> None:
+        """Send those who wait back to the queue when nobody gets on.
+
+        :param is_scarce: whether the places run short in which messages are tried
+        """
+        self._line.look()
+        if is_scarce and self._line.is_stuck:
             for who in self._line.too_many(0):
                 seconds = self._line.later(self._limit)
                 who.callback(Throttled(where="", reply=reply, seconds=seconds))

@@ -192,14 +192,13 @@ class DestinationTests(SynchronousTestCase):
             self.successResultOf(self.ask(True))
         waiting = [self.ask(True) for _ in range(10)]
         self.assertEqual(self.lines, 1)
-        self.clock.advance(STUCK)
-        self.destination.thin_out(True)
+        for _ in range(STUCK - 1):
+            self.destination.look(True)
         for each in waiting:
             self.assertNoResult(each)
-        self.clock.advance(STUCK)
-        self.destination.thin_out(False)
+        self.destination.look(False)
         self.assertNoResult(waiting[-1])
-        self.destination.thin_out(True)
+        self.destination.look(True)
         self.assertEqual(self.destination.waiting, 2)
         throttled = self.successResultOf(waiting[2])
         self.assertIsInstance(throttled, Throttled)
@@ -218,7 +217,7 @@ class DestinationTests(SynchronousTestCase):
         self.clock.advance(1)
         second = self.ask()
         self.clock.advance(LONGEST - 1)
-        self.destination.thin_out(False)
+        self.destination.look(False)
         self.assertIsInstance(self.successResultOf(first), Throttled)
         self.assertNoResult(second)
 

@@ -13,10 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.concurrency import Concurrency
 from mailframe.delivery.destination import Destination, Permit
-from mailframe.delivery.line import LONGEST, STUCK, Line
+from mailframe.delivery.line import LONGEST, LOOK_EVERY, STUCK, Line
 from mailframe.outcome import Throttled
-
-LOOK = 0.1
 
 
 class LineTests(SynchronousTestCase):
@@ -44,13 +42,25 @@ class LineTests(SynchronousTestCase):
             self.line.moved()
         self.assertAlmostEqual(self.line.pace(4), 0.5, places=2)
         self.assertFalse(self.line.is_slow(4))
-        self.line.wait()
-        self.line.wait()
+        for _ in range(4):
+            self.line.wait()
         self.assertTrue(self.line.is_slow(4))
         self.clock.advance(40)
         self.assertAlmostEqual(self.line.pace(4), 10, places=2)
-        self.assertAlmostEqual(self.line.later(4), 2 * 10 + 10, places=2)
-        self.assertAlmostEqual(self.line.later(4), 2 * 10 + 20, places=2)
+        self.assertAlmostEqual(self.line.later(4), 4 * 10 + 10, places=2)
+        self.assertAlmostEqual(self.line.later(4), 4 * 10 + 20, places=2)
+
+    def test_stuck(self) -> None:
+        """Messages would be sent back whenever our own machine has other things to do."""
+        self.line.full()
+        for _ in range(STUCK - 1):
+            self.clock.advance(10)
+            self.line.look()
+        self.assertFalse(self.line.is_stuck)
+        self.line.look()
+        self.assertTrue(self.line.is_stuck)
+        self.line.moved()
+        self.assertFalse(self.line.is_stuck)
 
     def test_out(self) -> None:
         """The wrong ones would be sent back."""
@@ -95,7 +105,8 @@ class Simulation:
     def is_scarce(self) -> bool:
         return self.under_way * 2 > self.places
 
-    def run(self, step: float = LOOK) -> None:
+    def run(self, step: float = LOOK_EVERY) -> None:
+        next_look = LOOK_EVERY
         while self.due or self.later or self.under_way:
             now = self.clock.seconds()
             self.later.sort(reverse=True)
@@ -104,7 +115,9 @@ class Simulation:
             while self.due and self.under_way < self.places:
                 self.attempt(self.due.popleft()[1])
             self.clock.advance(step)
-            self.destination.thin_out(self.is_scarce)
+            if self.clock.seconds() >= next_look:
+                next_look = self.clock.seconds() + LOOK_EVERY
+                self.destination.look(self.is_scarce)
 
     def attempt(self, number: int) -> None:
         self.under_way += 1
@@ -172,6 +185,6 @@ class SlowTests(SynchronousTestCase):
     def test_everybody(self, messages: int, seconds: float, limit: int, places: int) -> None:
         """A message would wait for ever, or a server get more connections than it is to have."""
         simulation = Simulation(messages=messages, seconds=seconds, limit=limit, places=places)
-        simulation.run(step=max(STUCK / 2, seconds / 10))
+        simulation.run(step=max(LOOK_EVERY, seconds / 10))
         self.assertEqual(sorted(simulation.done), list(range(messages)))
         self.assertLessEqual(simulation.most_busy, limit)

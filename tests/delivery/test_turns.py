@@ -74,11 +74,10 @@ class TurnsTests(SynchronousTestCase):
         for _ in range(2):
             self.take()
         waiting = self.take()
-        self.clock.advance(STUCK)
-        self.turns.thin_out(DOWN)
+        for _ in range(STUCK):
+            self.turns.look(False, DOWN)
         self.assertNoResult(waiting)
-        self.clock.advance(STUCK)
-        self.turns.thin_out(DOWN)
+        self.turns.look(True, DOWN)
         throttled = self.successResultOf(waiting)
         self.assertIsInstance(throttled, Throttled)
         self.assertEqual(throttled.reply, DOWN)
