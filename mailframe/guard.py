@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailframe.time_limits import wait_under
+
 T = TypeVar("T")
 log = Logger()
 
@@ -81,22 +83,11 @@ def asked(
     except answers:
         raise
     except Exception as error:
-        raise _translated(plugin, error, seconds) from error
+        raise _translated(plugin, error) from error
     if not isinstance(answer, Deferred):
         return _checked(plugin, expected, answer)
 
-    def failed(failure: Failure) -> T | Failure:
-        assert failure.value is not None
-        if isinstance(failure.value, answers):
-            return failure
-        raise _translated(plugin, failure.value, seconds) from failure.value
-
-    limited = _limited(plugin, answer, clock, seconds, late)
-    if expected:
-        limited.addCallbacks(lambda answer: _checked(plugin, expected, answer), failed)
-    else:
-        limited.addErrback(failed)
-    return limited
+    return _Limited(plugin, expected, clock, seconds, answer, answers, late)
 
 
 def _result(fired: Deferred[T]) -> T:
@@ -114,75 +105,81 @@ def _checked(plugin: str, expected: tuple[type, ...], answer: T) -> T:
     return answer
 
 
-def _translated(plugin: str, error: BaseException, seconds: float) -> Exception:
+def _translated(plugin: str, error: BaseException) -> Exception:
     """What the one who asks is to be told of an error."""
-    if isinstance(error, _TimeIsOver):
-        return fault(plugin, f"did not answer within {seconds:g} s")
-    if isinstance(error, _Withdrawn):
-        return CancelledError()
     if not isinstance(error, CancelledError | DeferredTimeout):
         log.failure("plugin {plugin} failed", Failure(error), plugin=plugin)  # type: ignore[no-untyped-call]  # Twisted's
         return PluginFault(plugin, f"raised {type(error).__name__}")
     return fault(plugin, f"raised {type(error).__name__}")
 
 
-class _TimeIsOver(Exception):
-    """The plugin took too long."""
-
-
-class _Withdrawn(Exception):
-    """The one who asked was cancelled."""
-
-
-def _limited(
-    plugin: str,
-    answer: Deferred[T],
-    clock: IReactorTime,
-    seconds: float,
-    late: Callable[[T | Failure], None] | None,
-) -> Deferred[T]:
-    """What fires with the plugin's answer, or at its limit whatever the plugin does then.
+class _Limited(Deferred[T]):
+    """Fires with the plugin's answer, or at its limit whatever the plugin does then.
 
     A Deferred of its own: to cancel one that has fired and waits for another reaches only that
     other, and a coroutine may refuse to be cancelled. But one that answers the cancelling with what
     it has done so far is believed.
     """
-    last_word = False
 
-    def arrived(result: T | Failure) -> None:
-        if limit.active():
-            limit.cancel()
-        elif late is not None:
-            late(result)
-            return
-        elif not last_word or _is_cancelled(result):
-            return
-        limited.callback(result)
+    def __init__(
+        self,
+        plugin: str,
+        expected: tuple[type, ...],
+        clock: IReactorTime,
+        seconds: float,
+        answer: Deferred[T],
+        answers: tuple[type[Exception], ...],
+        late: Callable[[T | Failure], None] | None,
+    ) -> None:
+        super().__init__(_Limited._withdraw)  # type: ignore[arg-type]  # it is given this one
+        self._plugin = plugin
+        self._expected = expected
+        self._answer = answer
+        self._answers = answers
+        self._late = late
+        self._last_word = False
+        self._limit = wait_under(clock, seconds, self)
+        answer.addBoth(self._arrived)
 
-    def over() -> None:
-        nonlocal last_word
-        last_word = True
-        stop()
-        last_word = False
-        if not limited.called:
-            limited.errback(_TimeIsOver())
+    def _arrived(self, result: T | Failure) -> None:
+        if not self._limit.end(self):
+            if self._late is not None:
+                self._late(result)
+                return
+            if not self._last_word or _is_cancelled(result):
+                return
+        if isinstance(result, Failure):
+            error = cast(BaseException, result.value)
+            if isinstance(error, self._answers):
+                self.errback(result)
+                return
+            told = _translated(self._plugin, error)
+            told.__cause__ = error
+            self.errback(told)
+        elif self._expected and not isinstance(result, self._expected):
+            self.errback(fault(self._plugin, f"answered with {type(result).__name__}"))
+        else:
+            self.callback(result)
 
-    def withdraw(_: Deferred[T]) -> None:
-        limit.cancel()
-        stop()
-        limited.errback(_Withdrawn())
+    def time_is_over(self) -> None:
+        """It took as long as it may."""
+        self._last_word = True
+        self._stop()
+        self._last_word = False
+        if not self.called:
+            self.errback(fault(self._plugin, f"did not answer within {self._limit.seconds:g} s"))
 
-    def stop() -> None:
-        if late is None:
+    def _withdraw(self) -> None:
+        self._limit.end(self)
+        self._stop()
+        self.errback(CancelledError())
+
+    def _stop(self) -> None:
+        if self._late is None:
             try:
-                answer.cancel()
+                self._answer.cancel()
             except Exception:
-                log.failure("plugin {plugin} failed when it was cancelled", plugin=plugin)
-
-    limited: Deferred[T] = Deferred(withdraw)
-    limit = clock.callLater(seconds, over)
-    answer.addBoth(arrived)
-    return limited
+                log.failure("plugin {plugin} failed when it was cancelled", plugin=self._plugin)
 
 
 def _is_cancelled(result: object) -> bool:

@@ -115,6 +115,8 @@ class Dispatch:
                 envelope.sender, recipient.address, envelope.client, now, known_of(entry, index)
             )
             routed.append((index, route))
+        if len(routed) == 1 and _is_plain(routed[0][1]):
+            return await self._deliver(entry, routed, open_content, record_ready)
         redirected = [(i, route) for i, route in routed if isinstance(route, Redirect)]
         if redirected:
             return [Tried(index=i, route=route, outcome=None) for i, route in redirected]
@@ -231,6 +233,11 @@ def known_of(entry: Entry, index: int) -> Known:
         original=None if entry.recipients[index].parent is None else original.address,
         released=entry.recipients[index].held,
     )
+
+
+def _is_plain(route: Route) -> bool:
+    """Whether a route is to be taken at once, as most are."""
+    return isinstance(route, Local) or (isinstance(route, Relay) and route.not_before is None)
 
 
 async def _recorded(tried: Sequence[Tried], record_arrived: RecordArrived) -> Sequence[Tried]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -33,6 +34,7 @@ from mailframe.delivery.maildir_layout import (
     LayoutError,
     delivery_stem,
 )
+from mailframe.delivery.maildir_rounds import Soon, at_once
 from mailframe.delivery.maildir_writer import Writer
 from mailframe.files import Files
 from mailframe.interfaces import (
@@ -81,6 +83,7 @@ def build(settings: MaildirSettings, site: Site) -> MaildirAgent:
         in_thread=site.in_thread,
         clock=site.reactor,
         domains=None if layout.tells_domains else site.local_domains,
+        soon=partial(site.reactor.callLater, 0),
     )
 
 
@@ -96,6 +99,7 @@ class MaildirAgent(Service):
         not tell domains apart, one that comes to the configuration later would share mailboxes
     :param files: the file system
     :param token: see `Writer`; when ``None``, one that no other process has
+    :param soon: see `mailframe.delivery.maildir_rounds.Rounds`
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class MaildirAgent(Service):
         domains: Collection[str] | None = None,
         files: Files | None = None,
         token: str | None = None,
+        soon: Soon = at_once,
     ) -> None:
         self._layout = layout
         self._hostname = hostname
@@ -122,6 +127,7 @@ class MaildirAgent(Service):
             in_thread=in_thread,
             clock=clock,
             writer=self._writer,
+            soon=soon,
         )
         self._mailboxes = Mailboxes(files, in_thread)
 

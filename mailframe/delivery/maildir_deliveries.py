@@ -18,7 +18,7 @@ from mailframe.address import Address
 from mailframe.delivery.maildir_content import Unix, headers, was_delivered_to
 from mailframe.delivery.maildir_files import ForeignMaildir
 from mailframe.delivery.maildir_layout import Layout, MailboxPath, delivery_name
-from mailframe.delivery.maildir_rounds import Rounds
+from mailframe.delivery.maildir_rounds import Rounds, Soon, at_once
 from mailframe.delivery.maildir_writer import Copy, Draft, Placement, Vanished, Writer
 from mailframe.delivery.shielded import shielded
 from mailframe.entry import Ready
@@ -87,6 +87,7 @@ class Deliveries:
     :param in_thread: see `mailframe.interfaces.Site`
     :param clock: tells the time
     :param writer: does the blocking part
+    :param soon: see `Rounds`
     """
 
     def __init__(
@@ -97,14 +98,15 @@ class Deliveries:
         in_thread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         writer: Writer,
+        soon: Soon = at_once,
     ) -> None:
         self._layout = layout
         self._hostname = hostname
         self._in_thread = in_thread
         self._clock = clock
         self._writer = writer
-        self._preparing: Rounds[Copy] = Rounds(writer.prepare, in_thread)
-        self._placing: Rounds[Placement] = Rounds(writer.place, in_thread, threads=1)
+        self._preparing: Rounds[Copy] = Rounds(writer.prepare, in_thread, soon=soon)
+        self._placing: Rounds[Placement] = Rounds(writer.place, in_thread, threads=1, soon=soon)
 
     async def deliver(self, job: Job, targets: Sequence[Target]) -> dict[str, Outcome]:
         """Deliver a message to some of its recipients.
@@ -136,24 +138,24 @@ class Deliveries:
         outcomes: dict[str, Outcome] = {}
         unix = Unix()
         body = unix.convert(content) + unix.finish()
-        written: list[tuple[Copy, _Prepared]] = []
+        written: list[tuple[Copy, Target]] = []
         for target in targets:
             if was_delivered_to(content, target.recipient):
                 outcomes[target.stem] = _loop(target)
                 continue
             head = headers(job.sender, target.recipient)
-            prepared = self._prepared(target, self._writer.tmp_name(target.stem), head, unix)
-            copy = Copy(path=prepared.path, tmp=prepared.tmp, pieces=(head, body))
-            written.append((copy, prepared))
+            path, tmp = self._layout.path(target.mailbox), self._writer.tmp_name(target.stem)
+            written.append((Copy(path=path, tmp=tmp, pieces=(head, body)), target))
         if not written:
             return outcomes
         ready: list[_Prepared] = []
         errors = await self._preparing.submit([copy for copy, _ in written])
-        for (copy, prepared), error in zip(written, errors, strict=True):
+        for (copy, target), error in zip(written, errors, strict=True):
             if error is None:
-                ready.append(attrs.evolve(prepared, folder=copy.folder))
+                name = self._name(target, copy.pieces[0], unix)
+                ready.append(_Prepared(target, copy.path, copy.tmp, name, copy.folder))
             else:
-                outcomes[prepared.target.stem] = self._outcome(job, prepared.target, error)
+                outcomes[target.stem] = self._outcome(job, target, error)
         outcomes.update(await self._put_in_place(job, ready))
         return outcomes
 
@@ -198,9 +200,8 @@ class Deliveries:
             gathered.append(unix.finish())
             await self._in_thread(self._writer.write, draft, b"".join(gathered))
             await self._in_thread(self._writer.finish, draft)
-            folder = whole.held.folder
             draft = None
-            return attrs.evolve(self._prepared(target, tmp, head, unix), folder=folder)
+            return _Prepared(target, path, tmp, self._name(target, head, unix), whole.held.folder)
         finally:
             content.close()
             self._abandon(draft)
@@ -266,11 +267,10 @@ class Deliveries:
             for each, error in zip(ready, errors, strict=True)
         }
 
-    def _prepared(self, target: Target, tmp: str, head: bytes, unix: Unix) -> _Prepared:
+    def _name(self, target: Target, head: bytes, unix: Unix) -> str:
         size = len(head) + unix.size
         lines = head.count(b"\n") + unix.lines
-        name = delivery_name(target.stem, self._hostname, size, size + lines)
-        return _Prepared(target, self._layout.path(target.mailbox), tmp, name)
+        return delivery_name(target.stem, self._hostname, size, size + lines)
 
     def _recorded(self, target: Target, record: Ready) -> _Prepared:
         tmp, name, *folder = record.where.split("/")

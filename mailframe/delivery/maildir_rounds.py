@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from mailframe.delivery.maildir_writer import Copy, Placement
 
 Results: TypeAlias = Sequence[Exception | None]
+Soon: TypeAlias = Callable[[Callable[[], None]], object]
 T = TypeVar("T", Copy, Placement)
 
 # Each copy of a round has its file open, and maybe two folders: what is open at once stays far
@@ -24,12 +25,18 @@ ROUND = 48  # copies that one round takes at the most
 THREADS = 2  # rounds at the same time: the file system lets their syncs share a commit
 
 
+def at_once(call: Callable[[], None]) -> None:
+    """Begin each round with the first copy that comes: for tests."""
+    call()
+
+
 class Rounds(Generic[T]):
     """Gathers copies and has them written.
 
     :param write: writes a batch; called in other threads, several at once
     :param in_thread: see `mailframe.interfaces.Site`
     :param threads: how many rounds may be under way at the same time
+    :param soon: calls what it is given as soon as all that the reactor has to do now is done
     """
 
     def __init__(
@@ -37,9 +44,12 @@ class Rounds(Generic[T]):
         write: Callable[[Sequence[T]], Results],
         in_thread: Callable[..., Deferred[Any]],
         threads: int = THREADS,
+        soon: Soon = at_once,
     ) -> None:
         self._write: Callable[[Sequence[T]], Results] = write
         self._in_thread = in_thread
+        self._soon = soon
+        self._start_waits = False
         self._threads = threads
         self._waiting: deque[tuple[Sequence[T], Deferred[Results]]] = deque()
         self._running = 0
@@ -56,7 +66,10 @@ class Rounds(Generic[T]):
             done: Deferred[Results] = Deferred(self._withdraw)
             self._waiting.append((part, done))
             units.append(done)
-        self._start()
+        # Deliveries come in groups, as they were claimed or recorded: one round takes all of them.
+        if not self._start_waits:
+            self._start_waits = True
+            self._soon(self._start)
         if len(units) == 1:
             return units[0]
         return DeferredList(units, consumeErrors=True).addCallback(_gathered, slices)
@@ -65,6 +78,7 @@ class Rounds(Generic[T]):
         self._waiting = deque(unit for unit in self._waiting if unit[1] is not done)
 
     def _start(self) -> None:
+        self._start_waits = False
         while self._waiting and self._running < self._threads:
             copies: list[T] = []
             shares: list[tuple[int, Deferred[Results]]] = []

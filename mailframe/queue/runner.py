@@ -26,7 +26,7 @@ from twisted.internet.task import Cooperator, LoopingCall, deferLater
 from twisted.logger import Logger
 
 from mailframe.entry import Entry, Event, Notice, Ready, Step
-from mailframe.guard import PluginFault, as_deferred, ask
+from mailframe.guard import PluginFault, as_deferred, ask, asked, started
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost, UnknownMessage
 from mailframe.outcome import Postponed, Tried, Unroutable
 from mailframe.queue.content import beginning
@@ -35,14 +35,18 @@ from mailframe.queue.progress import Progress, advance
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.standing import Standing
 from mailframe.reply import temporary_fault
+from mailframe.told import is_told
 
 log = Logger()
 
 LEASE = 300.0  # seconds
 LOOK_AT_CLOCK = 15.0  # seconds
 LOOK_AFTER = 60.0  # seconds; how long to sleep at the most, or after the storage failed
+ASK_AGAIN = 1.0  # seconds for which it is known when something is due, but for what we are told of
 RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried again
 SOME = 100  # recipients or events; of more the reactor is not kept waiting
+_NOTHING = (type(None),)
+_LOST = (LeaseLost,)
 MAX_HEADERS = 65_536  # octets of a message's beginning that a notice may quote from
 
 
@@ -118,6 +122,7 @@ class QueueRunner(Service):
         self._turning = False
         self._turn_again = False
         self._more_due = False
+        self._asked = self._due = 0.0  # when the storage was asked what is due next, and its answer
         self._alarm: IDelayedCall | None = None
         self._renewal: LoopingCall | None = None
         self._stopped: Deferred[None] | None = None
@@ -195,9 +200,7 @@ class QueueRunner(Service):
                 for entry in entries:
                     self._begin(entry)
                 if not (self._more_due or self._turn_again):
-                    due = await self._ask(self.storage.next_due, float, int, type(None))
-                    if due is not None:
-                        sleep_until = min(sleep_until, max(due, self._clock.seconds()))
+                    sleep_until = min(sleep_until, await self._next_due())
                     break
         except PluginFault:
             self._more_due = False
@@ -209,6 +212,15 @@ class QueueRunner(Service):
             self.wake()
         elif self.running and not self._more_due:
             self._sleep_until(sleep_until)
+
+    async def _next_due(self) -> float:
+        """When to look again; under load the storage is not asked for it at each turn."""
+        now = self._clock.seconds()
+        if self._due > now and 0 <= now - self._asked < ASK_AGAIN:
+            return min(self._due, self._asked + ASK_AGAIN)
+        due = await self._ask(self.storage.next_due, float, int, type(None))
+        self._asked, self._due = now, now + LOOK_AFTER if due is None else due
+        return max(self._due, self._clock.seconds())
 
     async def _claim(self, room: int) -> Sequence[Entry]:
         now = self._clock.seconds()
@@ -256,11 +268,7 @@ class QueueRunner(Service):
         standing = self._in_flight[entry.id] = Standing(
             entry, advance=self._advance, write=self._with_notices, settle=self._settle
         )
-        attempt = Deferred.fromCoroutine(self._attempt(standing))
-        attempt.addErrback(
-            lambda failure: log.failure("attempt at {id} failed", failure=failure, id=entry.id)
-        )
-        attempt.addBoth(lambda _: self._ended(entry))
+        started(self._attempt(standing))
 
     def _claimed_twice(self, under_way: Standing, entry: Entry) -> None:
         """Its lease ran out, as when the clock is set forward, and we have it once more.
@@ -288,9 +296,23 @@ class QueueRunner(Service):
             self._sleep_until(self._clock.seconds())
 
     async def _attempt(self, standing: Standing) -> None:
+        """Try a message once, and record what came of it; never fails."""
+        try:
+            tried = await self._try(standing)
+            standing.over = True
+            entry = standing.entry
+            progress = self._advance(entry, tried)
+            step, notices = await self._with_notices(entry, progress)
+            await self._record(standing, step, notices, progress.holds)
+        except Exception:
+            log.failure("attempt at {id} failed", id=standing.entry.id)
+        finally:
+            self._ended(standing.entry)
+
+    async def _try(self, standing: Standing) -> Sequence[Tried]:
         entry = standing.entry
         try:
-            tried = await self.dispatch.attempt(
+            return await self.dispatch.attempt(
                 entry,
                 lambda: self.storage.open(id=entry.id),
                 standing.record_ready,
@@ -298,26 +320,29 @@ class QueueRunner(Service):
             )
         except Exception:
             log.failure("attempt at {id} failed; it is postponed", id=entry.id)
-            tried = _all_postponed(standing.entry)
-        standing.over = True
-        entry = standing.entry
-        progress = self._advance(entry, tried)
-        step, notices = await self._with_notices(entry, progress)
-        await self._record(standing, step, notices, progress.holds)
+            return _all_postponed(standing.entry)
 
     def _advance(self, entry: Entry, tried: Sequence[Tried]) -> Progress:
         return advance(entry, tried, self._clock.seconds(), self.schedule)
 
     async def _settle(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
-        await self._ask(
+        recorded = asked(
+            self._storage_name,
+            _NOTHING,
+            self._clock,
+            self._storage_time,
             lambda: self.storage.settle(id=entry.id, owner=self.owner, step=step, notices=notices),
-            type(None),
+            _LOST,
         )
-        if len(step.events) <= SOME:
-            for _ in _tell(entry, step.events):
-                pass
+        if isinstance(recorded, Deferred):
+            await recorded
+        if not is_told():
+            pass
+        elif len(step.events) <= SOME:
+            for event in step.events:
+                _tell(entry, event)
         else:
-            self._later.coiterate(_tell(entry, step.events))
+            self._later.coiterate(_tell_all(entry, step.events))
         for observer in self._observers:
             try:
                 observer(entry, step)
@@ -399,20 +424,23 @@ class QueueRunner(Service):
         )
 
 
-def _tell(entry: Entry, events: Sequence[Event]) -> Iterator[None]:
-    """Log events, one after the other."""
+def _tell(entry: Entry, event: Event) -> None:
+    log.info(
+        "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
+        id=entry.id,
+        kind=event.kind,
+        recipient=str(event.recipient or ""),
+        where=event.where,
+        reply=str(event.reply or ""),
+        reason=event.reason,
+        rule=event.rule,
+        plugin=event.plugin,
+    )
+
+
+def _tell_all(entry: Entry, events: Sequence[Event]) -> Iterator[None]:
     for event in events:
-        log.info(
-            "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
-            id=entry.id,
-            kind=event.kind,
-            recipient=str(event.recipient or ""),
-            where=event.where,
-            reply=str(event.reply or ""),
-            reason=event.reason,
-            rule=event.rule,
-            plugin=event.plugin,
-        )
+        _tell(entry, event)
         yield
 
 

@@ -14,13 +14,13 @@ back; and as long as the runner of this process has room, it is accepted as alre
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import methodcaller
 from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -54,6 +54,8 @@ from mailframe.units import FilePath, Octets, Seconds
 
 log = Logger()
 
+GATHER = 0.02  # seconds
+
 
 @attrs.frozen(kw_only=True)
 class SqliteSettings:
@@ -84,6 +86,7 @@ class SqliteStorage:
     :param clock: tells the time for ids and housekeeping
     :param random: makes the ids
     :param in_thread: runs blocking work elsewhere
+    :param gather: seconds from one call of those who watch to the next, at least
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class SqliteStorage:
         random: Random,
         in_thread: Callable[..., Deferred[Any]],
         settings: SqliteSettings,
+        gather: float = 0.0,
     ) -> None:
         self.spool = spool
         self.settings = settings
@@ -103,6 +107,8 @@ class SqliteStorage:
         self._ids = QueueIds(random)
         self._watchers: list[Callable[[], None]] = []
         self._notify_waits = False
+        self._notified = 0.0
+        self._gather = gather
         self._recent = RecentContents()
         self._first = FirstClaims()
         self._alive: dict[str, int] = {}
@@ -236,9 +242,20 @@ class SqliteStorage:
         except OSError as error:
             raise StorageFault(f"the content of {id} can't be read: {error.strerror}") from error
 
-    async def settle(self, id: str, owner: str, step: Step, notices: Sequence[Notice]) -> None:
+    def settle(self, id: str, owner: str, step: Step, notices: Sequence[Notice]) -> Awaitable[None]:
         """Record a step."""
-        key = _key(id)
+        key = id_key(id)
+        if key is None:
+            return fail(UnknownMessage(id))
+        # Not awaited: these two are on the way of every message, and a coroutine has its price.
+        if step.goes_on and not (notices or step.events):
+            return self.committer.write(Note(key, owner, step.recipients))
+        if step.next_attempt is None and not (notices or step.goes_on):
+            finished = self.committer.write(Finish(key, owner, step.events))
+            return finished.addCallback(lambda _: self._left(key))
+        return self._settle(key, owner, step, notices)
+
+    async def _settle(self, key: int, owner: str, step: Step, notices: Sequence[Notice]) -> None:
         now = self._clock.seconds()
         arrivals = [
             Arrival(
@@ -249,12 +266,7 @@ class SqliteStorage:
             )
             for notice in notices
         ]
-        if step.goes_on and not (arrivals or step.events):
-            await self.committer.write(Note(key, owner, step.recipients))
-        elif step.next_attempt is None and not (arrivals or step.goes_on):
-            await self.committer.write(Finish(key, owner, step.events))
-        else:
-            await self.committer.write(Settle(key, owner, step, arrivals))
+        await self.committer.write(Settle(key, owner, step, arrivals))
         if step.next_attempt is None and not step.goes_on:
             self._left(key)
         if arrivals or not (step.goes_on or step.next_attempt is None):
@@ -373,12 +385,16 @@ class SqliteStorage:
 
     def _notify(self) -> None:
         # A batch of commits comes back in one go: one call serves all of them.
+        # And while many come, those that come shortly after each other are claimed together.
         if not self._notify_waits:
             self._notify_waits = True
-            self._clock.callLater(0, self._notify_now)
+            since = self._clock.seconds() - self._notified
+            delay = self._gather - since if 0 <= since < self._gather else 0
+            self._clock.callLater(delay, self._notify_now)
 
     def _notify_now(self) -> None:
         self._notify_waits = False
+        self._notified = self._clock.seconds()
         for callback in self._watchers:
             callback()
 
@@ -412,4 +428,5 @@ def build(settings: SqliteSettings, site: Site) -> SqliteStorage:
         random=site.random,
         in_thread=site.in_thread,
         settings=settings,
+        gather=GATHER,
     )

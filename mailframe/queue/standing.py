@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 
-from mailframe.entry import Entry, Notice, QueuedRecipient, Ready, Step
+from mailframe.entry import Entry, Event, Notice, QueuedRecipient, Ready, Step
 from mailframe.interfaces import LeaseLost
 from mailframe.outcome import Tried
 from mailframe.queue.progress import Progress
@@ -59,7 +59,7 @@ class Standing:
         """
         recipients = self.entry.recipients
         changed = {i: attrs.evolve(recipients[i], ready=record) for i, record in ready.items()}
-        await self._record(changed, self._step(), ())
+        await self._record(changed, self.entry.warned, (), ())
 
     async def record_arrived(self, tried: Sequence[Tried]) -> None:
         """Record what some destinations took, while the attempt goes on with others.
@@ -70,35 +70,31 @@ class Standing:
         progress = self._advance(self.entry, tried)
         step, notices = await self._write(self.entry, progress)
         changed = {each.index: step.recipients[each.index] for each in tried}
-        await self._record(changed, step, notices)
+        await self._record(changed, step.warned, step.events, notices)
 
     async def _record(
-        self, changed: Mapping[int, QueuedRecipient], step: Step, notices: Sequence[Notice]
+        self,
+        changed: Mapping[int, QueuedRecipient],
+        warned: bool,
+        events: Sequence[Event],
+        notices: Sequence[Notice],
     ) -> None:
         if self.over or self.lost:
             raise LeaseLost(self.entry.id)
         before = {index: self.entry.recipients[index] for index in changed}
         self._change(changed)
+        step = Step(
+            recipients=self.entry.recipients,
+            next_attempt=self.entry.next_attempt,
+            warned=warned,
+            events=tuple(events),
+            goes_on=True,
+        )
         try:
-            step = attrs.evolve(
-                step,
-                recipients=self.entry.recipients,
-                next_attempt=self.entry.next_attempt,
-                goes_on=True,
-            )
             await self._settle(self.entry, step, notices)
         except BaseException:
             self._change(before)
             raise
-
-    def _step(self) -> Step:
-        entry = self.entry
-        return Step(
-            recipients=entry.recipients,
-            next_attempt=entry.next_attempt,
-            warned=entry.warned,
-            events=(),
-        )
 
     def _change(self, changed: Mapping[int, QueuedRecipient]) -> None:
         recipients = list(self.entry.recipients)

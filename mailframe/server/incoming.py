@@ -31,6 +31,7 @@ from mailframe.server.forged_results import without_forged_results
 from mailframe.server.header_scan import NO_LINES, HeaderScan, is_lines, with_blank_line
 from mailframe.server.limits import Limits
 from mailframe.server.trace import received
+from mailframe.told import is_told
 
 log = Logger()
 
@@ -327,6 +328,8 @@ class Incoming:
         self.refuse(FAULT, "the storage could not keep it")
 
     def _log_acceptance(self) -> None:
+        if not is_told():
+            return
         evidence = self._envelope.recipients[0].evidence
         log.info(
             "accepted message {id} from {sender} by {address} on {server}, {size} octets for "

@@ -24,6 +24,7 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailframe import told
 from mailframe.certificates import make_context
 from mailframe.clocks import SteadyClock
 from mailframe.listening import Doors
@@ -220,6 +221,7 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     speaker = Speaker(TO_PARENT)
     globalLogBeginner.beginLoggingTo([observer(speaker, greeting.log_level)])
+    told.begin_at(greeting.log_level)
     importlib.import_module(greeting.reactor).install()
     from twisted.internet import reactor
 

@@ -130,7 +130,9 @@ class AgentCase(SynchronousTestCase):
         )
 
     def deliver(self, job: Job) -> Sequence[Outcome]:
-        outcomes = self.successResultOf(as_deferred(self.agent.deliver(job)))
+        delivering = as_deferred(self.agent.deliver(job))
+        self.clock.pump([0, 0])  # a round to prepare it, and one to put it in place
+        outcomes = self.successResultOf(delivering)
         self.agent.stopService()
         self.assertEqual(self.files.opened, set())
         self.assertEqual([content.closed for content in self.contents], [1] * len(self.contents))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -49,6 +49,23 @@ class RoundsTests(SynchronousTestCase):
             self.finish()
         for result in results[1:]:
             self.assertEqual(self.successResultOf(result), [None])
+
+    def test_one_round_for_a_group(self) -> None:
+        """Messages that are claimed together are written one by one."""
+        soon: list[Callable[[], None]] = []
+        self.rounds = Rounds(self.write, self.in_thread, soon=soon.append)
+        results = [self.rounds.submit(copies(1)) for _ in range(7)]
+        self.assertEqual((len(soon), self.threads), (1, []))
+        soon.pop()()
+        self.assertEqual([len(batch) for _, batch in self.threads], [7])
+        late = self.rounds.submit(copies(1))
+        self.assertEqual(len(soon), 1)
+        self.finish()
+        for result in results:
+            self.assertEqual(self.successResultOf(result), [None])
+        soon.pop()()
+        self.finish()
+        self.assertEqual(self.successResultOf(late), [None])
 
     def test_each_gets_its_own(self) -> None:
         """A message is told of another one's fate."""

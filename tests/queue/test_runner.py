@@ -138,6 +138,28 @@ class AttemptTests(RunnerCase):
         self.assertEqual(self.queued(), [])
         self.assertEqual(self.kinds(id), ["accepted", "authorised", "routed", "relayed"])
 
+    def test_asks_seldom_under_load(self) -> None:
+        """Each turn costs a way to the storage and back; or what is due then is forgotten."""
+        asked: list[float] = []
+        next_due = self.storage.next_due
+
+        async def count() -> float | None:
+            asked.append(self.clock.seconds())
+            return await next_due()
+
+        self.storage.next_due = count  # type: ignore[method-assign]
+        self.clock.advance(10.0)
+        self.dispatch.outcomes["far.example"] = Postponed(where="", reply=LATER)
+        ids = []
+        for _ in range(10):
+            ids.append(self.accept())
+            ids.append(self.accept(Address("x", "far.example")))
+            self.clock.advance(0.01)
+        self.assertEqual(self.dispatch.attempts, ids)
+        self.assertEqual(len(asked), 1)
+        self.pass_time(900)
+        self.assertEqual(sorted(self.dispatch.attempts), sorted(ids + ids[1::2]))
+
     def test_ready(self) -> None:
         """After a crash nobody knows that a copy lay ready, and the message comes twice."""
         ready = Ready(mailbox=ANGELO, since=1.0, where="x")

@@ -30,6 +30,7 @@ def make(
     in_thread: Any = maybeDeferred,
     seed: int = 1,
     files: Files | None = None,
+    gather: float = 0.0,
     **settings: Any,
 ) -> SqliteStorage:
     return SqliteStorage(
@@ -39,6 +40,7 @@ def make(
         random=Random(seed),
         in_thread=in_thread,
         settings=SqliteSettings(**settings),
+        gather=gather,
     )
 
 
@@ -121,6 +123,26 @@ class SqliteCase(SynchronousTestCase):
             octets += piece
         content.close()
         return octets
+
+
+class GatherTests(SqliteCase):
+    """Who watches is told of messages that come shortly after each other together."""
+
+    def test_gathers(self) -> None:
+        """Each message of many is claimed by itself, or a lone one waits."""
+        self.storage = make(self.root, self.clock, gather=0.02)
+        told: list[float] = []
+        self.storage.watch(lambda: told.append(round(self.clock.seconds() - start, 3)))
+        start = self.clock.seconds()
+        self.accept()
+        self.clock.advance(0)
+        for _ in range(10):
+            self.clock.advance(0.004)
+            self.accept()
+        self.clock.advance(1.0)
+        self.accept()
+        self.clock.advance(0)
+        self.assertEqual(told, [0.0, 0.02, 0.04, 1.04])
 
 
 class RestartTests(SqliteCase):

@@ -194,7 +194,9 @@ class MaildirTests(Pop3Case):
             id=id,
             size=len(content),
         )
-        (outcome,) = self.successResultOf(as_deferred(self.agent.deliver(job)))
+        delivering = as_deferred(self.agent.deliver(job))
+        self.reactor.pump([0, 0])  # a round to prepare it, and one to put it in place
+        (outcome,) = self.successResultOf(delivering)
         self.assertIsInstance(outcome, Delivered)
 
     def test_there_and_back(self) -> None:
