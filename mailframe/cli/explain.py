@@ -176,7 +176,7 @@ async def examine(
         local_domains=parts.site.local_domains,
     )
     first, verdict = await admission.judge(client, sender, recipient, Known(size=size))
-    provider = verdict.provider if isinstance(verdict, Permit) else None
+    provider = verdict.provider
     # Without a size the rest is explained as at RCPT, where it is not known either.
     known = Known(accepted=size is not None, provider=provider, size=size)
     followed = await follower.follow(client=client, sender=sender, recipient=recipient, known=known)

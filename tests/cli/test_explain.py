@@ -125,6 +125,20 @@ class Decisions(ExplainCase):
         self.assertTrue(document["route"]["rule"])
         self.assertEqual(document["route"]["hops"][0]["tls"], "none")
 
+    def test_refused_for_a_provider(self) -> None:
+        """The explanation of a refusal by provider says that its rule was passed over."""
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nname = "closed"\nproviders = ["rosse"]\n'
+            'via = "reject:not for rosse"\n\n[queue]',
+        )
+        asked = ("--login", ANGELO, ANGELO, JSMITH)
+        document = self.explain(*asked, server="submission", status=1)
+        self.assertEqual(document["authorisation"]["rule"], "closed")
+        self.assertEqual(document["destinations"][0]["route"]["kind"], "reject")
+        (rule,) = document["destinations"][0]["rules"]
+        self.assertEqual((rule["rule"], rule["matches"]), ("closed", True))
+
     def test_rules(self) -> None:
         """Nobody could see why an earlier rule did not decide."""
         self.configure(
