@@ -20,13 +20,11 @@ limits kept from being tried costs no attempt; its history says so once, until i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from mailframe.address import Address
 from mailframe.entry import (
     Entry,
     Event,
@@ -34,9 +32,7 @@ from mailframe.entry import (
     QueuedRecipient,
     RecipientState,
     Step,
-    Wait,
 )
-from mailframe.expansion import LOOP, MAX_ADDRESSES, MAX_DEPTH, TOO_MANY
 from mailframe.outcome import (
     Delivered,
     Hold,
@@ -45,13 +41,14 @@ from mailframe.outcome import (
     Postponed,
     Redirect,
     Refused,
-    Relay,
     Route,
     Throttled,
     Tried,
 )
 from mailframe.queue.asked import Action, is_asked
+from mailframe.queue.redirects import Redirects
 from mailframe.queue.schedule import Schedule, Times
+from mailframe.queue.waits import Turns, with_waits
 from mailframe.reply import Reply
 
 
@@ -94,8 +91,7 @@ class _Attempt:
         self.recipients = list(entry.recipients)
         self.events: list[Event] = []
         self.notices: dict[Action, list[int]] = {}
-        self._redirecting = redirecting
-        self._present: Counter[Address] | None = None  # once a redirect asks for it
+        self._redirects = Redirects(self.recipients, redirecting)
         self._added = False
         # With the place of their events; of those throttled what was answered, and mostly no event.
         self._postponed: list[tuple[int, Route, int]] = []
@@ -136,9 +132,10 @@ class _Attempt:
             where=outcome.where,
             ready=before.ready if isinstance(outcome, Postponed) else None,
             throttled=None,
+            wait=None,
         )
-        if state == "failed" and self._present is not None and index not in self._redirecting:
-            self._present[before.address] -= 1
+        if state == "failed":
+            self._redirects.failed(index)
         self._tell(kind, before, route, outcome)
         if isinstance(outcome, Delivered):
             self._arrived(index, isinstance(route, Local), outcome)
@@ -203,8 +200,7 @@ class _Attempt:
                 self._give_up(index, route)
             self._postponed.clear()
             for index, route, outcome, _ in self._throttled:
-                since = self.recipients[index].throttled or self.now
-                if times.is_out_of_chances(planned, self.now, since):
+                if times.is_out_of_chances(planned, self.now, self._throttled_since(index)):
                     self._give_up(index, route, outcome)
         elif times.is_warning_due(self.now) and not self.entry.warned:
             for index in (*(i for i, *_ in self._postponed), *(i for i, *_ in self._throttled)):
@@ -218,47 +214,33 @@ class _Attempt:
 
     def _take_turns(self, times: Times) -> float:
         """Settle when it is the turn of each recipient that is left; the earliest."""
+        all_turns = Turns(self.entry, times, self.now, self._warned)
         turns: dict[int, float] = {}
-        places: dict[int, int] = {}
+        places: dict[int, int | None] = {}
         for index, route, place in self._postponed:
-            turns[index] = self._next_attempt(times, index, route)
-            places[index] = place
+            attempts, places[index] = self.recipients[index].attempts, place
+            turns[index] = all_turns.after_attempt(attempts, route)
         for index, _, outcome, told in self._throttled:
-            turns[index] = self._next_chance(times, index, outcome.seconds)
-            if told is not None:
-                places[index] = told
+            since, places[index] = self._throttled_since(index), told
+            turns[index] = all_turns.after_throttling(since, outcome.seconds)
         for index, recipient in enumerate(self.recipients):
-            if recipient.state == "pending" and index not in turns:
-                turns[index] = self._turn_of_untried(times, index, recipient)
-        turns = {i: turn for i, turn in turns.items() if self.recipients[i].state == "pending"}
-        earliest = min(turns.values())
+            if recipient.state != "pending":
+                turns.pop(index, None)
+            elif index not in turns and self._added:
+                turns[index] = all_turns.after_redirects(index)
+            elif index not in turns:
+                turns[index] = all_turns.of_untried(index, recipient, self._held.get(index))
+        self.recipients, earliest = with_waits(self.recipients, turns)
         for index, turn in turns.items():
-            wait = Wait(until=turn, planned=earliest) if turn > earliest else None
-            if wait != self.recipients[index].wait:
-                self._change(index, wait=wait)
-        for index, place in places.items():
-            if index in turns:
-                self.events[place] = attrs.evolve(self.events[place], next_attempt=turns[index])
+            told = places.get(index)
+            if told is not None:
+                self.events[told] = attrs.evolve(self.events[told], next_attempt=turn)
         return earliest
 
-    def _turn_of_untried(self, times: Times, index: int, recipient: QueuedRecipient) -> float:
-        if index < len(self.entry.recipients) and self.entry.is_waiting(index, self.now):
-            assert recipient.wait is not None, "it waits"
-            return times.not_after(recipient.wait.until, self.now, self._warned)
-        if self._added:
-            return self.now
-        if recipient.wait is not None:  # it became its turn while others were being tried
-            return self.now + 1.0
-        return self._next_attempt(times, index, self._held.get(index))
-
-    def _next_chance(self, times: Times, index: int, seconds: float) -> float:
-        wanted = self.now + max(seconds, 1.0)
-        last = times.last_chance(self.recipients[index].throttled or self.now)
-        return times.not_after(min(wanted, max(last, self.now + 1.0)), self.now, self._warned)
-
-    def _next_attempt(self, times: Times, index: int, route: Route | None) -> float:
-        retry = route.retry if isinstance(route, Relay) else None
-        return times.next_attempt(self.now, self._warned, self.recipients[index].attempts, retry)
+    def _throttled_since(self, index: int) -> float:
+        since = self.recipients[index].throttled
+        assert since is not None, "it is throttled"
+        return since
 
     # --- what the sender is told -----------------------------------------------------------------
 
@@ -301,50 +283,17 @@ class _Attempt:
         if deadline.trace or (deadline.mode == "N" and not outcome.knows_deadline):
             self.notices.setdefault("relayed", []).append(index)
 
-    # --- redirects -------------------------------------------------------------------------------
-
     def _redirect(self, index: int, route: Redirect) -> Reply | None:
-        """Add the targets of a redirect; the reply with which it fails instead, or ``None``."""
-        recipients = self.recipients
-        before = recipients[index]
-        ancestors = {before.address}
-        parent = before.parent
-        while parent is not None:
-            ancestors.add(recipients[parent].address)
-            parent = recipients[parent].parent
-        if any(address in ancestors for address in route.addresses):
-            return LOOP
-        if len(ancestors) > MAX_DEPTH:
-            return TOO_MANY
-        present = self._have_it()
-        wanted = [address for address in dict.fromkeys(route.addresses) if not present[address]]
-        if len(recipients) + len(wanted) > MAX_ADDRESSES:
-            return TOO_MANY
-        recipients[index] = attrs.evolve(before, state="redirected", attempts=before.attempts + 1)
-        recipients.extend(
-            QueuedRecipient(address=address, parent=index, held=before.held) for address in wanted
-        )
-        present.update(wanted)
+        """Follow a redirect; the reply with which it fails instead, or ``None``."""
+        before = self.recipients[index]
+        added = self._redirects.follow(index, route)
+        if isinstance(added, Reply):
+            return added
         self._tell("redirected", before, route)
         self._added = True
-        if len(wanted) != 1:  # else what becomes of that one is told (RFC 3461 §5.2.7.2)
+        if added != 1:  # else what becomes of that one is told (RFC 3461 §5.2.7.2)
             self._ask("expanded", index)
         return None
-
-    def _have_it(self) -> Counter[Address]:
-        """Who already has, or will have, the message, and needs no second copy.
-
-        A recipient that is itself redirected doesn't count: two aliases of each other would make it
-        vanish. Counted once for all redirects of an attempt, of which there may be thousands.
-        """
-        if self._present is None:
-            self._present = Counter(
-                recipient.address
-                for i, recipient in enumerate(self.recipients)
-                if recipient.state in ("pending", "delivered", "relayed")
-                and i not in self._redirecting
-            )
-        return self._present
 
     def _tell(
         self,
