@@ -6,7 +6,8 @@ from importlib import import_module
 
 import click
 
-# One line of help each. A command is an object of its own name in the module of that name.
+# One line of help each. A command is an object of its own name in the module of that
+# name, with _ for each hyphen.
 COMMANDS = {
     "init": "Write a commented configuration into a directory.",
     "check": "Examine configuration, accounts, certificates, DNS and permissions.",
@@ -15,6 +16,7 @@ COMMANDS = {
     "explain": "Show which decisions the server would take for a message.",
     "queue": "Look at the queue and act on its messages.",
     "trace": "Show what has happened to a message so far.",
+    "tls-report": "Show how sessions with other servers fared with TLS.",
     "send": "Put a message from standard input into the queue.",
 }
 
@@ -30,8 +32,9 @@ class CommandList(click.Group):
         """Import the command of this name."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"mailframe.cli.{cmd_name}")
-        found = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"mailframe.cli.{name}")
+        found = getattr(module, name)
         assert isinstance(found, click.Command)
         return found
 

@@ -42,6 +42,7 @@ from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.delivery.required_tls import hop_for, reason
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import PlannedHop, Target, Targets
+from mailframe.delivery.tls_counts import CountFile, TlsCounts
 from mailframe.delivery.tls_sources import make_demands
 from mailframe.delivery.traffic import PLACES, Passage, Traffic
 from mailframe.interfaces import IDeliveryAgent, Job, Site
@@ -94,9 +95,15 @@ class RelayAgent(Service):
         self._targets = Targets(
             site=site, lookup=lookup, port=settings.port, sources=settings.source
         )
-        self._demands = make_demands(settings=settings, site=site, lookup=lookup)
+        self._demands = make_demands(
+            settings=settings, site=site, lookup=lookup, trust_root=trust_root
+        )
         self._sessions = Sessions(
-            settings=settings, site=site, trust_root=trust_root, demands=self._demands
+            settings=settings,
+            site=site,
+            trust_root=trust_root,
+            demands=self._demands,
+            counts=TlsCounts(CountFile(site.state_dir), site),
         )
         self._clock = Elapsed(site.reactor)
         self._traffic = Traffic(settings, site, places)

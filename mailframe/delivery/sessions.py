@@ -22,7 +22,9 @@ from mailframe.clocks import Elapsed
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_counts import TlsCounts
 from mailframe.delivery.tls_demand import TlsDemand, TlsDemands
+from mailframe.delivery.tls_fault import TlsFault
 from mailframe.delivery.tls_policy import TlsPolicies
 from mailframe.interfaces import Site
 from mailframe.outcome import NextHop
@@ -40,6 +42,7 @@ class Sessions:
     :param site: what the server lends
     :param trust_root: whom ``tls = "verify"`` trusts; ``None`` means the platform's authorities
     :param demands: decides what is asked of TLS with each server
+    :param counts: counts how sessions fare with TLS, or ``None``
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class Sessions:
         site: Site,
         trust_root: Any,
         demands: TlsDemands | None = None,
+        counts: TlsCounts | None = None,
     ) -> None:
         self._settings = settings
         self._site = site
         self._tls = TlsPolicies(trust_root)
         self._demands = demands or TlsDemands()
+        self._counts = counts
         self._connecting: set[Deferred[Any]] = set()
         self._connections: set[RelayConnection] = set()
         self._closing = False
@@ -67,7 +72,9 @@ class Sessions:
         """
         demand = await self._demands.of(hop, target)
         if demand.refusal is not None:
-            return Failed(reply=demand.refusal, stage="starttls")
+            self._count(target, hop, demand, demand.fault)
+            # No word of the server's, and none that makes a message go back to its sender at once.
+            return Failed(reply=demand.refusal, stage="greeting")
         opened = await self._connect(target, hop, login, demand)
         if (
             isinstance(opened, Failed)
@@ -132,6 +139,8 @@ class Sessions:
         for connecting in tuple(self._connecting):
             connecting.cancel()
         await DeferredList([connection.quit() for connection in tuple(self._connections)])
+        if self._counts is not None:
+            await self._counts.add_now()
 
     async def _connect(
         self, target: Target, hop: NextHop, login: Login | None, demand: TlsDemand
@@ -179,7 +188,34 @@ class Sessions:
         self._connections.add(connection)
         connection.closed.addCallback(lambda _: self._connections.discard(connection))
         failed = await connection.opened
+        if demand.policy != "none" and not target.is_tls:
+            self._count_opened(target, hop, demand, connection, failed)
         return connection if failed is None else failed
+
+    def _count_opened(
+        self,
+        target: Target,
+        hop: NextHop,
+        demand: TlsDemand,
+        connection: RelayConnection,
+        failed: Failed | None,
+    ) -> None:
+        fault = connection.tls_fault or demand.fault
+        if failed is not None and failed.stage not in ("starttls", "tls"):
+            return  # it never came to TLS, or fails for something else
+        if fault is None and not (failed is None and connection.is_encrypted):
+            if failed is not None and failed.stage == "tls":
+                fault = TlsFault("validation-failure", " ".join(failed.reply.text))
+            else:
+                fault = TlsFault("starttls-not-supported", "the server does not begin TLS")
+        self._count(target, hop, demand, fault)
+
+    def _count(
+        self, target: Target, hop: NextHop, demand: TlsDemand, fault: TlsFault | None
+    ) -> None:
+        if self._counts is not None and hop.where.startswith("mx:") and hop.protocol == "smtp":
+            domain = demand.published.domain if demand.published else hop.where.removeprefix("mx:")
+            self._counts.count(domain, demand.published, fault, target.host, target.address)
 
 
 class _Factory(Factory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,7 +17,9 @@ from mailframe.delivery.connection import CLOSING, RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import Target
-from mailframe.delivery.tls_demand import TlsDemand
+from mailframe.delivery.tls_counts import CountFile, TlsCounts, day_of
+from mailframe.delivery.tls_demand import Published, TlsDemand
+from mailframe.delivery.tls_fault import TlsFault
 from mailframe.delivery.tls_policy import TlsPolicies
 from mailframe.outcome import NextHop, TlsPolicy
 from mailframe.reply import Reply
@@ -105,6 +108,85 @@ class SessionsCase(SynchronousTestCase):
         target = Target(where="mx:x", host=name, address=HOST, port=25, endpoint=endpoint)
         hop = NextHop(where="mx:x", tls=policy)
         return Deferred.fromCoroutine(self.sessions.open(target, hop, login))
+
+
+class CountTests(SessionsCase):
+    """How sessions fare, for reports."""
+
+    def counted(
+        self, server: ScriptedServer, policy: TlsPolicy, demand: TlsDemand | None = None
+    ) -> list[tuple[str, str, str]]:
+        """Of each session kind of the policy, result and exchanger."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.setUp()
+        file = CountFile(str(folder))
+        self.sessions._counts = TlsCounts(file, self.site)
+        if demand is not None:
+            self.sessions._demands = Always(demand)
+        self.open(server, policy)
+        self.nothing_left()
+        found = [
+            (each.kind, each.result, each.host)
+            for each, number in file.of(day_of(self.reactor.seconds()), "x").items()
+            for _ in range(number)
+        ]
+        return sorted(found)
+
+    def test_counts(self) -> None:
+        """A domain could not learn what is wrong with its TLS, or that all is well."""
+        none, sts = "no-policy-found", "sts"
+        enforced, tried = (
+            TlsDemand(
+                policy=policy,
+                names=(NAME,),
+                reason="x",
+                is_tried_out=policy == "opportunistic",
+                published=Published(kind="sts", domain="x"),
+            )
+            for policy in ("verify", "opportunistic")
+        )
+        refused = attrs.evolve(
+            enforced,
+            refusal=Reply(451, "4.7.5", "not there"),
+            fault=TlsFault("validation-failure", "not there"),
+        )
+        good, other, bad, clear = (
+            ScriptedServer(tls=server_options(NAME), EHLO=WITH_TLS),
+            ScriptedServer(tls=server_options("other.example"), EHLO=WITH_TLS),
+            ScriptedServer(tls=server_options(NAME, trusted=False), EHLO=WITH_TLS),
+            ScriptedServer(),
+        )
+        for server, policy, demand, expected in (
+            (good, "opportunistic", None, [(none, "", "")]),
+            (other, "opportunistic", None, [(none, "", "")]),
+            (clear, "opportunistic", None, [(none, "starttls-not-supported", NAME)]),
+            (clear, "require", None, [(none, "starttls-not-supported", NAME)]),
+            (good, "none", None, []),
+            (good, "opportunistic", enforced, [(sts, "", "")]),
+            (other, "opportunistic", enforced, [(sts, "certificate-host-mismatch", NAME)]),
+            (bad, "opportunistic", enforced, [(sts, "certificate-not-trusted", NAME)]),
+            (clear, "opportunistic", enforced, [(sts, "starttls-not-supported", NAME)]),
+            (bad, "opportunistic", tried, [(sts, "certificate-not-trusted", NAME)]),
+            (clear, "opportunistic", tried, [(sts, "starttls-not-supported", NAME)]),
+            (good, "opportunistic", refused, [(sts, "validation-failure", NAME)]),
+        ):
+            wanted: Any = policy
+            self.assertEqual(self.counted(server, wanted, demand), expected, expected)
+
+    def test_handshake_hangs(self) -> None:
+        """A server whose TLS hangs would count as one that has none."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = CountFile(str(folder))
+        self.sessions._counts = TlsCounts(file, self.site)
+        self.reactor.at(HOST).listenTCP(25, ScriptedServer(EHLO=WITH_TLS))
+        result = self.begin("require")
+        self.reactor.advance(61)
+        self.assertIsInstance(self.successResultOf(result), Failed)
+        self.reactor.advance(5)
+        ((counted, number),) = file.of(day_of(self.reactor.seconds())).items()
+        self.assertEqual((counted.result, number), ("validation-failure", 1))
 
 
 class TlsTests(SessionsCase):
@@ -213,7 +295,7 @@ class TlsTests(SessionsCase):
         refusal = Reply(451, "4.7.5", "it is not in the policy")
         self.sessions._demands = Always(TlsDemand(policy="verify", reason="x", refusal=refusal))
         opened = self.open(server, "opportunistic")
-        self.assertEqual(opened, Failed(reply=refusal, stage="starttls"))
+        self.assertEqual(opened, Failed(reply=refusal, stage="greeting"))
         self.assertEqual(server.commands, [])
 
     def test_old_version(self) -> None:
