@@ -28,6 +28,7 @@ from mailframe.accounts.realm import make_portal
 from mailframe.cli.endpoints import listening_place
 from mailframe.config_errors import SettingsError
 from mailframe.delivery.dispatch import Agent
+from mailframe.delivery.local_addresses import every_address
 from mailframe.delivery.relay import RelayAgent
 from mailframe.delivery.resolver import make_resolver
 from mailframe.guard import as_deferred
@@ -163,7 +164,8 @@ def _addresses_at(interface: str) -> Iterable[str]:
         found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         found = []
-    every = {"127.0.0.1", "::1", *(str(entry[4][0]).partition("%")[0] for entry in found)}
+    named = (str(entry[4][0]).partition("%")[0] for entry in found)
+    every = {"127.0.0.1", "::1", *every_address(), *named}
     # A socket at :: takes IPv4 connections as well, as Linux has it by default.
     return [each for each in every if address.version == 6 or ":" not in each]
 
