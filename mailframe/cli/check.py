@@ -20,6 +20,7 @@ from mailframe.cli.options import config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
 from mailframe.cli.queue_findings import of_queue
+from mailframe.cli.relay_findings import of_sources
 from mailframe.cli.routing_findings import of_routing
 from mailframe.cli.settings_findings import of_settings
 from mailframe.plugin import PluginError, load_builder
@@ -61,6 +62,7 @@ def examine(settings: Settings) -> list[Finding]:
         *of_maps(settings),
         *of_queue(settings),
         *of_ports(settings),
+        *of_sources(settings),
         *of_name_servers(settings),
     ]
 

@@ -18,7 +18,8 @@ from mailframe.authorisation.networks import Networks
 from mailframe.cli.endpoints import Place, listening_place, socket_file
 from mailframe.cli.findings import Finding
 from mailframe.cli.running import run
-from mailframe.delivery.resolver import make_resolver
+from mailframe.delivery.addresses import is_loopback
+from mailframe.delivery.resolver import make_resolver, parse_server
 from mailframe.guard import as_deferred
 from mailframe.listening import PROXIED
 from mailframe.settings import ServerSettings, Settings
@@ -45,8 +46,10 @@ def of_name_servers(settings: Settings, resolv_conf: str = "/etc/resolv.conf") -
         ]
 
     async def ask(reactor: Any) -> list[Finding]:
-        questions = [as_deferred(_ask(reactor, server)) for server in servers]
-        return [await question for question in questions]
+        questions = [
+            as_deferred(_ask(reactor, server, settings.dns.validating)) for server in servers
+        ]
+        return [finding for question in questions for finding in await question]
 
     return run(ask)
 
@@ -59,19 +62,39 @@ def _system_servers(resolv_conf: str) -> Sequence[str]:
         return ()
 
 
-async def _ask(reactor: Any, server: str) -> Finding:
+async def _ask(reactor: Any, server: str, validating: bool) -> list[Finding]:
     try:
         resolver: Any = make_resolver([server], reactor)  # Any: queryUDP has no types
         # any answer shows that it lives, a refusal too
-        await resolver.queryUDP([dns.Query(b"", dns.NS)], (ANSWER_TIME,))
+        answer = await resolver.queryUDP([dns.Query(b"", dns.NS)], (ANSWER_TIME,))
     except Exception as error:  # ports that are closed, time-outs, addresses that aren't any
-        return Finding(
+        problem = f"{server} does not answer ({type(error).__name__})"
+        mend = "mail to other domains waits until it does; see [dns] servers"
+        return [Finding("warn", "dns", problem, mend)]
+    found = [Finding("ok", "dns", f"{server} answers")]
+    return found + list(_of_trust(server, answer)) if validating else found
+
+
+def _of_trust(server: str, answer: Any) -> Iterator[Finding]:
+    """Whether a name server is worth the trust that ``validating = true`` puts in it.
+
+    :param answer: to a question about the root, which is signed
+    """
+    if not answer.authenticData:
+        yield Finding(
             "warn",
             "dns",
-            f"{server} does not answer ({type(error).__name__})",
-            "mail to other domains waits until it does; see [dns] servers",
+            f"{server} does not say that the root zone is genuine: it does not validate DNSSEC",
+            "have it validate, or drop validating = true: as it is, no DANE is found",
         )
-    return Finding("ok", "dns", f"{server} answers")
+    host, _ = parse_server(server)
+    if not is_loopback(host):
+        yield Finding(
+            "warn",
+            "dns",
+            f"{server} is trusted to validate DNSSEC, and its answers can be changed on their way",
+            "run a name server that validates on this machine, and name it in [dns] servers",
+        )
 
 
 def of_ports(settings: Settings) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import fail, succeed
+from twisted.names import dns
 from twisted.names.error import DNSQueryTimeoutError
 
 from mailframe.cli import network_findings
@@ -276,6 +277,25 @@ class NameServers(FindingsCase):
         (finding,) = of_name_servers(self.settings, path)
         self.assertEqual(finding.level, "ok")
         self.assertIn("192.0.2.9", finding.message)
+
+    def test_validating(self) -> None:
+        """DANE would be believed in where nobody validates, or where anybody may answer."""
+        near, far, idle = "127.0.0.1:53", "192.0.2.1:53", "[::1]:53"
+        self.answer(
+            {
+                near: dns.Message(authenticData=1),
+                far: dns.Message(authenticData=1),
+                idle: dns.Message(),
+            }
+        )
+        servers = DnsSettings(servers=(near, far, idle), validating=True)
+        findings = of_name_servers(self.change(dns=servers))
+        self.assertEqual([f.level for f in findings], ["ok", "ok", "warn", "ok", "warn"])
+        self.assert_found(findings, "warn", far, "changed on their way")
+        self.assert_found(findings, "warn", idle, "does not validate")
+        servers = DnsSettings(servers=(far, idle))
+        findings = of_name_servers(self.change(dns=servers))
+        self.assertEqual({finding.level for finding in findings}, {"ok"})
 
     def test_none(self) -> None:
         """A machine without name servers would pass."""
