@@ -7,7 +7,12 @@ import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from mailframe.cli.parts import with_storage
+from mailframe.documents import trace_document
+from mailframe.interfaces import IQueueStorage
+from mailframe.settings import load
 from tests.interop.programs import free_ports
 from tests.interop.relaying import RelayCase
 
@@ -59,3 +64,14 @@ class FaultyServersCase(RelayCase):
     def dumped(self, name: str) -> list[Path]:
         """The files that sinks of a name have written."""
         return [path for path in self.dump.glob(f"{name}-*") if path.stat().st_size]
+
+    def traces(self, ids: Sequence[str]) -> dict[str, Any]:
+        """What ``mailframe trace`` prints of each, by id; read at once, for there are many."""
+
+        async def documents(storage: IQueueStorage) -> dict[str, Any]:
+            return {
+                id: trace_document(id, await storage.find(id=id), await storage.history(id=id))
+                for id in ids
+            }
+
+        return with_storage(load(str(self.configuration)), documents)

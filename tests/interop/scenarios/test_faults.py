@@ -6,14 +6,9 @@ import json
 import smtplib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import attrs
 
-from mailframe.cli.parts import with_storage
-from mailframe.documents import trace_document
-from mailframe.interfaces import IQueueStorage
-from mailframe.settings import load
 from tests.interop.ourselves import PASSWORD
 from tests.interop.relaying import TEXT
 from tests.interop.scenarios.faults import (
@@ -113,23 +108,10 @@ class FaultTests(FaultyServersCase):
 
     # --- what came of it -------------------------------------------------------------------------
 
-    def read(self, cases: Sequence[Case]) -> dict[str, Any]:
-        """What ``mailframe trace`` prints of each, by id; read at once, for there are many."""
-
-        async def documents(storage: IQueueStorage) -> dict[str, Any]:
-            return {
-                case.id: trace_document(
-                    case.id, await storage.find(id=case.id), await storage.history(id=case.id)
-                )
-                for case in cases
-            }
-
-        return with_storage(load(str(self.configuration)), documents)
-
     def all_were_tried(self, cases: Sequence[Case]) -> bool:
         """Whether there was an attempt at each message, and what it came to is recorded."""
         time.sleep(0.5)
-        self.told = self.read(cases)
+        self.told = self.traces([case.id for case in cases])
         return all(
             not told["queued"] or told["message"]["recipients"][0]["attempts"] == 1
             for told in self.told.values()
@@ -138,7 +120,7 @@ class FaultTests(FaultyServersCase):
     def none_is_queued(self, cases: Sequence[Case]) -> bool:
         """Whether all have left the queue."""
         time.sleep(0.5)
-        return not any(told["queued"] for told in self.read(cases).values())
+        return not any(told["queued"] for told in self.traces([case.id for case in cases]).values())
 
     def problems(self, case: Case, good: int, faulty: int) -> Iterator[str]:
         """What does not agree with what should have become of a message.
