@@ -146,8 +146,7 @@ class Postfix:
         )
         write_postfix(
             *(home, smtp, "demo.example"),
-            "smtpd_relay_restrictions = permit",
-            "smtpd_recipient_restrictions = permit",
+            "mynetworks = 127.0.0.0/8",
             "smtpd_client_connection_count_limit = 0",
             f"transport_maps = texthash:{table}",
             "in_flow_delay = 0",
