@@ -10,11 +10,13 @@ from mailframe.address import Address
 from mailframe.assembly import Parts
 from mailframe.delivery.relay import RelayAgent
 from mailframe.delivery.required_tls import hop_for
+from mailframe.delivery.shaping import HopLimits, limits_for
 from mailframe.delivery.targets import PlannedHop
 from mailframe.documents import Document, decision_document, route_document, rules_document
 from mailframe.envelope import Client, Envelope
+from mailframe.hop_documents import limits_document
 from mailframe.interfaces import Known
-from mailframe.outcome import Redirect, Relay, Route, RuleSeen, Unroutable
+from mailframe.outcome import NextHop, Redirect, Relay, Route, RuleSeen, Unroutable
 from mailframe.routing.resolution import Router
 
 
@@ -23,12 +25,14 @@ class Destination:
     """Where mail for one address goes, after all aliases.
 
     :ivar planned: what the relay agent would do, when it is elsewhere
+    :ivar limits: those of each of its next hops
     :ivar rules: how the rules of the routing table fare
     """
 
     address: Address
     route: Route
     planned: tuple[PlannedHop, ...] = ()
+    limits: tuple[HopLimits, ...] = ()
     rules: tuple[RuleSeen, ...] = ()
 
     @property
@@ -39,6 +43,13 @@ class Destination:
         return not self.planned or any(
             each.reply is None or each.reply.is_temporary for each in self.planned
         )
+
+    def document(self) -> Document:
+        """What ``--json`` shows of its route."""
+        document = route_document(self.route, self.planned)
+        for shown, limits in zip(document["hops"], self.limits, strict=True):
+            shown["limits"] = limits_document(limits)
+        return document
 
 
 @attrs.frozen(kw_only=True)
@@ -69,9 +80,9 @@ class Followed:
 
     def documents(self) -> Document:
         """What ``--json`` shows of it."""
-        own = [each.planned for each in self.destinations if each.route is self.route]
+        own = [each.document() for each in self.destinations if each.route is self.route]
         return {
-            "route": route_document(self.route, own[0] if own else ()),
+            "route": own[0] if own else route_document(self.route),
             "aliases": [
                 {
                     "address": str(address),
@@ -84,7 +95,7 @@ class Followed:
             "destinations": [
                 {
                     "address": str(each.address),
-                    "route": route_document(each.route, each.planned),
+                    "route": each.document(),
                     "rules": rules_document(each.rules),
                 }
                 for each in self.destinations
@@ -104,6 +115,7 @@ class Follower:
         relay = parts.relay_agent().part
         assert isinstance(relay, RelayAgent)
         self._relay = relay
+        self._settings = parts.settings.relay
 
     async def follow(
         self,
@@ -129,7 +141,13 @@ class Follower:
             if not isinstance(route, Redirect):
                 planned = await self._plan(route, envelope)
                 destinations.append(
-                    Destination(address=address, route=route, planned=planned, rules=seen)
+                    Destination(
+                        address=address,
+                        route=route,
+                        planned=planned,
+                        limits=tuple(self._limits(each.hop, known.provider) for each in planned),
+                        rules=seen,
+                    )
                 )
         return Followed(
             route=steps[0][1],
@@ -145,3 +163,9 @@ class Follower:
             hops = tuple(hop_for(hop, envelope) for hop in route.hops)
             route = attrs.evolve(route, hops=hops)
         return await self._relay.plan(route)
+
+    def _limits(self, hop: NextHop, provider: str | None) -> HopLimits:
+        """Those in force for a message; rates that are for other providers' customers are not."""
+        limits = limits_for(self._settings, hop.where)
+        rates = tuple(rate for rate in limits.rates if rate.is_for(provider))
+        return attrs.evolve(limits, rates=rates)

@@ -220,7 +220,7 @@ def explain_document(
         "authorised": isinstance(explanation.verdict, Permit),
         "authorisation": verdict_document(explanation.verdict),
         **followed.documents(),
-        "route": route_document(explanation.route, own.planned if own else ()),
+        "route": own.document() if own else route_document(explanation.route),
         "retry": schedule_document(settings.schedule),
     }
     for shown, destination in zip(document["destinations"], followed.destinations, strict=True):
