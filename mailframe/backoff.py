@@ -8,6 +8,7 @@ alone: an explanation shows the very times that come true, and a simulation repe
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from hashlib import blake2b
 
 import attrs
@@ -53,6 +54,7 @@ class Backoff:
             )
 
     @classmethod
+    @lru_cache(maxsize=16)  # asked for with every attempt
     def fixed(cls, seconds: float) -> Backoff:
         """Waits that are all the same."""
         same = Seconds(seconds)

@@ -214,6 +214,12 @@ class _Attempt:
 
     def _take_turns(self, times: Times) -> float:
         """Settle when it is the turn of each recipient that is left; the earliest."""
+        if not (self._postponed or self._throttled or self._held or self._added) and not any(
+            recipient.wait is not None for recipient in self.recipients
+        ):
+            # The others are still being tried, and of thousands this would be asked thousands of
+            # times.
+            return times.next_attempt(self.now, self._warned)
         all_turns = Turns(self.entry, times, self.now, self._warned)
         turns: dict[int, float] = {}
         places: dict[int, int | None] = {}
