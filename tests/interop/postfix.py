@@ -33,8 +33,8 @@ def write_postfix(
     """Write a configuration under which Postfix takes mail for a domain into one Maildir.
 
     :param root: an absolute path that other users may enter; to be made
-    :param settings: more lines for main.cf
-    :param interface: where to listen, an address
+    :param settings: more lines for main.cf, which come before ours
+    :param interface: where to listen, an IPv4 address; "" is everywhere, over IPv6 too
     :returns: the Maildir. Start it with ``postfix -c ROOT start-fg``, as root
     """
     mail, spool, data = root / "mail", root / "spool", root / "data"
@@ -51,7 +51,7 @@ def write_postfix(
         f"myhostname = next.{domain}",
         "mydestination =",
         f"inet_interfaces = {'loopback-only' if interface == '127.0.0.1' else 'all'}",
-        f"inet_protocols = {'all' if ':' in interface else 'ipv4'}",
+        f"inet_protocols = {'ipv4' if interface else 'all'}",
         "mynetworks =",
         "alias_maps =",
         f"maillog_file = {root}/postfix.log",
@@ -63,7 +63,8 @@ def write_postfix(
         f"virtual_gid_maps = static:{nobody.pw_gid}",
         *settings,
     )
-    (root / "main.cf").write_text("\n".join(lines) + "\n")
+    last = {line.split(" = ")[0]: line for line in lines}  # Postfix warns of one that it overrides
+    (root / "main.cf").write_text("\n".join(last.values()) + "\n")
     services = ((f"{interface}:{port}", "inet", "n", "-", "-", "-", "smtpd"), *_SERVICES)
     (root / "master.cf").write_text(
         "".join(

@@ -49,7 +49,7 @@ class ServersCase(InteropCase):
             a server whose certificate is good
         :param lmtp: send over LMTP
         :param name: of its folder
-        :param interface: where to listen, an address
+        :param interface: where to listen, an IPv4 address; "" is everywhere, over IPv6 too
         :param settings: more lines for main.cf
         """
         self.need_root()

@@ -176,11 +176,15 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
                 settings=(*POSTFIX, *settings),
             )
 
-    def start_destination(self, *settings: str, domain: str = "mindspring.example") -> Path:
-        """Start Postfix as the server of a domain; returns its Maildir."""
+    def start_destination(self, *settings: str, tls: bool = False) -> Path:
+        """Start Postfix as the server of mindspring.example; returns its Maildir."""
         with self.at("destination"):
             return self.start_postfix(
-                SMTP, domain, name="destination", interface=ANYWHERE, settings=settings
+                *(SMTP, "mindspring.example"),
+                name="destination",
+                interface="",
+                tls=tls,
+                settings=settings,
             )
 
     # --- what a client does ----------------------------------------------------------------------
@@ -253,6 +257,9 @@ class OtherMailframe(MailframeCase):
     def runTest(self) -> None:
         """Not a test of its own."""
 
+    def prepare(self) -> None:
+        """What else is to be done in its folder before it starts."""
+
     def mailbox_messages(self, name: str = "jsmith") -> list[bytes]:
         """The messages of an account."""
         return maildir(self.mailbox(name))
@@ -267,6 +274,7 @@ class OtherMailframe(MailframeCase):
         self.names = (f"mx.{domain}", "localhost", "127.0.0.1")
         self.smtp, self.submission, self.pop3 = SMTP, 587, 110
         self.write("accounts.toml", case.accounts().replace(case.domain, domain))
+        self.prepare()
         self.make_certificate()
         with case.at(host):
             self.serve_mail(f'[dns]\nservers = ["{RESOLVER}"]\n{more}', tls="starttls", **options)

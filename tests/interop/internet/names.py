@@ -99,6 +99,6 @@ class NamesCase(InteropCase):
         configuration.write_text(
             _OPTIONS.format(folder=folder, address=address, kind=kind, more=more, zones=zones)
         )
-        process = self.start(named, "-4", "-g", "-n", "1", "-c", configuration)
+        process = self.start(named, "-4", "-f", "-n", "1", "-c", configuration)
         self.wait_for_port(53, process)
         return process
