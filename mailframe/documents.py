@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -17,7 +17,7 @@ from mailframe.address import Address
 from mailframe.backoff import Backoff
 from mailframe.entry import Entry, Event
 from mailframe.envelope import Client
-from mailframe.hop_documents import Document, hop_document
+from mailframe.hop_documents import hop_document
 from mailframe.outcome import (
     Decision,
     Deny,
@@ -36,6 +36,8 @@ from mailframe.reply import Reply
 
 if TYPE_CHECKING:
     from mailframe.delivery.targets import PlannedHop
+
+Document: TypeAlias = dict[str, Any]
 
 
 def time_text(at: float) -> str:

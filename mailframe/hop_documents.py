@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from mailframe.reply import Reply
 
@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from mailframe.delivery.shaping import HopLimits, RateLimit
     from mailframe.delivery.targets import PlannedHop, Target
     from mailframe.delivery.tls_demand import TlsDemand
-
-Document: TypeAlias = dict[str, Any]
+    from mailframe.documents import Document
 
 
 def hop_document(planned: PlannedHop) -> Document:
