@@ -26,7 +26,7 @@ from tests.interop.postfix import write_postfix
 from tests.interop.programs import free_ports
 
 CONTENT = b"From: a@far.example\r\nSubject: news\r\n\r\n" + (b"x" * 76 + b"\r\n") * 52
-START = 8.0  # seconds that a server gets from the filling of its queue until all are due
+START = 15.0  # seconds that a server gets from the filling of its queue until all are due
 _CLIENT = Client(server="mx", protocol="smtp", address="192.0.2.7", port=4711, helo="far.example")
 _PERMIT = Permit(reason="a customer", rule="network", plugin="providers", provider="load")
 _SESSIONS = 8

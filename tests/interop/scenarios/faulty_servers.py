@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,12 @@ from mailframe.interfaces import IQueueStorage
 from mailframe.settings import load
 from tests.interop.programs import free_ports
 from tests.interop.relaying import RelayCase
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 class FaultyServersCase(RelayCase):
@@ -31,6 +39,7 @@ class FaultyServersCase(RelayCase):
         each: Sequence[Sequence[str]],
         name: str,
         ports: Sequence[int] = (),
+        address: str = "127.0.0.1",
     ) -> tuple[list[int], list[subprocess.Popen[bytes]]]:
         """Start them all, and wait until all listen; returns their ports, and them.
 
@@ -43,12 +52,13 @@ class FaultyServersCase(RelayCase):
         processes = [
             self.start(
                 *(sink, "-u", user, "-d", str(self.dump / f"{name}-")),
-                *(*options, f"127.0.0.1:{port}", "100"),
+                *(*options, f"{address}:{port}", "100"),
             )
             for port, options in zip(ports, each, strict=True)
         ]
         for port, process in zip(ports, processes, strict=True):
-            self.wait_for_port(port, process)
+            self.wait_for(f"{address}:{port} open", lambda port=port: listens(address, port))
+            self.assertIsNone(process.poll(), self.logs())
         return ports, processes
 
     def taken(self, name: str) -> Counter[str]:
@@ -67,6 +77,7 @@ class FaultyServersCase(RelayCase):
 
     def traces(self, ids: Sequence[str]) -> dict[str, Any]:
         """What ``mailframe trace`` prints of each, by id; read at once, for there are many."""
+        time.sleep(0.2)  # who asks again and again leaves the server time for its work
 
         async def documents(storage: IQueueStorage) -> dict[str, Any]:
             return {

@@ -93,7 +93,6 @@ class OddServerTests(OddServersCase):
         return [f"{odd.local_part}{n}@{odd.name}.example" for n in range(len(odd.outcomes))]
 
     def all_were_tried(self) -> bool:
-        time.sleep(0.3)
         self.told = self.traces([id for ids in self.ids.values() for id in ids])
         return all(
             recipient["state"] != "pending" or recipient["attempts"]
