@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.backoff import Backoff
 from mailframe.entry import Entry, QueuedRecipient
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage, Waiting
@@ -208,6 +209,21 @@ class SetBackTests(JumpCase):
         self.reactor.jump(-DAY)
         self.assertEqual(self.attempts(RETRY + LOOK_AT_CLOCK), {id: 1})
         self.assertEqual(self.attempts(4 * RETRY), {id: 4})
+
+    def test_a_route_s_longer_waits(self) -> None:
+        """Mail on a curve is tried too early after each small jump, and after each start."""
+        for schedule, longest in (
+            (Schedule(retry=Backoff.fixed(2 * HOUR)), 0.0),
+            (Schedule(), 2 * HOUR),
+        ):
+            self.runner.schedule = Schedule(retry=Backoff.fixed(2 * HOUR))
+            id = self.accept()
+            self.reactor.advance(100)
+            self.runner.schedule, self.runner.longest_wait = schedule, longest
+            self.reactor.jump(-10)
+            self.assertEqual(self.attempts(1.9 * HOUR), {})
+            self.assertEqual(self.attempts(0.2 * HOUR), {id: 1})
+            self.successResultOf(as_deferred(self.storage.remove(id, self.reactor.seconds())))
 
     def test_spread(self) -> None:
         """All mail that waits is tried in one moment."""
