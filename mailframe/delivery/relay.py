@@ -206,13 +206,11 @@ class RelayAgent(Service):
             attempt.limit_room(passage.limits.recipients)
         connection = passage.permit.connection
         if connection is not None:
-            failed = await self._hand_over(passage, connection, attempt)
+            failed = await self._hand_over(passage, connection, attempt, is_kept=True)
             if failed is None:
                 return
             if not failed.untouched:
                 attempt.passed_over(connection.where, failed.reply)
-            passage.permit.connection = None
-            connection.quit()
         await self._try_servers(hop, passage, attempt)
 
     def _keep_few(self, passage: Passage) -> None:
@@ -259,8 +257,6 @@ class RelayAgent(Service):
                 again = failed.reply is USED_UP
                 if not again:
                     attempt.passed_over(connection.where, failed.reply)
-                passage.permit.connection = None
-                connection.quit()
         if why is not None and not let_in:
             self._nobody_let_in(passage, why, began)
 
@@ -270,7 +266,12 @@ class RelayAgent(Service):
             passage.destination.nobody_let_in(reply, is_slow=is_slow)
 
     async def _hand_over(
-        self, passage: Passage, connection: RelayConnection, attempt: Attempt
+        self,
+        passage: Passage,
+        connection: RelayConnection,
+        attempt: Attempt,
+        *,
+        is_kept: bool = False,
     ) -> Failed | None:
         failed = await hand_over(
             connection,
@@ -281,7 +282,11 @@ class RelayAgent(Service):
         passage.is_used = True
         if failed is None:
             passage.destination.went_well()
-        elif failed.stage != "idle" and not failed.untouched and not self._stopping:
+            return None
+        passage.permit.connection = None
+        connection.quit()
+        if failed.stage != "idle" and not (is_kept and failed.untouched) and not self._stopping:
+            # Not when the server tired of a connection that was kept, nor for a fault of ours.
             passage.destination.failed(failed.reply)
         return failed
 
