@@ -15,6 +15,7 @@ from twisted.python import usage
 from mailframe.assembly import PartError
 from mailframe.clocks import SteadyClock
 from mailframe.descriptors import allow_all
+from mailframe.garbage import collect_seldom
 from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import from_text, read_text
 from mailframe.workers.supervisor import Supervisor
@@ -60,6 +61,7 @@ class _AsProcess:
         except PartError as error:
             self._give_up(error)
         server.reactor.callWhenRunning(self._listen_for_sighup)
+        server.reactor.callWhenRunning(collect_seldom)
 
     def stopService(self) -> Deferred[None]:
         """Stop; timers measure by the time of day again when all is over."""

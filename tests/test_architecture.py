@@ -36,6 +36,7 @@ ABOVE = (
     "mounts",
     "durability",
     "descriptors",
+    "garbage",
     "start_check",
     "settings",
     "settings_checks",

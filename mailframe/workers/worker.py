@@ -27,6 +27,7 @@ from zope.interface import implementer
 from mailframe import told
 from mailframe.certificates import make_context
 from mailframe.clocks import SteadyClock
+from mailframe.garbage import collect_seldom
 from mailframe.listening import Doors
 from mailframe.running import changeable
 from mailframe.server.client_records import ClientRecords
@@ -228,6 +229,7 @@ def main() -> None:
     SteadyClock(reactor).startService()
     balance = Balance(Counts(greeting.workers, COUNTS), greeting.worker)
     records = Shared(greeting.workers, SHARED).records(greeting.worker)
+    reactor.callWhenRunning(collect_seldom)
     serve(greeting, balance, records, speaker, reactor)
 
 
