@@ -8,6 +8,7 @@ alias, which becomes a `Redirect`, or nobody, which is final. Every fault of a p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError
@@ -71,9 +72,9 @@ class Router:
         self._local_domains = local_domains
         self._clock = clock
         self._plugin_time = plugin_time
-        has_traits = IPolicyTraits.providedBy(policy)
-        self.asks_provider: bool = has_traits and bool(policy.asks_provider)
-        self.longest_wait: float = float(policy.longest_wait) if has_traits else 0.0
+        traits: Any = policy if IPolicyTraits.providedBy(policy) else None
+        self.asks_provider: bool = traits is not None and bool(traits.asks_provider)
+        self.longest_wait: float = 0.0 if traits is None else float(traits.longest_wait)
 
     async def route(
         self,

@@ -130,10 +130,11 @@ class RuleSettings:
                 given, missing = missing, given
             raise ValueError(f"'{given}' is there without {missing}; a login needs both")
         via = parse_via(self.via)
-        if self.outside_hours == "wait" and self.hours is None:
+        waits = self.outside_hours == "wait"
+        if waits and self.hours is None:
             raise ValueError("'outside_hours' \"wait\" needs hours to wait for")
-        for key, given in (("retry", self.retry), ("outside_hours", self.outside_hours == "wait")):
-            if given and via.kind not in ("hops", "map"):
+        for key, is_there in (("retry", self.retry is not None), ("outside_hours", waits)):
+            if is_there and via.kind not in ("hops", "map"):
                 raise ValueError(
                     f"'{key}' with via = \"{self._shown_via}\" is of no use: no server is asked to "
                     "take the mail"
