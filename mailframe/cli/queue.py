@@ -16,10 +16,11 @@ from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_fields, print_json, print_table
 from mailframe.cli.parts import read_settings, with_storage
 from mailframe.cli.queue_findings import damaged
-from mailframe.cli.queued import find_message, not_there, pages, why_not_tried
+from mailframe.cli.queued import find_message, last_routes, not_there, pages, why_not_tried
 from mailframe.cli.reroute import reroute
-from mailframe.documents import entry_details, queue_document
-from mailframe.entry import Entry
+from mailframe.cli.trace import why
+from mailframe.documents import Document, decision_document, entry_details, queue_document
+from mailframe.entry import Entry, Event
 from mailframe.interfaces import IQueueStorage, UnknownMessage
 
 _TOLD = 20  # damaged entries told of by name
@@ -81,8 +82,16 @@ async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
 @click.argument("id")
 def show(config: str, as_json: bool, id: str) -> None:
     """Show all that the queue knows of a message."""
-    entry = with_storage(read_settings(config), lambda storage: find_message(storage, id))
+
+    async def read(storage: IQueueStorage) -> tuple[Entry, Sequence[Event]]:
+        return await find_message(storage, id), await storage.history(id)
+
+    entry, events = with_storage(read_settings(config), read)
     document = entry_details(entry)
+    routes = last_routes(events)
+    for shown in document["recipients"]:
+        last = routes.get(shown["address"])
+        shown["route"] = None if last is None else decision_document(last)
     if as_json:
         print_json(document)
         return
@@ -102,6 +111,7 @@ def show(config: str, as_json: bool, id: str) -> None:
     for recipient in document["recipients"]:
         click.echo()
         evidence = recipient.get("evidence", {})
+        route = recipient["route"]
         print_fields(
             [
                 ("to", recipient["address"]),
@@ -110,10 +120,15 @@ def show(config: str, as_json: bool, id: str) -> None:
                 ("last reply", recipient["last_reply"]),
                 ("where", recipient["where"]),
                 ("next attempt", recipient["next_attempt"]),
-                ("let in", evidence.get("reason", "")),
+                ("let in", evidence and _why(evidence)),
+                ("its way", route and _why(route)),
                 ("redirected from", recipient["redirected_from"]),
             ]
         )
+
+
+def _why(decision: Document) -> str:
+    return why(decision["reason"], decision["plugin"], decision["rule"])
 
 
 @queue.command()

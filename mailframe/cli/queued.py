@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 
 from mailframe.cli.options import Refusal
 from mailframe.cli.queue_findings import damaged
-from mailframe.entry import Entry
+from mailframe.entry import Entry, Event
 from mailframe.interfaces import IQueueStorage
+from mailframe.outcome import Decision
 
 PAGE = 500  # messages fetched at once
+# Events that carry the decision where a recipient's mail went or was to go.
+_ROUTED = frozenset(
+    ("routed", "postponed", "throttled", "held", "delivered", "relayed", "refused", "redirected")
+)
 
 
 async def pages(storage: IQueueStorage) -> AsyncIterator[Sequence[Entry]]:
@@ -50,3 +55,12 @@ async def why_not_tried(storage: IQueueStorage, entry: Entry, now: float) -> str
             # Its time has come and yet nothing waits to be claimed: somebody has it.
             return f"{entry.id} is being tried now"
     return ""
+
+
+def last_routes(events: Sequence[Event]) -> dict[str, Decision]:
+    """The last decision about each recipient that a history tells of, by its address."""
+    return {
+        str(event.recipient): Decision(reason=event.reason, rule=event.rule, plugin=event.plugin)
+        for event in events
+        if event.kind in _ROUTED and event.recipient is not None
+    }

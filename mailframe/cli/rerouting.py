@@ -15,18 +15,16 @@ from twisted.internet.defer import gatherResults
 
 from mailframe.assembly import Parts
 from mailframe.cli.options import Refusal
-from mailframe.cli.queued import find_message, pages
+from mailframe.cli.queued import find_message, last_routes, pages
 from mailframe.delivery.dispatch import known_of
 from mailframe.documents import Document, decision_document, route_document, route_kind
-from mailframe.entry import Entry, Event
+from mailframe.entry import Entry
 from mailframe.guard import as_deferred
 from mailframe.interfaces import IQueueStorage
 from mailframe.outcome import Decision, Hold, Local, Redirect, Relay, Route, Unroutable
 from mailframe.routing.resolution import Router
 
 AT_ONCE = 50  # messages whose routes are asked at a time
-# What a history tells of the last route of a recipient that still waits.
-_ROUTED = ("routed", "postponed", "throttled", "held")
 
 # Where parts of one recipient's mail end up: each address with its way.
 Ends: TypeAlias = frozenset[tuple[str, object]]
@@ -109,7 +107,7 @@ class Rerouting:
         else:
             if not any(entry.recipients[i].attempts or entry.recipients[i].held for i in pending):
                 return ()  # no route has been taken yet
-            last = _last_routes(await as_deferred(self.storage.history(entry.id)))
+            last = last_routes(await as_deferred(self.storage.history(entry.id)))
             found = [
                 await self._since(entry, index, last[address])
                 for index in pending
@@ -146,14 +144,6 @@ class Rerouting:
         ends = [(str(each), end) for each, end in steps if not isinstance(end, Redirect)]
         words = "; ".join(f"{each}: {where(end)}" for each, end in ends)
         return route, frozenset((each, way(end)) for each, end in ends), words
-
-
-def _last_routes(events: Sequence[Event]) -> dict[str, Decision]:
-    return {
-        str(event.recipient): Decision(reason=event.reason, rule=event.rule, plugin=event.plugin)
-        for event in events
-        if event.kind in _ROUTED and event.recipient is not None
-    }
 
 
 def way(route: Route) -> object:
