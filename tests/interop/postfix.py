@@ -63,7 +63,8 @@ def write_postfix(
         f"virtual_gid_maps = static:{nobody.pw_gid}",
         *settings,
     )
-    last = {line.split(" = ")[0]: line for line in lines}  # Postfix warns of one that it overrides
+    # Postfix warns of a setting that another one overrides.
+    last = {line.partition("=")[0].strip(): line for line in lines}
     (root / "main.cf").write_text("\n".join(last.values()) + "\n")
     services = ((f"{interface}:{port}", "inet", "n", "-", "-", "-", "smtpd"), *_SERVICES)
     (root / "master.cf").write_text(

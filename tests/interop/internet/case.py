@@ -154,9 +154,14 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
     # --- who is there ----------------------------------------------------------------------------
 
     def start_provider(
-        self, *, rules: str = CARRIED, queue: str = 'retry_every = "1s"', more: str = ""
+        self,
+        *,
+        rules: str = CARRIED,
+        queue: str = 'retry_every = "1s"',
+        more: str = "",
+        authorisation: str = 'plugin = "providers"',
     ) -> None:
-        """Start our server; clients must log in, over TLS."""
+        """Start our server; clients must log in, over TLS, unless it is told otherwise."""
         with self.at("provider"):
             self.serve_mail(
                 f'[dns]\nservers = ["{RESOLVER}"]\n[relay]\nreuse_idle = 0\n'
@@ -164,6 +169,7 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
                 tls="starttls",
                 rules=rules,
                 queue=queue,
+                authorisation=authorisation,
             )
 
     def start_carrier(self, *settings: str) -> None:
