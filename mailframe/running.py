@@ -11,6 +11,7 @@ from twisted.internet.ssl import CertificateOptions
 from mailframe.assembly import POLICY, Parts, build_parts
 from mailframe.config_errors import Mistake, SettingsError, shown
 from mailframe.delivery.dispatch import Dispatch
+from mailframe.delivery.live_limits import LiveLimits
 from mailframe.delivery.relay import RelayAgent
 from mailframe.embedding import Settlements
 from mailframe.queue.notice_rate import NoticeRate
@@ -34,6 +35,7 @@ class Running:
     :ivar notices: writes the notices
     :ivar settlements: tells programs when their message has left the queue
     :ivar records: what is remembered of clients
+    :ivar live: tells other processes what was learned of next hops
     """
 
     parts: Parts
@@ -44,11 +46,12 @@ class Running:
     notices: NoticeWriter
     settlements: Settlements
     records: ClientRecords
+    live: LiveLimits
 
     @property
     def services(self) -> tuple[Any, ...]:
         """What is to be started and stopped with the server; the runner last, who uses the rest."""
-        return (*self.parts.services, self.dispatch.relay.part, self.runner)
+        return (*self.parts.services, self.live, self.dispatch.relay.part, self.runner)
 
     def exchange(self, parts: Parts, factories: Mapping[str, ServerFactory]) -> None:
         """Use these for whatever begins from now on.
@@ -79,9 +82,9 @@ def assemble(
     """
     clock, settings = parts.site.reactor, parts.settings
     policy = PolicyInForce(parts)
-    dispatch = Dispatch(
-        router=policy, local=parts.local_agent(), relay=parts.relay_agent(), clock=clock
-    )
+    relay = parts.relay_agent()
+    assert isinstance(relay.part, RelayAgent), "it is what Parts.relay_agent makes"
+    dispatch = Dispatch(router=policy, local=parts.local_agent(), relay=relay, clock=clock)
     notices = _notice_writer(parts, NoticeRate())
     runner = QueueRunner(
         storage=parts.queue.part,
@@ -106,6 +109,7 @@ def assemble(
         notices=notices,
         settlements=settlements,
         records=records,
+        live=LiveLimits(relay.part, parts.site),
     )
 
 

@@ -91,6 +91,16 @@ class Destination:
         """Whether there are neither permits nor connections, nor anybody who waits."""
         return not (self._permits or self._idle or self._line)
 
+    @property
+    def is_of_interest(self) -> bool:
+        """Whether it does something, or is other than it was at the beginning."""
+        concurrency = self.concurrency
+        return (
+            not self.is_at_rest
+            or concurrency.refusal is not None
+            or concurrency.limit != concurrency.first
+        )
+
     def permit(self, is_scarce: bool) -> Granted | Deferred[Granted]:
         """A permit, or what fires with one.
 

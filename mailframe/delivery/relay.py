@@ -144,6 +144,10 @@ class RelayAgent(Service):
         self._settings = self._settings.with_limits_of(settings)
         self._traffic.use(self._settings)
 
+    def learned(self) -> list[dict[str, Any]]:
+        """What is known of next hops; see `mailframe.delivery.live_limits`."""
+        return self._traffic.learned()
+
     async def plan(self, route: Relay) -> tuple[PlannedHop, ...]:
         """What `deliver` would try now, hop by hop; nothing is connected to."""
         planned = []

@@ -19,6 +19,8 @@ rest of the mail waiting.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -180,6 +182,37 @@ class Traffic:
             destination.turn_away(reply)
         self._strangers.turn_away(reply)
         self._turns.turn_away(reply)
+
+    def learned(self) -> list[dict[str, Any]]:
+        """What is known of each destination; see `mailframe.delivery.live_limits.LiveHop`.
+
+        Those with trouble come first, then those that are in use. Of the rest only those are told
+        of that get more or fewer connections than at the beginning.
+        """
+        offset = self._reactor.seconds() - self._clock.seconds()
+        found = [
+            self._told(hop, destination, offset)
+            for hop, destination in self.destinations.items()
+            if destination.is_of_interest
+        ]
+        return sorted(found, key=lambda each: (not each["reason"], -each["in_use"]))
+
+    def _told(self, hop: NextHop, destination: Destination, offset: float) -> dict[str, Any]:
+        concurrency, limits = destination.concurrency, self._limits_of(hop)
+        rates = self.rates.room((*limits.rates, *limits.connection_rates), hop.where)
+        refusal = concurrency.refusal
+        return {
+            "where": hop.where,
+            "tls": hop.tls,
+            "protocol": hop.protocol,
+            "connections": concurrency.allowed,
+            "most": concurrency.most,
+            "in_use": destination.in_use,
+            "waiting": destination.waiting,
+            "left_alone_until": None if refusal is None else concurrency.dead_until + offset,
+            "reason": "" if refusal is None else str(refusal),
+            "rates": {str(limit): room for limit, room in rates},
+        }
 
     @property
     def _is_scarce(self) -> bool:
