@@ -8,7 +8,8 @@ wish:
 1. ``tls = "none"`` in the route is the operator's word and wins over every policy of the domain;
 2. a source that says that the server is not to be used at all is always heeded;
 3. the route's ``verify`` is never weakened, whatever a source asks;
-4. else the first source that has something to ask decides, then the route.
+4. else the first source that has something to ask decides, then the route;
+5. for messages that demand TLS somebody has to vouch for the name of an exchanger.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ class TlsDemand:
         return "verify" if self.policy == "dane" else self.policy
 
 
+@attrs.frozen(kw_only=True)
+class StrictHop(NextHop):
+    """A next hop for messages that demand TLS (RFC 8689), and no equal of any other."""
+
+
 class DemandSource(Protocol):
     """Knows policies that domains publish for their exchangers."""
 
@@ -109,12 +115,13 @@ class TlsDemands:
         if target.is_local:
             # Nobody could listen in, and there is no name for a certificate.
             return TlsDemand(policy="none", reason="the server is a UNIX socket of this machine")
-        own = _own_wish(hop, target)
+        demand = _own_wish(hop, target)
         for source in self._sources:
             asked = await source.demand(hop, target)
             if asked is not None:
-                return _together(hop, target, own, asked)
-        return own
+                demand = _together(hop, target, demand, asked)
+                break
+        return _strict(hop, target, demand) if isinstance(hop, StrictHop) else demand
 
 
 def _own_wish(hop: NextHop, target: Target) -> TlsDemand:
@@ -142,7 +149,30 @@ def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) ->
         return attrs.evolve(own, reason=f"the route asks for it, against {asked.reason}")
     if asked.refusal is not None or (own.policy != "verify" and not asked.may_go_clear):
         return asked
+    if isinstance(hop, StrictHop) and asked.policy == "dane":
+        return asked  # RFC 8689 §4.2.1: as good as a certificate that an authority has signed
     if own.policy == "opportunistic":
         return asked
     reason = f"{own.reason}, besides {asked.reason}"
     return attrs.evolve(own, reason=reason, published=asked.published, fault=asked.fault)
+
+
+def _strict(hop: NextHop, target: Target, demand: TlsDemand) -> TlsDemand:
+    """What messages that demand TLS ask of an exchanger besides: that it is one (RFC 8689 §4.2.1).
+
+    A certificate is good for a name, which anybody may have put into the MX records.
+    """
+    if demand.refusal is not None or not hop.where.startswith("mx:"):
+        return demand
+    published, fault = demand.published, demand.fault
+    is_named = published is not None and published.kind == "sts" and fault is None
+    if is_named or target.tlsa_bases or target.host == hop.where.removeprefix("mx:").strip("[]"):
+        return demand
+    text = (
+        f"neither DNSSEC nor MTA-STS vouches for {target.host}, and the sender asks for TLS with a"
+        " server that is known to be an exchanger of the domain"
+    )
+    reply = Reply(550, "5.7.10", text)
+    if fault is not None:
+        reply = Reply(454, "4.7.10", f"{text}: {fault.text}")  # that may be otherwise later
+    return attrs.evolve(demand, refusal=reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +11,9 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from mailframe.address import Address
+from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
+from mailframe.delivery.mta_sts_policy import StsPolicy
+from mailframe.delivery.tls_sources import POLICIES
 from mailframe.envelope import DeliverBy, Recipient
 from mailframe.outcome import Delivered, NextHop, Outcome, Postponed, Refused
 from mailframe.testing.contents import FakeContent
@@ -342,6 +346,16 @@ class RequireTlsTests(FittingCase):
 
     DECLARED: ClassVar[dict[str, Any]] = {"require_tls": True}
 
+    def setUp(self) -> None:
+        """The domain says who its exchangers are."""
+        super().setUp()
+        folder = self.mktemp()
+        self.site = attrs.evolve(self.site, state_dir=folder)
+        policy = StsPolicy(mode="testing", mx=("*.blu.example",), max_age=86_400)
+        PolicyFiles(os.path.join(folder, POLICIES)).write(
+            Stored(domain="blu.example", policy=policy, fetched=self.reactor.seconds())
+        )
+
     def tls_server(self, *extensions: str, name: str = "a.blu.example") -> ScriptedServer:
         return ScriptedServer(tls=server_options(name), EHLO=ehlo("STARTTLS", *extensions))
 
@@ -413,6 +427,18 @@ class RequireTlsTests(FittingCase):
         outcome = self.send_to(ScriptedServer(), sender=None)
         self.assertIsInstance(outcome, Delivered)
         self.assertTrue(self.line(b"MAIL").startswith(b"MAIL FROM:<> SIZE="))
+
+    def test_somebody(self) -> None:
+        """It would go to whoever gets his name into the MX records (RFC 8689 §4.2.1)."""
+        server = self.tls_server("REQUIRETLS", name="mx.evil.example")
+        self.site.resolver.zone["mx.evil.example"] = {"A": ["192.0.2.1"]}
+        self.listen(server)
+        for domain in ("blu.example", "rosso.example"):
+            self.site.resolver.zone[domain] = {"MX": [(1, "mx.evil.example")]}
+            job = self.job(NextHop(where=f"mx:{domain}"), envelope=self.DECLARED)
+            (outcome,) = self.deliver(self.agent(trust_root=trust_root()), job)
+            self.assertEqual(server.commands, [])
+        self.assert_refused(outcome, 550, "5.7.10")
 
     def test_no_shared_connection(self) -> None:
         """It would go over a connection whose certificate nobody looked at."""

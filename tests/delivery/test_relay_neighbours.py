@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
-
 from mailframe.outcome import Delivered, NextHop, Postponed, Refused
-from tests.delivery.relaying import BLU, BOB, CAROL, FIRST, SECOND, RelayCase
+from tests.delivery.relaying import BOB, CAROL, FIRST, SECOND, RelayCase
 from tests.delivery.servers import CLOSE, SILENCE, ScriptedServer
 from tests.delivery.test_fitting import ehlo
 from tests.delivery.test_tls_policy import server_options, trust_root
@@ -40,7 +38,7 @@ class NeighbourTests(RelayCase):
         self.listen(server)
         self.listen(ScriptedServer(), SECOND)
         agent = self.agent(connections_per_destination=1, trust_root=trust_root())
-        hop = attrs.evolve(BLU, tls="verify")
+        hop = NextHop(where=f"tcp:{FIRST}:25", tls="verify")
         strict = self.start(agent, self.job(hop, envelope={"require_tls": True}))
         other = self.start(agent, self.job(hop))
         server.connections[0].transport.write(b"454 4.7.0 not now\r\n")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.targets import Target
-from mailframe.delivery.tls_demand import TlsDemand, TlsDemands
+from mailframe.delivery.tls_demand import Published, StrictHop, TlsDemand, TlsDemands
+from mailframe.delivery.tls_fault import TlsFault
 from mailframe.outcome import NextHop, TlsPolicy
 from mailframe.reply import Reply
 
@@ -95,6 +97,48 @@ class DemandsTests(SynchronousTestCase):
         asked = TlsDemand(policy="verify", reason=REASON, refusal=refusal)
         for policy in ("opportunistic", "require", "verify"):
             self.assertIs(self.of(policy, asked).refusal, refusal)
+
+    def test_strict(self) -> None:
+        """A message that demands TLS would go to whoever gets his name into the MX records."""
+        source = Source(None)
+        demands = TlsDemands([source])
+
+        def of(where: str = "mx:blu.example", **target: Any) -> TlsDemand:
+            hop = StrictHop(where=where, tls="verify")
+            return self.successResultOf(
+                Deferred.fromCoroutine(demands.of(hop, make_target(**target)))
+            )
+
+        refusal = of().refusal
+        assert refusal
+        self.assertEqual((refusal.code, refusal.status), (550, "5.7.10"))
+        for more in (
+            {"tlsa_bases": ("mx.blu.example",)},  # DNSSEC
+            {"host": "blu.example"},  # there is no MX record
+            {"where": "mx:[192.0.2.1]", "host": "192.0.2.1"},
+            {"where": "tcp:mx.blu.example:25"},
+        ):
+            demand = of(**more)
+            self.assertEqual((demand.policy, demand.refusal), ("verify", None))
+        published = Published(kind="sts", domain="blu.example")
+        source.answer = TlsDemand(policy="verify", reason="x", published=published)
+        self.assertIsNone(of().refusal)
+        source.answer = attrs.evolve(source.answer, policy="opportunistic")
+        self.assertEqual((of().policy, of().refusal), ("verify", None))
+        fault = TlsFault("sts-policy-fetch-error", "no answer")
+        source.answer = attrs.evolve(source.answer, fault=fault)
+        refusal = of().refusal
+        assert refusal
+        self.assertEqual((refusal.code, refusal.status), (454, "4.7.10"))
+        source.answer = TlsDemand(policy="dane", tlsa=("record",), reason="DANE")
+        demand = of(tlsa_bases=("mx.blu.example",))
+        self.assertEqual((demand.policy, demand.refusal), ("dane", None))
+
+    def test_strict_shares_nothing(self) -> None:
+        """It would go over a connection of somebody who is content with less."""
+        values: dict[str, Any] = {"where": "mx:blu.example", "tls": "verify"}
+        self.assertNotEqual(StrictHop(**values), NextHop(**values))
+        self.assertEqual(StrictHop(**values), StrictHop(**values))
 
     def test_operators_word(self) -> None:
         """Nobody could send to a domain whose TLS is broken but whose policy says otherwise."""
