@@ -12,6 +12,7 @@ import re
 import zoneinfo
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
+from itertools import count
 
 import attrs
 
@@ -84,14 +85,11 @@ class Hours:
         :returns: POSIX seconds UTC, after ``now``
         """
         today = datetime.fromtimestamp(now, self.zone).date()
-        begins = time(self.begin // 60, self.begin % 60, tzinfo=self.zone)
+        begin = time(self.begin // 60, self.begin % 60, tzinfo=self.zone)
+        begins = (datetime.combine(today + timedelta(days), begin) for days in count())
+        ahead = (at.timestamp() for at in begins if at.weekday() in self.days)
         # A day in spring may lack the hour in which it begins, and then the next one counts.
-        for days in range(15):
-            day = today + timedelta(days)
-            at = datetime.combine(day, begins).timestamp()
-            if at > now and day.weekday() in self.days and self.holds(at):
-                return at
-        return now + timedelta(days=1).total_seconds()
+        return next(at for at in ahead if at > now and self.holds(at))
 
     def wall(self, now: float) -> str:
         """The time on the wall there, for an explanation: ``Tue 07:15 UTC``."""
