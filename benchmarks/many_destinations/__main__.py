@@ -26,17 +26,18 @@ from benchmarks.many_destinations.internet import (
 )
 from benchmarks.many_destinations.senders import Mailframe, Postfix, Sender
 from benchmarks.programs import Failed, find_program, folder
+from benchmarks.usage import cpu_seconds
 from tests.interop.programs import free_ports
 
 MARK = "benchmarks.many_destinations"
 GOAL = 1.2
-_OVER = "over {:g}"
 
 
 def seconds(
     sender: Sender, every: Sequence[Destination], messages: int, patience: float
-) -> float | None:
-    """How long it takes until the healthy have theirs; ``None`` when longer than ``patience``.
+) -> tuple[float, float] | None:
+    """How long it takes until the healthy have theirs, and the CPU time of all the server's
+    processes meanwhile; ``None`` when it takes longer than ``patience``.
 
     :param messages: for each destination
     """
@@ -45,15 +46,17 @@ def seconds(
     Random(821).shuffle(recipients)
     healthy = [each for each in every if not each.dead]
     (port,) = free_ports(1)
-    sinks = Sinks()
+    sinks = Sinks(messages)
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(folder())
         dns = stack.enter_context(name_server(root, every))
         stack.enter_context(dead(every, port))
-        stack.enter_context(sinks.serve(root, port, healthy, messages))
-        begin = stack.enter_context(sender.sending(root, recipients, port, dns))
+        stack.enter_context(sinks.serve(root, port, healthy))
+        sending = stack.enter_context(sender.sending(root, recipients, port, dns))
+        used = cpu_seconds(sending.pid)
         try:
-            return wait_until_taken(sinks, begin, patience)
+            passed = wait_until_taken(sinks, sending.due, patience)
+            return passed, cpu_seconds(sending.pid) - used
         except Failed as error:
             print(f"{sender.name}: {error}", file=sys.stderr)
             return None
@@ -63,28 +66,36 @@ def measure(options: argparse.Namespace, senders: Sequence[Sender]) -> list[list
     """The cells of the table."""
     every = destinations(options.destinations, options.dead)
     loads = {"without": [each for each in every if not each.dead], "with": list(every)}
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number in range(1, options.rounds + 1):
         for sender in senders:
             for load, some in loads.items():
                 taken = seconds(sender, some, options.messages, options.patience)
                 if taken is not None:
                     found.setdefault((sender.name, load), []).append(taken)
-                shown = "too long" if taken is None else f"{taken:.2f} s"
+                shown = "too long" if taken is None else "{:.2f} s, CPU {:.2f} s".format(*taken)
                 print(f"round {number}: {sender.name}, {load} the dead: {shown}", file=sys.stderr)
     cells = [["until the healthy have theirs", "without the dead", "with them", "ratio", "goal"]]
     for sender in senders:
-        alone, beside = (min(found.get((sender.name, load), [0.0])) for load in loads)
-        cells.append(
-            [
-                f"{sender.name}: s",
-                f"{alone:.2f}" if alone else _OVER.format(options.patience),
-                f"{beside:.2f}" if beside else _OVER.format(options.patience),
-                f"{beside / alone:.2f}" if alone and beside else "-",
-                f"≤ {GOAL}" if isinstance(sender, Mailframe) else "-",
-            ]
-        )
+        for column, title in enumerate(("s", "the same, CPU time: s")):
+            alone, beside = (
+                min((each[column] for each in found.get((sender.name, load), ())), default=None)
+                for load in loads
+            )
+            is_goal = isinstance(sender, Mailframe) and not column
+            cells.append(
+                [
+                    title if column else f"{sender.name}: {title}",
+                    *(_shown(figure, options.patience) for figure in (alone, beside)),
+                    f"{beside / alone:.2f}" if alone and beside else "-",
+                    f"≤ {GOAL}" if is_goal else "-",
+                ]
+            )
     return cells
+
+
+def _shown(figure: float | None, patience: float) -> str:
+    return f"over {patience:g}" if figure is None else f"{figure:.2f}"
 
 
 def main() -> None:

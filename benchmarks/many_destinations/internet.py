@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.programs import Failed, listens, running, wait_until
+from benchmarks.programs import Failed, environment, listens, running, wait_until
 from tests.interop.programs import free_ports
 
 WAYS = ("closed", "unanswered", "mute", "deaf", "busy")
@@ -71,34 +71,52 @@ def name_server(root: Path, every: Sequence[Destination]) -> Iterator[int]:
 
 
 class Sinks:
-    """An ``smtp-sink`` for each healthy destination, which ends when it has all its messages."""
+    """An ``smtp-sink`` for each healthy destination.
 
-    def __init__(self) -> None:
-        self._busy: list[subprocess.Popen[bytes]] = []
+    :param messages: for each
+    """
+
+    def __init__(self, messages: int) -> None:
+        self._messages = messages
+        self._counts: list[Path] = []  # of those that have not got all
 
     @contextlib.contextmanager
-    def serve(
-        self, root: Path, port: int, healthy: Sequence[Destination], messages: int
-    ) -> Iterator[None]:
-        """Take messages.
-
-        :param messages: for each destination
-        """
-        command = ("smtp-sink", "-u", "nobody", "-M", str(messages))
-        with contextlib.ExitStack() as stack:
+    def serve(self, root: Path, port: int, healthy: Sequence[Destination]) -> Iterator[None]:
+        """Take messages."""
+        processes = []
+        try:
             for each in healthy:
-                where = f"{each.address}:{port}"
-                self._busy.append(
-                    stack.enter_context(running(*command, where, "100", cwd=root, at_once=True))
-                )
+                count = root / f"{each.domain}.count"
+                with count.open("wb") as output:
+                    processes.append(
+                        subprocess.Popen(
+                            ["smtp-sink", "-c", "-u", "nobody", f"{each.address}:{port}", "100"],
+                            stdin=subprocess.DEVNULL,
+                            stdout=output,
+                            stderr=subprocess.STDOUT,
+                            env=environment(),
+                        )
+                    )
+                self._counts.append(count)
             for each in healthy:
                 wait_until(f"{each.domain} listens", lambda each=each: _listens(each, port))  # type: ignore[misc]  # bound for this turn
             yield
+        finally:
+            for process in processes:
+                process.kill()
+            for process in processes:
+                process.wait()
 
     def waits_for(self) -> int:
         """How many destinations have not got all their messages."""
-        self._busy = [process for process in self._busy if process.poll() is None]
-        return len(self._busy)
+        self._counts = [count for count in self._counts if _taken(count) < self._messages]
+        return len(self._counts)
+
+
+def _taken(count: Path) -> int:
+    """How many messages a sink has taken: it prints that again and again."""
+    figure = count.read_bytes().rpartition(b"mesg=")[2].strip()
+    return int(figure) if figure else 0
 
 
 def _listens(destination: Destination, port: int) -> bool:
@@ -163,5 +181,5 @@ def wait_until_taken(sinks: Sinks, begin: float, patience: float) -> float:
     while missing := sinks.waits_for():
         if time.monotonic() - begin > patience:
             raise Failed(f"{missing} healthy destinations still wait after {patience:g} s")
-        time.sleep(0.02)
+        time.sleep(0.1)
     return time.monotonic() - begin

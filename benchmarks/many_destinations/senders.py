@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
+import attrs
+
 from benchmarks.many_destinations.internet import Destination
 from benchmarks.programs import Failed, find_program, greeted, running, wait_until
 from benchmarks.usage import family
@@ -26,10 +28,22 @@ from tests.interop.postfix import write_postfix
 from tests.interop.programs import free_ports
 
 CONTENT = b"From: a@far.example\r\nSubject: news\r\n\r\n" + (b"x" * 76 + b"\r\n") * 52
-START = 15.0  # seconds that a server gets from the filling of its queue until all are due
+START = 25.0  # seconds that a server gets from the filling of its queue until all are due
 _CLIENT = Client(server="mx", protocol="smtp", address="192.0.2.7", port=4711, helo="far.example")
 _PERMIT = Permit(reason="a customer", rule="network", plugin="providers", provider="load")
 _SESSIONS = 8
+
+
+@attrs.frozen
+class Sending:
+    """A server that has something to send.
+
+    :ivar due: when all of it is due, monotonic
+    :ivar pid: the process that all its others descend from
+    """
+
+    due: float
+    pid: int
 
 
 class Sender(Protocol):
@@ -45,13 +59,12 @@ class Sender(Protocol):
 
     def sending(
         self, root: Path, recipients: Sequence[Destination], port: int, dns: int
-    ) -> contextlib.AbstractContextManager[float]:
+    ) -> contextlib.AbstractContextManager[Sending]:
         """Have one message for each of the recipients become due at the same time.
 
         :param recipients: where they go
         :param port: the exchangers'
         :param dns: the name server's
-        :returns: when that is, monotonic
         """
 
 
@@ -69,7 +82,7 @@ class Mailframe:
     @contextlib.contextmanager
     def sending(
         self, root: Path, recipients: Sequence[Destination], port: int, dns: int
-    ) -> Iterator[float]:
+    ) -> Iterator[Sending]:
         """See `Sender.sending`."""
         (smtp,) = free_ports(1)
         accounts = root / "accounts.toml"
@@ -92,7 +105,7 @@ class Mailframe:
             if rest < 1:  # the other processes were started at the same time
                 raise Failed(f"the server was not ready {START:g} s after its queue was filled")
             time.sleep(rest)
-            yield time.monotonic()
+            yield Sending(time.monotonic(), process.pid)
 
 
 def _fill(path: Path, recipients: Sequence[Destination], due: float) -> None:
@@ -137,7 +150,7 @@ class Postfix:
     @contextlib.contextmanager
     def sending(
         self, root: Path, recipients: Sequence[Destination], port: int, dns: int
-    ) -> Iterator[float]:
+    ) -> Iterator[Sending]:
         """See `Sender.sending`. The time begins as it starts with a queue manager."""
         (smtp,) = free_ports(1)
         home, table = root / "postfix", root / "exchangers"
@@ -152,15 +165,15 @@ class Postfix:
             "in_flow_delay = 0",
         )
         master = home / "master.cf"
-        services = master.read_text()
+        services = master.read_text() + "scache unix - - n - 1 scache\n"
         # Without a queue manager messages are accepted, and stay.
         master.write_text("".join(line for line in _lines(services) if "qmgr" not in line))
         with _postfix(home, root, smtp):
             _submit(smtp, recipients)
         master.write_text(services)
         begin = time.monotonic()
-        with _postfix(home, root, smtp):
-            yield begin
+        with _postfix(home, root, smtp) as pid:
+            yield Sending(begin, pid)
 
 
 def _lines(text: str) -> list[str]:
@@ -168,13 +181,13 @@ def _lines(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _postfix(home: Path, root: Path, port: int) -> Iterator[None]:
-    """It runs."""
+def _postfix(home: Path, root: Path, port: int) -> Iterator[int]:
+    """It runs; gives the process id of its master."""
     pid_file = home / "spool" / "pid" / "master.pid"
     with running("postfix", "-c", home, "start-fg", cwd=root) as process:
         try:
             greeted(port, process)
-            yield
+            yield int(pid_file.read_text())
         finally:
             # The script is not the master's parent, so that ending it would leave the master.
             with contextlib.suppress(OSError, ValueError):
