@@ -8,32 +8,36 @@ long as their TTL says, within bounds.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from random import Random
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.names import dns
-from twisted.names.error import (
-    AuthoritativeDomainError,
-    DNSFormatError,
-    DNSNameError,
-    DNSNotImplementedError,
-    DNSQueryRefusedError,
-    DNSServerError,
-    ResolverError,
-)
-from twisted.names.error import DNSQueryTimeoutError as QueryTimeout
+from twisted.names.error import AuthoritativeDomainError, DNSNameError, ResolverError
 from twisted.python.failure import Failure
 
 from mailframe.address import literal_address
+from mailframe.delivery.dns_answers import (
+    KEPT_WITHOUT_RECORDS,
+    LONGEST_KEPT,
+    Answer,
+    Found,
+    fault_reason,
+    read_alias,
+    read_exchange,
+    read_ipv4,
+    read_ipv6,
+    read_joined,
+    read_octets,
+    read_records,
+    records_of,
+    records_or_none,
+)
 from mailframe.delivery.exchanges import (
     MAX_LOOKUPS,
     NO_SUCH_NAME,
@@ -54,26 +58,7 @@ from mailframe.reply import Reply
 log = Logger()
 T = TypeVar("T")
 
-MAX_CNAMES = 8  # links of a chain within one answer
-LONGEST_KEPT = 3600.0  # seconds
-KEPT_WITHOUT_RECORDS = 60.0  # seconds that "no such name" and "no such record" are kept
 MAX_KEPT = 4096  # answers
-
-
-@attrs.frozen
-class _Found(Generic[T]):
-    """Records that answer a question, or that there are none.
-
-    :ivar owner: whose they are, at the end of a chain of CNAMEs
-    :ivar is_secure: DNSSEC says that they are genuine
-    """
-
-    records: tuple[T, ...]
-    owner: str
-    is_secure: bool
-
-
-_Answer: TypeAlias = _Found[T] | NoSuchName | LookupFault
 
 
 class Lookup:
@@ -121,7 +106,7 @@ class Lookup:
             return self._literal_host(domain, literal)
         answer = await self._exchanges(domain)
         exchanges = exchanges_in_order(
-            domain, _records_of(answer), hostname=self._hostname, random=self._random
+            domain, records_of(answer), hostname=self._hostname, random=self._random
         )
         if isinstance(exchanges, Reply):
             return exchanges
@@ -141,7 +126,7 @@ class Lookup:
                 break
             if any(is_ours(addresses, self._own_addresses) for addresses in known.values()):
                 break  # all that follow are no better than we are
-        if isinstance(hosts, Reply) or not (isinstance(answer, _Found) and answer.is_secure):
+        if isinstance(hosts, Reply) or not (isinstance(answer, Found) and answer.is_secure):
             return hosts
         bases = {name: await self._bases(name) for name in {host.name for host in hosts}}
         return tuple([attrs.evolve(host, tlsa_bases=bases[host.name]) for host in hosts])
@@ -166,15 +151,15 @@ class Lookup:
 
     async def exchanges(self, domain: str) -> Exchanges:
         """The MX records of a domain; an empty tuple when it has none."""
-        return _records_of(await self._exchanges(domain))
+        return records_of(await self._exchanges(domain))
 
-    async def _exchanges(self, domain: str) -> _Answer[Exchange]:
-        return await self._ask(domain, dns.MX, self._resolver.lookupMailExchange, _exchange)
+    async def _exchanges(self, domain: str) -> Answer[Exchange]:
+        return await self._ask(domain, dns.MX, self._resolver.lookupMailExchange, read_exchange)
 
     async def addresses(self, name: str) -> Addresses:
         """The addresses of a host, IPv6 and IPv4 in turn; an empty tuple when it has none."""
         v4, v6 = await self._both(name)
-        found = alternating(_records_or_none(v4), _records_or_none(v6))
+        found = alternating(records_or_none(v4), records_or_none(v6))
         if found:
             return found
         for answer in (v4, v6):
@@ -182,12 +167,12 @@ class Lookup:
                 return answer
         return NO_SUCH_NAME if v4 is NO_SUCH_NAME else ()
 
-    async def _both(self, name: str) -> tuple[_Answer[str], _Answer[str]]:
+    async def _both(self, name: str) -> tuple[Answer[str], Answer[str]]:
         v4_question = Deferred.fromCoroutine(
-            self._ask(name, dns.A, self._resolver.lookupAddress, _ipv4)
+            self._ask(name, dns.A, self._resolver.lookupAddress, read_ipv4)
         )
         v6_question = Deferred.fromCoroutine(
-            self._ask(name, dns.AAAA, self._resolver.lookupIPV6Address, _ipv6)
+            self._ask(name, dns.AAAA, self._resolver.lookupIPV6Address, read_ipv6)
         )
         try:
             return await v4_question, await v6_question
@@ -206,14 +191,14 @@ class Lookup:
         found = [
             answer
             for answer in await self._both(name)
-            if isinstance(answer, _Found) and answer.records
+            if isinstance(answer, Found) and answer.records
         ]
         for answer in found:
             if answer.is_secure:
                 return tuple(dict.fromkeys((answer.owner, name)))
         if any(answer.owner != name for answer in found):
-            alias = await self._ask(name, dns.CNAME, self._resolver.lookupCanonicalName, _alias)
-            if isinstance(alias, _Found) and alias.is_secure and alias.records:
+            alias = await self._ask(name, dns.CNAME, self._resolver.lookupCanonicalName, read_alias)
+            if isinstance(alias, Found) and alias.is_secure and alias.records:
                 return (name,)
         return ()
 
@@ -222,14 +207,14 @@ class Lookup:
 
         Records whose origin DNSSEC does not vouch for are none (RFC 7672 §2.1.2).
         """
-        answer = await self._ask(name, TLSA, self._resolver.lookupTLSA, _octets)
-        if isinstance(answer, _Found):
+        answer = await self._ask(name, TLSA, self._resolver.lookupTLSA, read_octets)
+        if isinstance(answer, Found):
             return answer.records if answer.is_secure else ()
         return answer if isinstance(answer, LookupFault) else ()
 
     async def texts(self, name: str) -> tuple[bytes, ...] | NoSuchName | LookupFault:
         """The TXT records of a name, of each all its strings together."""
-        return _records_of(await self._ask(name, dns.TXT, self._resolver.lookupText, _joined))
+        return records_of(await self._ask(name, dns.TXT, self._resolver.lookupText, read_joined))
 
     async def _ask(
         self,
@@ -237,26 +222,26 @@ class Lookup:
         kind: int,
         question: Callable[[str], Deferred[Any]],
         read: Callable[[Any], T | None],
-    ) -> _Answer[T]:
+    ) -> Answer[T]:
         now = self._clock.seconds()
         kept = self._kept.get((kind, name))
         if kept and now < kept[0]:
-            return cast(_Answer[T], kept[1])
-        answer: _Answer[T]
+            return cast(Answer[T], kept[1])
+        answer: Answer[T]
         try:
             waiting = _shielded(maybeDeferred(question, name))
             if not waiting.called:
                 waiting.addTimeout(self._seconds, self._clock)
             sections = await waiting
             secure = self._validating and getattr(sections, "authenticated", False)
-            answer, seconds = _records(name, kind, sections[0], read, secure)
+            answer, seconds = read_records(name, kind, sections[0], read, secure)
         except (DNSNameError, AuthoritativeDomainError):
             answer, seconds = NO_SUCH_NAME, KEPT_WITHOUT_RECORDS
         except CancelledError:
             raise
         except Exception as error:
             # Servers that fail, time out or refuse, and whatever a malformed answer brings about.
-            reason = _reason(error)
+            reason = fault_reason(error)
             log.info(
                 "DNS gave no answer for {kind} {name}: {reason}",
                 kind=dns.QUERY_TYPES.get(kind, kind),
@@ -290,84 +275,3 @@ def _shielded(question: Deferred[T]) -> Deferred[T]:
 
     question.addCallbacks(own.callback, failed)
     return own
-
-
-def _records(
-    name: str, kind: int, answers: Any, read: Callable[[Any], T | None], secure: bool
-) -> tuple[_Found[T], float]:
-    """The records that answer the question, and for how many seconds they hold."""
-    owner = name.lower()
-    aliases: dict[str, tuple[str, int]] = {}
-    records: dict[str, list[tuple[T, int]]] = {}
-    for header in answers:
-        if header.cls != dns.IN:
-            continue
-        said_of = _text(header.name)
-        if header.type == dns.CNAME != kind:
-            aliases.setdefault(said_of, (_text(header.payload.name), int(header.ttl or 0)))
-        elif header.type == kind:
-            value = read(header.payload)
-            if value is not None:
-                records.setdefault(said_of, []).append((value, int(header.ttl or 0)))
-    seconds = LONGEST_KEPT
-    for _ in range(MAX_CNAMES):
-        if owner in records or owner not in aliases:
-            break
-        owner, ttl = aliases[owner]
-        seconds = min(seconds, ttl)
-    found = records.get(owner, [])
-    if not found:
-        return _Found((), owner, secure), min(seconds, KEPT_WITHOUT_RECORDS)
-    return (
-        _Found(tuple(dict.fromkeys(value for value, _ in found)), owner, secure),
-        max(0.0, min(seconds, *(float(ttl) for _, ttl in found))),
-    )
-
-
-def _records_of(answer: _Answer[T]) -> tuple[T, ...] | NoSuchName | LookupFault:
-    return answer.records if isinstance(answer, _Found) else answer
-
-
-def _records_or_none(answer: _Answer[T]) -> tuple[T, ...]:
-    return answer.records if isinstance(answer, _Found) else ()
-
-
-def _text(name: dns.Name) -> str:
-    return name.name.decode("ascii", "replace").lower().removesuffix(".")
-
-
-def _exchange(payload: Any) -> Exchange | None:
-    return Exchange(int(payload.preference), _text(payload.name))
-
-
-def _ipv4(payload: Any) -> str | None:
-    return socket.inet_ntop(socket.AF_INET, payload.address)
-
-
-def _ipv6(payload: Any) -> str | None:
-    return str(ipaddress.IPv6Address(payload.address))
-
-
-def _alias(payload: Any) -> str | None:
-    return _text(payload.name)
-
-
-def _joined(payload: Any) -> bytes | None:
-    return b"".join(payload.data)
-
-
-def _octets(payload: Any) -> bytes | None:
-    data: bytes = payload.data
-    return data
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, QueryTimeout | DeferredTimeout):
-        return "did not answer in time"
-    if isinstance(error, DNSServerError):
-        return "failed (SERVFAIL)"
-    if isinstance(error, DNSQueryRefusedError | DNSNotImplementedError):
-        return "refused to answer"
-    if isinstance(error, DNSFormatError):
-        return "did not understand the question"
-    return "gave no usable answer"

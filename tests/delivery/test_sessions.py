@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import DNSLookupError, NoRouteError
+from twisted.internet.error import ConnectBindError, DNSLookupError, NoRouteError
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.connection import CLOSING, RelayConnection
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.sessions import Sessions
+from mailframe.delivery.source import Source
 from mailframe.delivery.targets import Target
 from mailframe.delivery.tls_counts import CountFile, TlsCounts, day_of
 from mailframe.delivery.tls_demand import Published, TlsDemand
@@ -466,6 +467,39 @@ class ConnectTests(SessionsCase):
                 Deferred.fromCoroutine(self.sessions.open(target, NextHop(where="x"), None))
             )
             self.assertEqual(str(opened.reply), f"451 4.4.1 could not connect to tcp:x:1: {words}")
+
+    def test_source(self) -> None:
+        """Others would be told the name of another of our addresses."""
+        server = ScriptedServer()
+        self.reactor.at(HOST).listenTCP(25, server, interface=HOST)
+        for source, name in (
+            (None, "mx.site.example"),
+            (Source(address="192.0.2.9"), "mx.site.example"),
+            (Source(address="192.0.2.9", hostname="out.site.example"), "out.site.example"),
+        ):
+            self.sessions._site = attrs.evolve(self.site, hostname="mx.site.example")
+            endpoint = TCP4ClientEndpoint(self.reactor, HOST, 25)
+            target = Target(where="mx:x", host="x", endpoint=endpoint, source=source)
+            hop = NextHop(where="mx:x", tls="none")
+            opening = Deferred.fromCoroutine(self.sessions.open(target, hop, None))
+            self.reactor.advance(0)
+            self.successResultOf(opening)
+            self.assertEqual(server.commands[-1][0], f"EHLO {name}".encode())
+
+    def test_not_our_address(self) -> None:
+        """Nobody would know that mail waits because of a mistyped source address."""
+
+        class Endpoint:
+            def connect(self, factory: Any) -> Deferred[Any]:
+                return fail(ConnectBindError())
+
+        source = Source(address="192.0.2.9")
+        target = Target(where="mx:x", host="x", endpoint=Endpoint(), source=source)
+        opened = self.successResultOf(
+            Deferred.fromCoroutine(self.sessions.open(target, NextHop(where="mx:x"), None))
+        )
+        self.assertEqual(opened.reply.status, "4.3.5")
+        self.assertIn("the source address 192.0.2.9 is not this machine's", str(opened.reply))
 
     def test_closing(self) -> None:
         """The shutdown would wait for hosts that do not answer."""
