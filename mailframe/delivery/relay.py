@@ -209,6 +209,9 @@ class RelayAgent(Service):
         if passage.limits is not None and passage.limits.recipients is not None:
             attempt.limit_room(passage.limits.recipients)
         connection = passage.permit.connection
+        if connection is not None and not await self._sessions.may_go_on(connection, hop):
+            connection.quit()
+            connection = passage.permit.connection = None
         if connection is not None:
             failed = await self._hand_over(passage, connection, attempt, is_kept=True)
             if failed is None:

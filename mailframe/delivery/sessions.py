@@ -61,6 +61,7 @@ class Sessions:
         self._counts = counts
         self._connecting: set[Deferred[Any]] = set()
         self._connections: set[RelayConnection] = set()
+        self._asked: dict[RelayConnection, tuple[Target, TlsDemand]] = {}
         self._closing = False
 
     async def open(
@@ -98,7 +99,22 @@ class Sessions:
             reply = opened.reply
             text = f"{' '.join(reply.text)}; asked for is {demand.reason}"
             opened = attrs.evolve(opened, reply=Reply(reply.code, reply.status, text))
+        if isinstance(opened, RelayConnection):
+            self._asked[opened] = target, demand
+            opened.closed.addCallback(lambda _: self._asked.pop(opened, None))
         return opened
+
+    async def may_go_on(self, connection: RelayConnection, hop: NextHop) -> bool:
+        """Whether a connection that was opened for an earlier message will do for another one.
+
+        It will not if more is asked of TLS by now: the policy of a domain may come too late for its
+        first message, or be another one.
+        """
+        asked = self._asked.get(connection)
+        if asked is None:
+            return False
+        target, demand = asked
+        return await self._demands.of(hop, target) == demand and connection.usable
 
     @property
     def connections(self) -> int:

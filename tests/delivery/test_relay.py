@@ -9,6 +9,8 @@ from zope.interface.verify import verifyObject
 
 from mailframe.delivery.connection import CLOSING
 from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings, Timeouts
+from mailframe.delivery.targets import Target
+from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.interfaces import IDeliveryAgent
 from mailframe.outcome import Delivered, NextHop, Postponed, Refused, Relay
 from mailframe.reply import Reply
@@ -26,6 +28,7 @@ from tests.delivery.relaying import (
     RelayCase,
 )
 from tests.delivery.servers import CLOSE, SILENCE, ScriptedServer
+from tests.delivery.test_tls_demand import Source
 
 
 class DeliveryTests(RelayCase):
@@ -320,6 +323,17 @@ class FallbackTests(RelayCase):
         self.assertEqual(second.reply.status, "4.4.7")
 
 
+class Waiting(Source):
+    """Asks for nothing, when it is told that it may go on."""
+
+    waiting: Deferred[None] | None = None
+
+    async def demand(self, hop: NextHop, target: Target) -> TlsDemand | None:
+        if self.waiting is not None:
+            await self.waiting
+        return self.answer
+
+
 class ReuseTests(RelayCase):
     """Connections that serve more than one message."""
 
@@ -346,6 +360,39 @@ class ReuseTests(RelayCase):
         self.deliver(agent, self.job(attrs.evolve(BLU, tls="none")))
         self.deliver(agent, self.job(attrs.evolve(BLU, tls="require")))
         self.assertEqual(len(server.commands), 3)
+
+    def test_policy_that_comes_late(self) -> None:
+        """Mail to a domain that demands TLS would go in clear for as long as there is mail."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent()
+        source = Source(None)
+        agent._demands._sources = (source,)
+        self.assertIsInstance(self.deliver(agent)[0], Delivered)
+        source.answer = TlsDemand(policy="verify", names=("a.blu.example",), reason="a policy")
+        self.assertIsInstance(self.deliver(agent)[0], Postponed)
+        self.assertEqual(len(server.messages), 1)
+        self.assertEqual(len(server.commands), 2)
+        self.reactor.advance(0)
+        self.assertEqual(server.commands[0][-1], b"QUIT")
+
+    def test_closed_while_the_policy_is_asked_for(self) -> None:
+        """A message would be lost to a fault of ours when a server closes at the wrong moment."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.agent()
+        source = Waiting(None)
+        agent._demands._sources = (source,)
+        self.assertIsInstance(self.deliver(agent)[0], Delivered)
+        source.waiting = Deferred()
+        under_way = self.start(agent, self.job())
+        server.connections[0].transport.loseConnection()
+        self.reactor.advance(0)
+        waiting, source.waiting = source.waiting, None
+        waiting.callback(None)
+        self.reactor.advance(0)
+        self.assertIsInstance(self.successResultOf(under_way)[0], Delivered)
+        self.assertEqual(len(server.commands), 2)
 
     def test_messages_per_connection(self) -> None:
         """Servers that limit messages per connection would close on us."""
