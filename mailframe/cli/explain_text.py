@@ -59,10 +59,9 @@ def _hop(hop: Document) -> Iterator[Field]:
     if hop["reply"]:
         yield "", hop["reply"]
     for server in hop["servers"]:
-        place = hop["where"]
         if server["address"]:
             place = f"{server['host']} [{server['address']}]:{server['port']}"
-        yield "", f"{place}{_source(server)}"
+            yield "", f"{place}{_source(server)}"
         demand = server["tls"]
         if demand is not None:
             policy = "TLS" if demand["policy"] == "dane" else f"tls {demand['policy']}"

@@ -110,7 +110,7 @@ def show(config: str, as_json: bool, id: str) -> None:
     )
     for recipient in document["recipients"]:
         click.echo()
-        evidence = recipient.get("evidence", {})
+        evidence = recipient.get("evidence")
         route = recipient["route"]
         print_fields(
             [
@@ -120,15 +120,15 @@ def show(config: str, as_json: bool, id: str) -> None:
                 ("last reply", recipient["last_reply"]),
                 ("where", recipient["where"]),
                 ("next attempt", recipient["next_attempt"]),
-                ("let in", evidence and _why(evidence)),
-                ("its way", route and _why(route)),
+                ("let in", _why(evidence)),
+                ("its way", _why(route)),
                 ("redirected from", recipient["redirected_from"]),
             ]
         )
 
 
-def _why(decision: Document) -> str:
-    return why(decision["reason"], decision["plugin"], decision["rule"])
+def _why(decision: Document | None) -> str:
+    return "" if decision is None else why(decision["reason"], decision["plugin"], decision["rule"])
 
 
 @queue.command()

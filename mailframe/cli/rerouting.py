@@ -49,6 +49,9 @@ class Change:
     def document(self) -> Document:
         """What ``--json`` shows of it."""
         before = self.before if isinstance(self.before, Route) else None
+        after = route_document(self.after)
+        for name in ("hosts", "hops"):  # nothing was looked up
+            del after[name]
         return {
             "address": self.recipient,
             "before": {
@@ -56,7 +59,7 @@ class Change:
                 **decision_document(self.before),
                 "where": self.old,
             },
-            "after": {**route_document(self.after), "where": self.new},
+            "after": {**after, "where": self.new},
         }
 
 
