@@ -28,12 +28,13 @@ from twisted.logger import Logger
 from mailframe.entry import Entry, Event, Notice, Ready, Step
 from mailframe.guard import PluginFault, as_deferred, ask, asked, started
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost, UnknownMessage
-from mailframe.outcome import Postponed, Tried, Unroutable
+from mailframe.outcome import Postponed, Throttled, Tried, Unroutable
 from mailframe.queue.content import beginning
 from mailframe.queue.jumps import Jumps
 from mailframe.queue.progress import Progress, advance
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.standing import Standing
+from mailframe.queue.turned_away import TurnedAway
 from mailframe.reply import temporary_fault
 from mailframe.told import is_told
 
@@ -122,6 +123,7 @@ class QueueRunner(Service):
         self._turning = False
         self._turn_again = False
         self._more_due = False
+        self._turned_away = TurnedAway(clock.seconds)
         self._asked = self._due = 0.0  # when the storage was asked what is due next, and its answer
         self._alarm: IDelayedCall | None = None
         self._renewal: LoopingCall | None = None
@@ -178,8 +180,17 @@ class QueueRunner(Service):
         if self._turning:
             self._turn_again = True
         elif self.running and len(self._in_flight) < self.concurrency:
+            if not self._turned_away.room:
+                self._rest()
+                return
             self._turning = True
             Deferred.fromCoroutine(self._turn()).addErrback(self._turn_failed)
+
+    def _rest(self) -> None:
+        """Go on when there is room for attempts that come to nothing."""
+        due = self._clock.seconds() + self._turned_away.rest
+        if self._alarm is None or self._alarm.getTime() > due:
+            self._sleep_until(due)
 
     def _watch_clock(self) -> None:
         if self._jumps.look():
@@ -195,6 +206,11 @@ class QueueRunner(Service):
                 room = self.concurrency - len(self._in_flight)
                 if room <= 0:
                     break  # the end of an attempt wakes us
+                room = min(room, self._turned_away.room)
+                if not room:
+                    self._more_due = False
+                    sleep_until = min(sleep_until, self._clock.seconds() + self._turned_away.rest)
+                    break
                 entries = await self._claim(room)
                 self._more_due = len(entries) == room
                 for entry in entries:
@@ -312,12 +328,15 @@ class QueueRunner(Service):
     async def _try(self, standing: Standing) -> Sequence[Tried]:
         entry = standing.entry
         try:
-            return await self.dispatch.attempt(
+            tried = await self.dispatch.attempt(
                 entry,
                 lambda: self.storage.open(id=entry.id),
                 standing.record_ready,
                 standing.record_arrived,
             )
+            if any(isinstance(each.outcome, Throttled) for each in tried):
+                self._turned_away.count()
+            return tried
         except Exception:
             log.failure("attempt at {id} failed; it is postponed", id=entry.id)
             return _all_postponed(standing.entry)

@@ -14,7 +14,7 @@ from mailframe.address import Address
 from mailframe.entry import Entry, Notice, Ready, Step
 from mailframe.guard import PluginFault, as_deferred
 from mailframe.interfaces import IContent, LeaseLost, StorageFault, UnknownMessage
-from mailframe.outcome import Delivered, Hold, Outcome, Postponed, Refused, Tried
+from mailframe.outcome import Delivered, Hold, Outcome, Postponed, Refused, Throttled, Tried
 from mailframe.queue.memory import MemoryStorage
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.progress import advance
@@ -314,6 +314,21 @@ class AttemptTests(RunnerCase):
         self.assertEqual(seen[0][0], id)
         self.assertEqual(seen[0][1].recipients[0].state, "relayed")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class TurnedAwayTests(RunnerCase):
+    """Limits of ours leave no room for what comes in."""
+
+    def test_not_all_at_once(self) -> None:
+        """A server that takes mail quicker than it can go on does little but try in vain."""
+        throttled = Throttled(where="", reply=LATER, seconds=3600.0)
+        self.dispatch.outcomes["mindspring.com"] = throttled
+        ids = [self.accept() for _ in range(600)]
+        self.clock.advance(0)
+        self.assertLess(len(self.dispatch.attempts), 250)
+        elsewhere = self.accept(Address("x", "far.example"))
+        self.clock.pump([0.1] * 60)
+        self.assertEqual(self.dispatch.attempts, [*ids, elsewhere])
 
 
 class HoldTests(RunnerCase):
