@@ -53,7 +53,7 @@ def _not_had(domain: str, name: str, fault: LookupFault) -> TlsDemand:
     return TlsDemand(
         policy="dane",
         reason=f"DANE: {text}",
-        refusal=Reply(451, "4.7.5", f"{text}: {fault.reason}"),
+        refusal=Reply(451, "4.4.3", f"{text}: {fault.reason}"),
         published=Published(kind="tlsa", domain=domain),
         fault=TlsFault("dnssec-invalid", text),
     )
