@@ -28,11 +28,10 @@ from mailframe.channel_binding import client_binding
 from mailframe.delivery.addresses import is_loopback
 from mailframe.delivery.content_stream import ContentStream, OpenContent
 from mailframe.delivery.deadlines import CLOSING, Deadline, allowed
+from mailframe.delivery.handshake import Handshake
 from mailframe.delivery.offers import Offers
 from mailframe.delivery.outlet import Outlet
 from mailframe.delivery.relay_settings import RelaySettings
-from mailframe.delivery.tls_fault import TlsFault, fault_of
-from mailframe.delivery.tls_policy import TlsCreator
 from mailframe.outcome import NextHop
 from mailframe.reply import Reply
 from mailframe.wire.sasl import Derivation, Login
@@ -69,15 +68,12 @@ class RelayConnection(Offers, Protocol):
     :param hostname: our name
     :param hop: tells the protocol and, when ``tls`` is not given, what to do about TLS
     :param login: for AUTH, or ``None``
-    :param creator: begins TLS; ``None`` leaves the connection as it is
+    :param handshake: begins TLS, unless the connection is to be left as it is
     :param settings: the ``[relay]`` table
     :param clock: measures the deadlines
     :param in_thread: ``in_thread(function)`` does what takes long elsewhere than in the reactor
         thread; by default it is done at once
     :param local: the other end is a UNIX socket of this machine
-    :param check: looks at what the server showed in the handshake and raises what is wrong with
-        it; ``None`` when any certificate will do
-    :param lenient: what is wrong with the certificate is only remembered
 
     :ivar opened: fires once: with ``None`` when the session stands, else with the `Failed`
     :ivar closed: fires with ``None`` when the connection is gone
@@ -85,7 +81,7 @@ class RelayConnection(Offers, Protocol):
     :ivar lmtp: whether LMTP is spoken
     :ivar local: as given
     :ivar messages: how many transactions were begun
-    :ivar tls_fault: what was wrong with TLS, or ``None``
+    :ivar handshake: as given; it knows what was wrong with TLS
     """
 
     transport: Any  # an ITransport and IConsumer, and an ITLSTransport where STARTTLS is used
@@ -97,13 +93,11 @@ class RelayConnection(Offers, Protocol):
         hostname: str,
         hop: NextHop,
         login: Login | None,
-        creator: TlsCreator | None,
+        handshake: Handshake,
         settings: RelaySettings,
         clock: IReactorTime,
         in_thread: Callable[..., Deferred[Any]] = maybeDeferred,
         local: bool = False,
-        check: Callable[[SSL.Connection], None] | None = None,
-        lenient: bool = False,
     ) -> None:
         self.opened: Deferred[Failed | None] = Deferred(self._given_up)
         self.closed: Deferred[None] = Deferred()
@@ -111,13 +105,10 @@ class RelayConnection(Offers, Protocol):
         self.lmtp = hop.protocol == "lmtp"
         self.local = local
         self.messages = 0
-        self.tls_fault: TlsFault | None = None
+        self.handshake = handshake
         self._hostname = hostname
         self._hop = hop
         self._login = login
-        self._creator = creator
-        self._check = check
-        self._lenient = lenient
         self._settings = settings
         self._clock = clock
         self._in_thread = in_thread
@@ -201,7 +192,7 @@ class RelayConnection(Offers, Protocol):
         self.sender = Sender(
             hostname=self._hostname,
             protocol=self._hop.protocol,
-            tls=self._hop.tls if self._creator else "none",
+            tls=self._hop.tls if self.handshake.creator else "none",
             login=self._login,
             encrypted=encrypted,
             loopback=self.local or is_loopback(getattr(self.transport.getPeer(), "host", "")),
@@ -224,16 +215,10 @@ class RelayConnection(Offers, Protocol):
     def handshakeCompleted(self) -> None:
         """TLS stands, and the certificate is as good as the policy asks."""
         assert self.sender
-        if self._check is not None:
-            try:
-                self._check(self.transport.getHandle())
-            except Exception as error:  # whatever it is, the certificate was not found good
-                self.tls_fault = self._fault(error)
-                if not self._lenient:
-                    self._fail(self.tls_fault.reply, "tls")
-                    return self._break()
-        if self._creator is not None and self._creator.fault is not None:
-            self.tls_fault = self._creator.fault
+        if not self.handshake.is_good(self.transport.getHandle()):
+            assert self.handshake.fault
+            self._fail(self.handshake.fault.reply, "tls")
+            return self._break()
         if self._login is not None:
             self.sender.bind(client_binding(self.transport))
         if self.sender.stage == "tls":
@@ -248,8 +233,7 @@ class RelayConnection(Offers, Protocol):
         assert sender
         error = reason.value
         if sender.stage in ("tls", "greeting") and isinstance(error, SSL.Error | VerificationError):
-            self.tls_fault = self._fault(error)
-            self._fail(self.tls_fault.reply, "tls")
+            self._fail(self.handshake.broke(error).reply, "tls")
         else:
             sender.connection_lost()
             self._pump()
@@ -296,12 +280,12 @@ class RelayConnection(Offers, Protocol):
             waiting.callback(result)
 
     def _start_tls(self) -> None:
-        assert self.sender
-        assert self._creator
+        creator = self.handshake.creator
+        assert creator
         if ITLSTransport.providedBy(self.transport):
             if self._outlet is not None:
                 self._outlet.use_buffer()
-            self.transport.startTLS(self._creator)
+            self.transport.startTLS(creator)
         else:
             self._fail(_NO_TLS)
 
@@ -343,11 +327,6 @@ class RelayConnection(Offers, Protocol):
         assert self.sender
         self.sender.fail(reply, stage)
         self._pump()
-
-    def _fault(self, error: BaseException) -> TlsFault:
-        """What is wrong with TLS; OpenSSL tells the reason only while it looks at the chain."""
-        seen = self._creator.fault if self._creator is not None else None
-        return seen or fault_of(error)
 
     def _stop_stream(self) -> None:
         stream, self._stream = self._stream, None

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from mailframe.clocks import Elapsed
 from mailframe.delivery.connection import RelayConnection
+from mailframe.delivery.handshake import Handshake
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.targets import Target
 from mailframe.delivery.tls_counts import TlsCounts
@@ -162,7 +163,7 @@ class Sessions:
         self, target: Target, hop: NextHop, login: Login | None, demand: TlsDemand
     ) -> RelayConnection | Failed:
         try:
-            creator = self._tls.creator(demand, target.host)
+            handshake = Handshake.under(demand, target.host, self._tls)
         except Exception as error:  # the name may be one that no certificate can be good for
             log.error(
                 "no certificate can be verified for {host!r}: {error!r}",
@@ -176,13 +177,11 @@ class Sessions:
             hostname=_our_name(target) or self._site.hostname,
             hop=attrs.evolve(hop, tls=demand.wish),
             login=login,
-            creator=creator,
+            handshake=handshake,
             settings=self._settings,
             clock=Elapsed(self._site.reactor),
             local=target.is_local,
             in_thread=self._site.in_thread,
-            check=self._tls.check(demand),
-            lenient=demand.is_tried_out,
         )
         seconds = self._settings.timeouts.connect
         connecting: Deferred[Any] = target.endpoint.connect(_Factory(connection))
@@ -216,7 +215,7 @@ class Sessions:
         connection: RelayConnection,
         failed: Failed | None,
     ) -> None:
-        fault = connection.tls_fault or demand.fault
+        fault = connection.handshake.fault or demand.fault
         if failed is not None and failed.stage not in ("starttls", "tls"):
             return  # it never came to TLS, or fails for something else
         if fault is None and not (failed is None and connection.is_encrypted):

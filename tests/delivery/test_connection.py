@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.address import Address
 from mailframe.delivery.connection import CLOSING, RelayConnection
 from mailframe.delivery.deadlines import LINGERING
+from mailframe.delivery.handshake import Handshake
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.interfaces import StorageFault
 from mailframe.outcome import NextHop
@@ -63,7 +64,7 @@ class ConnectionCase(SynchronousTestCase):
             hostname="mx.rosse.example",
             hop=hop or NextHop(where="mx:blu.example"),
             login=None,
-            creator=None,
+            handshake=Handshake(),
             settings=RelaySettings(**settings),
             clock=self.reactor,
         )
@@ -465,7 +466,7 @@ class BreakTests(ConnectionCase):
     def test_transport_without_tls(self) -> None:
         """STARTTLS over a transport that has no TLS would crash."""
         connection = self.connection(hop=NextHop(where="x", tls="require"))
-        connection._creator = object()
+        connection.handshake.creator = object()
         connection.makeConnection(StringTransport())
         connection.dataReceived(b"220 hi\r\n")
         connection.dataReceived(b"250-mx\r\n250 STARTTLS\r\n")

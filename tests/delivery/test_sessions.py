@@ -285,7 +285,7 @@ class TlsTests(SessionsCase):
             self.sessions._demands = Always(demand)
             opened = self.open(server, "opportunistic")
             assert isinstance(opened, RelayConnection)
-            fault = opened.tls_fault
+            fault = opened.handshake.fault
             self.assertEqual(fault.kind if fault else None, kind)
             self.assertEqual(server.verbs[:3], ["EHLO", "STARTTLS", "EHLO"])
             self.nothing_left()

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.accounts.realm import make_portal
 from mailframe.delivery.connection import CLOSING, RelayConnection
+from mailframe.delivery.handshake import Handshake
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.tls_policy import TlsPolicies
 from mailframe.outcome import NextHop
@@ -81,7 +82,7 @@ class SmarthostCase(SynchronousTestCase):
             hostname="mx.rosse.example",
             hop=NextHop(where=f"tcp:{HOST}:25", tls="require", login="angelo@here.example"),
             login=login,
-            creator=TlsPolicies().creator(asked("require"), HOST),
+            handshake=Handshake.under(asked("require"), HOST, TlsPolicies()),
             settings=RelaySettings(),
             clock=self.reactor,
             in_thread=in_thread,
