@@ -12,6 +12,7 @@ from benchmarks.against_postfix.report import Results, Row, as_rst, as_text, put
 from benchmarks.against_postfix.works import ROWS, WORKS
 from benchmarks.deep_queue import plan
 from benchmarks.machine import file_system
+from benchmarks.many_destinations.internet import WAYS, destinations
 from benchmarks.usage import cpu_seconds, family, memory
 from mailframe.queue.ledger import Ledger
 
@@ -114,3 +115,18 @@ class FiguresTests(SynchronousTestCase):
         """A work's figures are not in the table."""
         self.assertEqual(set(WORKS), {"accept", "connect", "maildir", "relay", "large", "latency"})
         self.assertLessEqual(set(WORKS) - {"latency"}, set(ROWS))
+
+
+class ManyDestinationsTests(SynchronousTestCase):
+    """Other destinations than it is said are dead."""
+
+    def test_destinations(self) -> None:
+        """One in twenty is dead, each way as often as the others; no two share an address."""
+        every = destinations(1000, 50)
+        self.assertEqual(len({each.address for each in every}), 1000)
+        self.assertEqual(len({each.domain for each in every}), 1000)
+        self.assertEqual(
+            {way: sum(e.dead == way for e in every) for way in WAYS}, dict.fromkeys(WAYS, 10)
+        )
+        self.assertEqual(sum(bool(each.dead) for each in every[:100]), 5)
+        self.assertFalse(any(each.dead for each in destinations(10, 0)))

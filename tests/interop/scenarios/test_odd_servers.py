@@ -154,9 +154,12 @@ class InternationalTests(OddServersCase):
             f'[dns]\nservers = ["127.0.0.1:{dns}"]\n[relay]\nport = {port}\nallow_private = true\n',
             rules=self.rule("mx", "*@bücher.example", more='tls = "verify"\n'),
         )
-        for recipient in ("kim@xn--bcher-kva.example", "kim@bücher.example"):
-            self.submit_to(recipient)
+        recipients = ("kim@xn--bcher-kva.example", "kim@bücher.example")
+        ids = [self.submit_to(recipient) for recipient in recipients]
         self.wait_for("both to arrive", lambda: len(self.dumped("secure")) == 2)
-        self.wait_for("an empty queue", lambda: not self.queued())
+        self.wait_for(
+            "an empty queue",
+            lambda: not any(told["queued"] for told in self.traces(ids).values()),
+        )
         self.assertEqual((self.dump / "names").read_text().splitlines()[0], self.exchanger)
         self.assertEqual(self.odd_taken("secure"), {"kim@xn--bcher-kva.example": 2})
