@@ -26,7 +26,7 @@ class OutgoingTests(InternetCase):
     )
 
     def start_both(self, more: str = "") -> None:
-        """Start our server, with the patience it has by default, and the other."""
+        """Start our server, with the patience it has by default unless told more, and the other."""
         with self.at("provider"):
             self.serve_mail(
                 f'[dns]\nservers = ["{RESOLVER}"]\n[relay]\nreuse_idle = 0\n{more}', tls="starttls"
@@ -63,7 +63,7 @@ class OutgoingTests(InternetCase):
 
     def test_families(self) -> None:
         """IPv6 packets that are lost on the way would hold up every message for half a minute."""
-        self.start_both()
+        self.start_both('[relay.timeouts]\nconnect = "5s"\n')
         self.send_and_wait("over IPv6")
         self.assertEqual(self.openings(), (1, 0))
         self.internet.cut("provider", SIX)
