@@ -3,7 +3,7 @@
 The names on the left are those of KumoMTA (``crates/integration-tests``) and the titles of Exim's
 scripts (``test/scripts``, with their numbers), as far as they are about mail between servers. What
 is about their own languages and interfaces (KumoMTA's Lua, HTTP and AMQP; Exim's expansions and
-lookups) has no counterpart.
+lookups) has no counterpart. On the right stands a test, or a module all of whose tests are about it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,25 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
         "tests.interop.test_relay.NextHopTests.test_exchangers_found_in_the_dns",
     ),
     "a loop of mail exchangers": ("tests.delivery.test_exchanges.ExchangesTests.test_ourselves",),
-    "a link is cut at each moment": (
-        "tests.interop.internet.test_cuts.NextHopCutTests.test_at_each_moment",
+    "a link is cut at each moment": ("tests.interop.internet.test_cuts",),
+    "connection limits": ("tests.server.test_connections.ConnectionsTests.test_limits",),
+    "rate limits": ("tests.delivery.test_shaping.RatesTests.test_by_destination",),
+    "dead destinations are left alone": (
+        "tests.delivery.test_destination.DestinationTests.test_dead",
+    ),
+    "notices: refused, given up, delayed, delivered": (
+        "tests.interop.internet.test_notices",
+        f"{_DOWN}.test_warning_and_failure_notice",
+    ),
+    "8BITMIME is missing": ("tests.interop.test_relay_faults.SinkTests.test_without_8bitmime",),
+    "a name server, a link or a disk fails meanwhile": (
+        f"{_EXCHANGERS}.test_name_server_is_away",
+        "tests.interop.internet.test_cuts",
+        "tests.interop.test_full_disks.QueueTests.test_full",
+    ),
+    "the queue: hold, release, retry, reroute": (
+        f"{_EXCHANGERS}.test_name_server_is_away",
+        f"{_EXCHANGERS}.test_a_destination_is_suspended",
+        "tests.cli.test_reroute.Changed.test_elsewhere",
     ),
 }
