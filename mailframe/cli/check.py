@@ -6,6 +6,7 @@ import datetime
 
 import click
 
+from mailframe.cli.authority_findings import of_authorities
 from mailframe.cli.disk_findings import of_disks
 from mailframe.cli.findings import (
     Finding,
@@ -23,6 +24,7 @@ from mailframe.cli.queue_findings import of_queue
 from mailframe.cli.relay_findings import of_sources
 from mailframe.cli.routing_findings import of_routing
 from mailframe.cli.settings_findings import of_settings
+from mailframe.cli.shaping_findings import of_shaping
 from mailframe.plugin import PluginError, load_builder
 from mailframe.settings import Settings
 
@@ -55,8 +57,10 @@ def examine(settings: Settings) -> list[Finding]:
         *of_settings(settings),
         *of_parts(settings),
         *of_routing(settings),
+        *of_shaping(settings),
         *of_accounts(settings),
         *of_tls(settings, now),
+        *of_authorities(settings),
         *of_files(settings),
         *of_disks(settings),
         *of_maps(settings),
