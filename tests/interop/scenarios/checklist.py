@@ -3,7 +3,7 @@
 The names on the left are those of KumoMTA (``crates/integration-tests``) and the titles of Exim's
 scripts (``test/scripts``, with their numbers), as far as they are about mail between servers. What
 is about their own languages and interfaces (KumoMTA's Lua, HTTP and AMQP; Exim's expansions and
-lookups) has no counterpart. On the right stands a test, or a module all of whose tests are about it.
+lookups) has no counterpart. On the right stands a test, or a module that is all about it.
 """
 
 from __future__ import annotations
