@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mailframe.reply import Reply
 
 if TYPE_CHECKING:
-    from mailframe.delivery.shaping import HopLimits, RateLimit
     from mailframe.delivery.targets import PlannedHop, Target
     from mailframe.delivery.tls_demand import TlsDemand
     from mailframe.documents import Document
@@ -50,34 +49,6 @@ def _demand_document(demand: TlsDemand) -> Document:
         "names": list(demand.names),
         "tried_out": demand.is_tried_out,
         "reply": _reply_text(demand.refusal),
-    }
-
-
-def limits_document(limits: HopLimits) -> Document:
-    """The limits that a next hop's configuration sets, each with the table that says so."""
-    return {
-        "connections": {"most": limits.connections, "table": limits.connections_by},
-        "first_connections": limits.first_connections,
-        "messages_per_connection": {
-            "most": limits.reuse_messages,
-            "table": limits.reuse_messages_by,
-        },
-        "recipients": (
-            None
-            if limits.recipients is None
-            else {"most": limits.recipients, "table": limits.recipients_by}
-        ),
-        "rates": [_rate_document(rate) for rate in (*limits.rates, *limits.connection_rates)],
-    }
-
-
-def _rate_document(limit: RateLimit) -> Document:
-    return {
-        "rate": str(limit.rate),
-        "what": limit.what,
-        "table": limit.table,
-        "by_destination": limit.by_destination,
-        "by_provider": limit.by_provider,
     }
 
 

@@ -8,13 +8,14 @@ import attrs
 
 from mailframe.address import Address
 from mailframe.assembly import Parts
+from mailframe.cli.limits import InForce
+from mailframe.delivery.live_limits import read_live
 from mailframe.delivery.relay import RelayAgent
 from mailframe.delivery.required_tls import hop_for
-from mailframe.delivery.shaping import HopLimits, limits_for
+from mailframe.delivery.shaping import limits_for
 from mailframe.delivery.targets import PlannedHop
 from mailframe.documents import Document, decision_document, route_document, rules_document
 from mailframe.envelope import Client, Envelope
-from mailframe.hop_documents import limits_document
 from mailframe.interfaces import Known
 from mailframe.outcome import NextHop, Redirect, Relay, Route, RuleSeen, Unroutable
 from mailframe.routing.resolution import Router
@@ -32,7 +33,7 @@ class Destination:
     address: Address
     route: Route
     planned: tuple[PlannedHop, ...] = ()
-    limits: tuple[HopLimits, ...] = ()
+    limits: tuple[InForce, ...] = ()
     rules: tuple[RuleSeen, ...] = ()
 
     @property
@@ -48,7 +49,7 @@ class Destination:
         """What ``--json`` shows of its route."""
         document = route_document(self.route, self.planned)
         for shown, limits in zip(document["hops"], self.limits, strict=True):
-            shown["limits"] = limits_document(limits)
+            shown["limits"] = limits.document()
         return document
 
 
@@ -116,6 +117,7 @@ class Follower:
         assert isinstance(relay, RelayAgent)
         self._relay = relay
         self._settings = parts.settings.relay
+        self._live = read_live(parts.settings.state_dir)
 
     async def follow(
         self,
@@ -164,8 +166,12 @@ class Follower:
             route = attrs.evolve(route, hops=hops)
         return await self._relay.plan(route)
 
-    def _limits(self, hop: NextHop, provider: str | None) -> HopLimits:
+    def _limits(self, hop: NextHop, provider: str | None) -> InForce:
         """Those in force for a message; rates that are for other providers' customers are not."""
         limits = limits_for(self._settings, hop.where)
         rates = tuple(rate for rate in limits.rates if rate.is_for(provider))
-        return attrs.evolve(limits, rates=rates)
+        asked = (hop.where, hop.tls, hop.protocol)
+        return InForce(
+            limits=attrs.evolve(limits, rates=rates),
+            live=[each for each in self._live if (each.where, each.tls, each.protocol) == asked],
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mailframe.cli.limits import limits_fields
 from mailframe.cli.trace import why
 from mailframe.documents import Document
 from mailframe.units import duration_text
@@ -70,31 +71,7 @@ def _hop(hop: Document) -> Iterator[Field]:
             if demand["reply"]:
                 yield "", f"    {demand['reply']}"
     if "limits" in hop:
-        yield from _limits(hop["limits"])
-
-
-def _limits(limits: Document) -> Iterator[Field]:
-    connections, messages = limits["connections"], limits["messages_per_connection"]
-    yield (
-        "limits",
-        f"{connections['most']} connections at once{_by(connections)}, "
-        f"{limits['first_connections']} at first",
-    )
-    yield "", f"{messages['most']} messages over one connection{_by(messages)}"
-    if limits["recipients"] is not None:
-        recipients = limits["recipients"]
-        yield "", f"{recipients['most']} recipients at once{_by(recipients)}"
-    for rate in limits["rates"]:
-        yield "", f"{rate['rate']} {rate['what']}{_by(rate)}{_counted(rate)}"
-
-
-def _by(limit: Document) -> str:
-    return f" ({limit['table']})" if limit["table"] else ""
-
-
-def _counted(rate: Document) -> str:
-    by = [name for name in ("destination", "provider") if rate[f"by_{name}"]]
-    return f", for each {' and '.join(by)}" if by else ", all together"
+        yield from limits_fields(hop["limits"])
 
 
 def _source(server: Document) -> str:

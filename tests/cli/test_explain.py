@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from typing import Any
 
 from twisted.internet.defer import fail, succeed
@@ -383,6 +386,37 @@ class Servers(ExplainCase):
         self.assertIn("10 recipients at once (gently)", text)
         self.assertIn("100/1m messages (gently), for each destination", text)
         self.assertIn("9/1h messages (each), for each provider", text)
+
+    def test_limits_now(self) -> None:
+        """What a running server has learned of a destination would stay its secret."""
+        hop = {
+            "where": "mx:mindspring.com",
+            "tls": "opportunistic",
+            "protocol": "smtp",
+            "connections": 1,
+            "most": 20,
+            "in_use": 1,
+            "waiting": 7,
+            "left_alone_until": time.time() + 60,
+            "reason": "451 4.4.1 no answer",
+            "rates": {"100/1m messages (gently)": 12},
+        }
+        os.makedirs(self.path("state/relay"), exist_ok=True)
+        with open(self.path(f"state/relay/{os.getpid()}.json"), "w") as file:
+            other = {**hop, "tls": "verify"}
+            json.dump({"pid": os.getpid(), "written": time.time(), "hops": [hop, other]}, file)
+        arguments = ("--login", ANGELO, ANGELO, JSMITH)
+        document = self.explain(*arguments, server="submission")
+        (now,) = document["route"]["hops"][0]["limits"]["now"]
+        self.assertEqual(now["process"], os.getpid())
+        self.assertEqual((now["connections"], now["in_use"], now["waiting"]), (1, 1, 7))
+        self.assertEqual(now["reason"], "451 4.4.1 no answer")
+        self.assertEqual(now["rates"], [{"limit": "100/1m messages (gently)", "room": 12}])
+        asked = ("explain", "--server", "submission", "--from-ip", "192.0.2.1", *arguments)
+        text = self.run_here(*asked).stdout
+        self.assertIn("1 of 20 connections, 1 in use, 7 messages waiting", text)
+        self.assertIn(f"left alone until {now['left_alone_until']}: 451 4.4.1 no answer", text)
+        self.assertIn("room for 12: 100/1m messages (gently)", text)
 
     def test_source(self) -> None:
         """Nobody could see from which address mail goes out, and under which name."""
