@@ -652,6 +652,10 @@ class InvariantTests(SynchronousTestCase):
             if result.step.next_attempt is None:
                 break
             message = after(message, result.step)
+            is_asked_for = data.draw(st.sampled_from([False] * 9 + [True]))  # by an operator
+            if is_asked_for and message.next_attempt > now + 1:
+                message = attrs.evolve(message, next_attempt=(now + message.next_attempt) / 2)
+                self.assertFalse(any(message.is_waiting(i, now) for i in message.pending))
             now = max(now, message.next_attempt) + data.draw(jumps)
         self.assertIsNone(result.step.next_attempt)
         self.assertNotIn("pending", [r.state for r in result.step.recipients])
