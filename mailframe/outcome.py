@@ -15,7 +15,7 @@ from mailframe.backoff import Backoff
 from mailframe.reply import Reply
 
 Protocol: TypeAlias = Literal["smtp", "lmtp"]
-TlsPolicy: TypeAlias = Literal["none", "opportunistic", "require", "verify"]
+TlsPolicy: TypeAlias = Literal["none", "opportunistic", "require", "verify", "dane"]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +40,8 @@ class NextHop:
         whose mail exchangers are to be looked up at the time of the attempt
     :ivar protocol: ``smtp`` or ``lmtp``
     :ivar tls: ``none``, ``opportunistic`` (STARTTLS when offered), ``require`` (STARTTLS or no
-        mail) or ``verify`` (as ``require``, and the certificate must be good for the host's name)
+        mail), ``verify`` (as ``require``, and the certificate must be good for the host's name) or
+        ``dane`` (as ``require``, and the certificate must fit the host's TLSA records)
     :ivar login: the user name for a smarthost that wants AUTH, or ``None``
     :ivar password_file: the file that holds its password, read at each attempt, or ``None``
     :ivar source: the name of the ``[[relay.source]]`` that mail goes out from, or ``None``

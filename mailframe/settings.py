@@ -30,6 +30,7 @@ from mailframe.queue.notices import NoticeSettings
 from mailframe.queue.schedule import Schedule
 from mailframe.server.limits import Limits
 from mailframe.settings_checks import (
+    check_dane_routes,
     check_dns,
     check_mailboxes,
     check_processes,
@@ -235,6 +236,8 @@ def from_document(
             routing = chosen["routing"].settings
             sources = [source.name for source in top.relay.source if source.name is not None]
             mistakes += check_routing_names(routing, document, names, providers, sources)
+            validating = top.dns.validating and top.relay.dane is not False
+            mistakes += check_dane_routes(routing, validating, document)
             if providers is not None:
                 mistakes += check_shaping(top.relay.shaping, document, providers)
     if mistakes or top is None or schedule is None or notices is None or durability is None:

@@ -93,6 +93,22 @@ def check_relay(
     return mistakes
 
 
+def check_dane_routes(
+    settings: Any, validating: bool, document: Mapping[str, Any]
+) -> list[Mistake]:
+    """A routing rule that asks for DANE needs that it is found.
+
+    :param settings: the routing plugin's
+    :param validating: whether the relay client heeds what DNSSEC vouches for
+    """
+    problem = '"dane" needs validating = true in [dns], and dane not to be false in [relay]'
+    return [
+        mistake_at(document, ("routing", "rule", index, "tls"), problem)
+        for index, rule in enumerate(getattr(settings, "rule", ()))
+        if getattr(rule, "tls", None) == "dane" and not validating
+    ]
+
+
 def check_mailboxes(
     settings: Any, local_domains: Sequence[str], document: Mapping[str, Any]
 ) -> list[Mistake]:

@@ -31,6 +31,7 @@ class Rule:
     kind: Literal["smtp", "lmtp"] = "smtp"
     hidden: FilePath | None = None
     source: str | None = None
+    tls: str = "opportunistic"
 
 
 def _odd(_instance: object, _attribute: object, value: int) -> None:
@@ -299,7 +300,8 @@ class Mistakes(FileTests):
         mistake = self.mistake("[[routing.rule]]\n[[routing.rule]]\nname = 'b'\nvai = 'mx'")
         self.assertEqual(
             mistake,
-            '[[routing.rule]] #2 "b": vai: unknown key; allowed: hidden, kind, name, source, via; '
+            '[[routing.rule]] #2 "b": vai: unknown key; '
+            "allowed: hidden, kind, name, source, tls, via; "
             'did you mean "via"?',
         )
 
@@ -524,6 +526,13 @@ class CrossChecks(FileTests):
         self.load("[relay]\ndane = false")
         self.assertIsNone(self.load("[dns]\nvalidating = true").relay.dane)
         self.assertTrue(self.load("[dns]\nvalidating = true\n[relay]\ndane = true").relay.dane)
+
+    def test_route_that_asks_for_dane(self) -> None:
+        """Its mail would wait until it is returned, for no TLSA record is ever believed."""
+        rule = '[[routing.rule]]\nvia = "mx"\ntls = "dane"\n'
+        for text in ("", "[dns]\nvalidating = true\n[relay]\ndane = false\n"):
+            self.assertIn("needs validating = true in [dns]", self.mistake(text + rule))
+        self.load("[dns]\nvalidating = true\n" + rule)
 
     def test_sources(self) -> None:
         """Mail of a route would wait for a source that is misspelt."""

@@ -77,7 +77,7 @@ plugin = "table"
 # senders    = ["*@{domain}"]           # also: servers, logins, providers, size, hours
 # via        = "tcp:smarthost.example:587"      # an endpoint, "mx", "mx:domain", "local",
 #                                       #   "redirect:address", "hold:reason" or "reject:reason"
-# tls        = "verify"                 # none | opportunistic | require | verify
+# tls        = "verify"                 # none | opportunistic | require | verify | dane
 # login      = "user"
 # password_file = "smarthost.password"
 

@@ -1,9 +1,9 @@
 """Messages that are never to go over a connection without verified TLS (RFC 8689 §4.2.1).
 
-Their hops are those of the route with ``tls = "verify"``, whatever the route says, and of a kind of
-their own, so that they never share a connection that was not verified for them. A certificate is
-good for the name of an exchanger, and proves nothing when anybody may have put that name into DNS:
-DNSSEC or the domain's MTA-STS has to vouch for it (`mailframe.delivery.tls_demand`).
+Their hops are those of the route with ``tls = "verify"``, unless the route asks for DANE, and of a
+kind of their own, so that they never share a connection that was not verified for them. A
+certificate is good for the name of an exchanger, and proves nothing when anybody may have put that
+name into DNS: DNSSEC or the domain's MTA-STS has to vouch for it (`mailframe.delivery.tls_demand`).
 
 Notices, whose reverse-path is null, are asked to be sent in the same way where that is possible,
 and go over the route as it is where not (§5).
@@ -27,7 +27,7 @@ def hop_for(hop: NextHop, envelope: Envelope) -> NextHop:
     if not _is_strict(envelope):
         return hop
     values = {field.name: getattr(hop, field.name) for field in attrs.fields(NextHop)}
-    return StrictHop(**{**values, "tls": "verify"})
+    return StrictHop(**{**values, "tls": "dane" if hop.tls == "dane" else "verify"})
 
 
 def reason(failed: Failed, envelope: Envelope) -> Reply:

@@ -15,7 +15,7 @@ wish:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 from twisted.logger import Logger
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mailframe.delivery.targets import Target
 
 log = Logger()
-
-Asked: TypeAlias = TlsPolicy | Literal["dane"]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +61,7 @@ class TlsDemand:
     :ivar fault: what is wrong before anything is connected to, for reports, or ``None``
     """
 
-    policy: Asked
+    policy: TlsPolicy
     names: tuple[str, ...] = ()
     tlsa: tuple[Any, ...] = ()
     reason: str
@@ -131,6 +129,14 @@ def _own_wish(hop: NextHop, target: Target) -> TlsDemand:
         return TlsDemand(policy=hop.tls, names=(target.host,), reason=reason)
     if hop.tls == "verify":
         return TlsDemand(policy="verify", names=(target.host,), reason="the route asks for it")
+    if hop.tls == "dane":
+        text = f"the route asks for DANE, and {target.host} has no usable TLSA records"
+        return TlsDemand(
+            policy="dane",
+            reason="the route asks for it",
+            refusal=Reply(451, "4.7.5", text),
+            fault=TlsFault("dane-required", text),
+        )
     if hop.tls == "opportunistic":
         return TlsDemand(policy="opportunistic", reason="nobody asks for more")
     return TlsDemand(policy=hop.tls, reason="the route asks for it")
@@ -147,6 +153,8 @@ def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) ->
             reason=asked.reason,
         )
         return attrs.evolve(own, reason=f"the route asks for it, against {asked.reason}")
+    if own.policy == "dane" and asked.policy != "dane":
+        return own
     if asked.refusal is not None or (own.policy != "verify" and not asked.may_go_clear):
         return asked
     if isinstance(hop, StrictHop) and asked.policy == "dane":

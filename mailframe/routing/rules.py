@@ -12,7 +12,7 @@ from mailframe.outcome import Protocol, TlsPolicy
 from mailframe.patterns import AddressPatterns
 from mailframe.routing.hours import Hours
 from mailframe.routing.sizes import SizeLimit
-from mailframe.routing.via import MAP, Via, parse_via
+from mailframe.routing.via import MAP, MX, Via, parse_via
 from mailframe.units import FilePath
 
 ANY = ("*",)
@@ -116,7 +116,7 @@ class RuleSettings:
     )
     tls: TlsPolicy = attrs.field(
         default="opportunistic",
-        validator=attrs.validators.in_(("none", "opportunistic", "require", "verify")),
+        validator=attrs.validators.in_(("none", "opportunistic", "require", "verify", "dane")),
     )
     login: str | None = None
     password_file: FilePath | None = None
@@ -164,6 +164,13 @@ class RuleSettings:
         if self.protocol == "lmtp" and (via.kind != "hops" or via.uses_mx):
             # RFC 2033 §5: LMTP is not for the port 25 of mail exchangers
             raise ValueError(f'\'protocol\' "lmtp" needs an endpoint string; found via = "{shown}"')
+        if self.tls == "dane" and not (
+            via.where and all(where == "mx" or where.startswith(MX) for where in via.where)
+        ):
+            raise ValueError(
+                f'\'tls\' "dane" with via = "{shown}": TLSA records are looked up for mail '
+                'exchangers alone; allowed: via = "mx" or "mx:other.example"'
+            )
         if self.tls == "verify" and any(w.lower().startswith("ssl:") for w in via.where):
             raise ValueError(
                 f'\'tls\' "verify" with via = "{shown}": an ssl: endpoint verifies no '

@@ -6,6 +6,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,12 +15,14 @@ from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.dane import Dane
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings
+from mailframe.delivery.required_tls import hop_for
 from mailframe.delivery.sessions import Sessions
 from mailframe.delivery.targets import Target
 from mailframe.delivery.tls_demand import TlsDemand, TlsDemands
 from mailframe.outcome import NextHop, TlsPolicy
 from mailframe.testing.network import VirtualReactor
 from mailframe.testing.resolver import FakeResolver
+from mailframe.testing.samples import make_envelope
 from mailframe.wire.sender_events import Failed
 from tests.delivery.chains import Party, party
 from tests.delivery.servers import ScriptedServer
@@ -133,8 +136,12 @@ class SessionTests(SessionsCase):
             settings=RelaySettings(),
             site=self.site,
             trust_root=None,
-            demands=TlsDemands([Dane(a_lookup(self.resolver, self.reactor))]),
+            demands=TlsDemands([self]),
         )
+
+    async def demand(self, hop: NextHop, target: Target) -> TlsDemand | None:
+        """Ask DNS anew each time."""
+        return await Dane(a_lookup(self.resolver, self.reactor)).demand(hop, target)
 
     def session(
         self, shown: Party, *records: bytes, policy: TlsPolicy = "opportunistic", **script: Any
@@ -208,6 +215,31 @@ class SessionTests(SessionsCase):
         self.assertIsInstance(self.session(by_domain, record), RelayConnection)
         self.assertFailed(self.session(other, record), "not for the server's name")
         self.assertFailed(self.session(nobody, record), "for no name")
+
+    def test_route(self) -> None:
+        """A route that asks for DANE would be content with less."""
+        policy: TlsPolicy = "dane"
+        good = self.session(server(), server().record(), policy=policy)
+        self.assertIsInstance(good, RelayConnection)
+        self.assertFailed(
+            self.session(server(), party().record(), policy=policy), "fits no TLSA record"
+        )
+        for records in ((), (UNUSABLE,)):
+            opened = self.session(server(), *records, policy=policy)
+            self.assertFailed(opened, "mx.blu.example has no usable TLSA records")
+            self.assertEqual(self.server.verbs, [])
+        self.resolver.servfail.add(AT)
+        self.assertFailed(self.session(server(), policy=policy), "SERVFAIL")
+
+    def test_strict_message_on_such_a_route(self) -> None:
+        """A message that demands TLS would go to whom its route does not trust (RFC 8689)."""
+        envelope = attrs.evolve(make_envelope(), require_tls=True)
+        hop = hop_for(NextHop(where="mx:blu.example", tls="dane"), envelope)
+        self.assertEqual(
+            (hop.tls, hop == NextHop(where="mx:blu.example", tls="dane")), ("dane", False)
+        )
+        hop = hop_for(NextHop(where="mx:blu.example"), envelope)
+        self.assertEqual(hop.tls, "verify")
 
     def test_switched_off(self) -> None:
         """An operator could not send mail to a server whose records are wrong."""

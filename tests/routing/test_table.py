@@ -225,6 +225,9 @@ class SettingsTests(SynchronousTestCase):
             ({"via": "mx", "protocol": "lmtp"}, "protocol", "needs an endpoint string"),
             ({"via": "local", "protocol": "lmtp"}, "protocol", "needs an endpoint string"),
             ({"via": "ssl:a:465", "tls": "verify"}, "tls", "write tls: instead"),
+            ({"via": "tcp:a:25", "tls": "dane"}, "tls", "for mail exchangers alone"),
+            ({"via": ("mx", "tcp:a:25"), "tls": "dane"}, "tls", "for mail exchangers alone"),
+            ({"via": "local", "tls": "dane"}, "tls", "for mail exchangers alone"),
         ]:
             with self.subTest(keys=keys):
                 error = self.assertRaises(
