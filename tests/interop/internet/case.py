@@ -15,10 +15,11 @@ Each host has one IPv4 and one IPv6 address; the destination has several.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SkipTest
@@ -56,13 +57,14 @@ CARRIED = '[[routing.rule]]\nname = "by the carrier"\nvia = "mx:carrier.example"
 CARRIED += 'recipients = ["*@*.example"]\n'
 BY_MX = '[[routing.rule]]\nname = "here"\nvia = "local"\nrecipients = ["*@demo.example"]\n'
 PATIENCE = """
-connect = "3s"
-lookup = "3s"
+connect = "2s"
+lookup = "2s"
 greeting = "3s"
-command = "3s"
-data = "3s"
+command = "2s"
+data = "2s"
 final = "4s"
 """
+PAUSE = 0.1  # seconds between two looks at the queue, which are not cheap
 # What Postfix needs to try again as soon as our server does, and to relay for anyone.
 POSTFIX = (
     "queue_run_delay = 1s",
@@ -223,6 +225,11 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
         """What ``mailframe trace`` says of a message."""
         done = self.mailframe("trace", "-c", self.configuration, name)
         return done.stdout.decode()
+
+    def queued(self) -> list[dict[str, Any]]:
+        """The messages in our queue."""
+        time.sleep(PAUSE)
+        return super().queued()
 
     def waiting(self) -> str:
         """The last reply about the one recipient that waits in our queue, or nothing."""

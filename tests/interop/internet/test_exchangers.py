@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import json
 import smtplib
+import time
 
 from tests.interop.internet.case import DESTINATIONS, RECORDS, InternetCase
 from tests.interop.ourselves import PASSWORD
@@ -37,6 +38,7 @@ BAD = {  # domains whose mail is returned: the status, and how they are found
     "ours": ("5.4.6", "ours MX 10 mx.demo", "ours MX 20 mx.mindspring"),
     "ours-too": ("5.4.6", "ours-too MX 10 nickname", "nickname A 192.0.2.1"),
 }
+RETRIED = 0.5  # seconds that an attempt may take, before another one is asked for
 LITERAL = f"[{DESTINATIONS[4]}]"
 VERIFIED = f"""[[routing.rule]]
 name = "only to whom it says it is"
@@ -47,13 +49,14 @@ tls = "verify"
 
 
 class ExchangersTests(InternetCase):
-    """One message to many domains, each with its own records."""
+    """Many domains, each with its own records; what waits is not tried again by itself."""
 
     names = (*InternetCase.names, f"mx.{UMLAUT}.example")
     records = (
         *RECORDS,
         *(record for records in GOOD.values() for record in records),
         *(record for _, *records in BAD.values() for record in records),
+        "moves MX 10 dead",
         *(f"equal MX 10 mx{n}.equal\nmx{n}.equal A {DESTINATIONS[5 + n]}" for n in range(2)),
     )
 
@@ -61,7 +64,7 @@ class ExchangersTests(InternetCase):
         super().setUp()
         self.make_certificate()
         self.environment["SSL_CERT_FILE"] = str(self.folder / "ca.pem")
-        self.start_provider(rules=VERIFIED)
+        self.start_provider(rules=VERIFIED, queue='retry_every = "10m"')
         self.box = self.start_destination(
             "virtual_mailbox_domains = static:all",
             "local_transport = virtual",
@@ -84,8 +87,10 @@ class ExchangersTests(InternetCase):
         self.assertEqual(history[f"literal@{LITERAL}"], ["relayed"])
         self.check_notice(self.inbox())
         self.check_connections()
-        self.wait_until_it_says("4.4.3", "SERVFAIL")
+        self.wait_until_it_says("4.4.3", "mx.silent.example")
         self.check_certificate()
+        self.check_equals()
+        self.check_a_change()
 
     def check_notice(self, inbox: list[bytes]) -> None:
         """Every recipient that is not reached has a reason of its own."""
@@ -121,13 +126,29 @@ class ExchangersTests(InternetCase):
                 found.setdefault(event["recipient"], []).append(event["event"])
         return found
 
-    def test_equals_share_the_work(self) -> None:
+    def check_a_change(self) -> None:
+        """A domain's mail goes to the exchanger that it has at the next attempt."""
+        name = self.send("kim@moves.example")
+        self.wait_for("an attempt", lambda: "postponed" in self.trace(name))
+        self.add_records("moves MX 5 mx.mindspring")
+        before = len(maildir(self.box))
+        self.wait_for("the other exchanger", lambda: self.is_gone_by_now(name))
+        self.assertEqual(len(maildir(self.box)), before + 1)
+
+    def is_gone_by_now(self, name: str) -> bool:
+        """Try at once, and say whether that did it."""
+        self.mailframe("queue", "retry", "-c", self.configuration, name)
+        time.sleep(RETRIED)
+        return "relayed" in self.trace(name)
+
+    def check_equals(self) -> None:
         """Exchangers of equal preference are both used."""
+        before = len(maildir(self.box))
         with self.internet.at("client"), smtplib.SMTP("192.0.2.1", 587, "client") as client:
             client.starttls(context=self.trusting())
             client.login("angelo@demo.example", PASSWORD)
             for _ in range(20):
                 client.sendmail("angelo@demo.example", ["kim@equal.example"], b"Subject: x\r\n\r\n")
-        self.wait_for_mail(self.box, 20)
+        self.wait_for("all", lambda: len(maildir(self.box)) == before + 20)
         for address in DESTINATIONS[5:7]:
             self.assertGreater(self.internet.openings("provider", address), 0)
