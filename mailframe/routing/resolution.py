@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailframe.address import Address
+from mailframe.backoff import Backoff
 from mailframe.envelope import Client
 from mailframe.expansion import LOOP, MAX_ADDRESSES, MAX_DEPTH, TOO_MANY
 from mailframe.guard import PluginFault, ask, fault
@@ -238,6 +239,10 @@ class Router:
             self._need(self._policy_name, route.hops, NextHop)
             if route.reverse_path is not None:
                 self._need(self._policy_name, [route.reverse_path], Address)
+            if route.retry is not None:
+                self._need(self._policy_name, [route.retry], Backoff)
+            if not isinstance(route.not_before, float | int | None):
+                raise fault(self._policy_name, "answered with a not_before that is no time")
         elif isinstance(route, Redirect):
             self._need(self._policy_name, route.addresses, Address)
         elif isinstance(route, Hold):

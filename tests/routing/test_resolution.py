@@ -234,6 +234,8 @@ class FaultTests(RouterCase):
             "mx:mindspring.com",
             Local(mailbox=cast(Any, "anna"), reason="x"),
             Relay(hops=cast(Any, ("mx:mindspring.com",)), reason="x"),
+            Relay(hops=(NextHop(where="mx:x.example"),), reason="x", retry=cast(Any, "5m")),
+            Relay(hops=(NextHop(where="mx:x.example"),), reason="x", not_before=cast(Any, 1j)),
             Redirect(addresses=cast(Any, ["a@b.example"]), reason="x"),
             Unroutable(reply=cast(Any, "550 no"), reason="x"),
             Unroutable(reply=Reply(250, "2.0.0", "fine"), reason="x"),
