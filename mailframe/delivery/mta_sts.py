@@ -8,7 +8,8 @@ For each domain that mail goes to by its MX records:
 3. one that is not known, or not that one, is fetched. If that fails the known one stays, and it is
    not tried again for a while (§3.3);
 4. one that is known is fetched again once a day, while mail goes on by the old one, so that who
-   hinders us from fetching does not have it run out.
+   hinders us from fetching does not have it run out. Where no mail goes for a while it is fetched
+   again shortly before its end.
 
 Those who wait for the same domain wait for the same questions. Nobody waits longer than `WAIT`:
 then they go on with what is known, and what comes too late serves the next.
@@ -41,6 +42,7 @@ WAIT = 40.0  # seconds that a delivery waits for a policy; more than fetching on
 LOOK_AGAIN = 60.0  # seconds after which DNS is asked again, or rather its answer that is kept
 NOT_AGAIN = 300.0  # seconds that a server which gave no policy is left alone (RFC 8461 §3.3)
 REFRESH = 86_400.0  # seconds after which a policy is fetched again though it has not changed
+LOOK_FOR_ENDS = 3600.0  # seconds after which policies are looked for that run out soon
 MAX_KNOWN = 4096  # domains kept in memory
 AT_ONCE = 20  # policies that are fetched at once
 
@@ -78,6 +80,7 @@ class MtaSts:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._waiting: dict[str, list[Deferred[None]]] = {}  # by the domain that is looked after
         self._turns = DeferredSemaphore(AT_ONCE)
+        self._look_at = self._clock.seconds() + LOOK_AGAIN
 
     async def demand(self, hop: NextHop, target: Target) -> TlsDemand | None:
         """See `mailframe.delivery.tls_demand.DemandSource`."""
@@ -126,8 +129,12 @@ class MtaSts:
 
         :param domain: in normal form
         """
+        now = self._clock.seconds()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_FOR_ENDS
+            Deferred.fromCoroutine(self._before_they_end())
         known = self._known.get(domain)
-        if known is not None and self._clock.seconds() < known.until:
+        if known is not None and now < known.until:
             self._known.move_to_end(domain)
             return known.stored
         waiting: Deferred[None] = Deferred()
@@ -145,16 +152,28 @@ class MtaSts:
 
     # --- one domain ----------------------------------------------------------------------------
 
-    async def _look_after(self, domain: str) -> None:
+    async def _before_they_end(self) -> None:
+        """Have those policies fetched again that run out soon, one after the other."""
+        domains: list[str] = []
         try:
-            await self._ask(domain)
+            domains = await self._site.in_thread(self._files.expiring, self._now())
+        except Exception:
+            log.failure("policies of MTA-STS that run out could not be looked for")
+        for domain in domains:
+            if domain not in self._waiting:
+                self._waiting[domain] = []
+                await self._look_after(domain, is_wanted=False)
+
+    async def _look_after(self, domain: str, is_wanted: bool = True) -> None:
+        try:
+            await self._ask(domain, is_wanted)
         except Exception:
             log.failure("the MTA-STS policy of {domain} could not be looked after", domain=domain)
         finally:
             self._serve(domain)
             del self._waiting[domain]
 
-    async def _ask(self, domain: str) -> None:
+    async def _ask(self, domain: str, is_wanted: bool) -> None:
         known = self._known.get(domain)
         stored = known.stored if known else Stored(domain=domain)
         read: Stored | None = await self._site.in_thread(self._files.read, domain)
@@ -176,7 +195,7 @@ class MtaSts:
         if not is_new:
             self._keep(stored, LOOK_AGAIN)
             self._serve(domain)  # it holds meanwhile
-        await self._renew(stored, found)
+        await self._renew(attrs.evolve(stored, wanted=now) if is_wanted else stored, found)
 
     async def _renew(self, stored: Stored, id: str) -> None:
         domain = stored.domain
@@ -196,7 +215,7 @@ class MtaSts:
                 mode=fetched.mode,
                 seconds=fetched.max_age,
             )
-            stored = Stored(domain=domain, id=id, policy=fetched, fetched=now)
+            stored = Stored(domain=domain, id=id, policy=fetched, fetched=now, wanted=stored.wanted)
         self._keep(stored, LOOK_AGAIN)
         try:
             await self._site.in_thread(self._files.write, stored)

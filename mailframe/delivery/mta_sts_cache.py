@@ -21,6 +21,8 @@ from mailframe.delivery.tls_fault import Kind, TlsFault
 
 MAX_KEPT = 10_000  # domains
 MAX_FILE = 1024 * 1024  # octets that one file may have
+SOON = 2 * 86_400.0  # seconds before its end from which on a policy runs out soon
+UNWANTED = 30 * 86_400.0  # seconds without mail after which a domain's policy may run out
 _KINDS = ("sts-policy-fetch-error", "sts-policy-invalid", "sts-webpki-invalid")
 
 
@@ -34,6 +36,7 @@ class Stored:
     :ivar fetched: when, in POSIX seconds
     :ivar failed: when fetching it failed, later than that; 0 when it did not
     :ivar fault: why, or ``None``
+    :ivar wanted: when mail that went there had the policy fetched last, in POSIX seconds
     """
 
     domain: str
@@ -42,6 +45,7 @@ class Stored:
     fetched: float = 0.0
     failed: float = 0.0
     fault: TlsFault | None = None
+    wanted: float = 0.0
 
     @property
     def latest(self) -> float:
@@ -65,12 +69,8 @@ class PolicyFiles:
 
     def read(self, domain: str) -> Stored | None:
         """What is known of a domain's policy."""
-        try:
-            with open(self._path(domain), "rb") as file:
-                stored = _from_json(json.loads(file.read(MAX_FILE)))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return stored if stored.domain == domain else None
+        stored = _read(self._path(domain))
+        return stored if stored is not None and stored.domain == domain else None
 
     def write(self, stored: Stored) -> None:
         """Put it in the place of what was known.
@@ -93,14 +93,36 @@ class PolicyFiles:
                 os.unlink(temporary)
             raise
 
+    def expiring(self, now: float) -> list[str]:
+        """The domains whose policies run out soon, unless no mail went there for long.
+
+        :param now: POSIX seconds
+        """
+        found = []
+        for path in self._paths():
+            stored = _read(path)
+            policy = None if stored is None else stored.in_force(now)
+            if stored is None or policy is None or policy.mode == "none":
+                continue
+            is_wanted = now - stored.wanted < UNWANTED
+            if is_wanted and stored.fetched + policy.max_age - now < SOON:
+                found.append(stored.domain)
+        return found
+
+    def _paths(self) -> list[str]:
+        try:
+            with os.scandir(self._folder) as entries:
+                return [entry.path for entry in entries]
+        except FileNotFoundError:
+            return []
+
     def _path(self, domain: str) -> str:
         # A domain may be longer than the name of a file.
         return os.path.join(self._folder, hashlib.sha256(domain.encode()).hexdigest() + ".json")
 
     def _make_room(self) -> None:
         """Let go of what was written longest ago, when there are too many."""
-        with os.scandir(self._folder) as entries:
-            names = [entry.path for entry in entries]
+        names = self._paths()
         if len(names) < MAX_KEPT:
             return
         ages: list[tuple[float, str]] = []
@@ -111,6 +133,14 @@ class PolicyFiles:
         for _, name in ages[: len(ages) - MAX_KEPT + MAX_KEPT // 20]:
             with suppress(OSError):
                 os.unlink(name)
+
+
+def _read(path: str) -> Stored | None:
+    try:
+        with open(path, "rb") as file:
+            return _from_json(json.loads(file.read(MAX_FILE)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _to_json(stored: Stored) -> dict[str, Any]:
@@ -135,5 +165,6 @@ def _from_json(value: Any) -> Stored:
         policy=policy,
         fetched=float(value["fetched"]),
         failed=float(value["failed"]),
+        wanted=float(value["wanted"]),
         fault=fault,
     )

@@ -261,6 +261,26 @@ class KeepingTests(MtaStsCase):
         self.later(ENFORCE.max_age - 1)
         self.assertEqual(self.source._known[BLU].stored.in_force(self.reactor.seconds()), ENFORCE)
 
+    def test_where_no_mail_goes(self) -> None:
+        """A policy would run out between two messages, and the second be anybody's to read."""
+        self.demand()
+        for _ in range(30):
+            self.later(86_400)
+            self.demand(where="mx:other.example")
+        self.assertIsNotNone(self.source._known[BLU].stored.in_force(self.reactor.seconds()))
+        self.assertIn(len(self.fetches.asked), (4, 5))  # each time shortly before it ends
+        for _ in range(30):  # but not for ever
+            self.later(86_400)
+            self.demand(where="mx:other.example")
+        self.assertIsNone(self.source._known[BLU].stored.in_force(self.reactor.seconds()))
+
+    def test_ends_can_not_be_looked_for(self) -> None:
+        """A mistake of ours would hold up mail that has nothing to do with it."""
+        self.patch(PolicyFiles, "expiring", lambda *_: 1 / 0)
+        self.later(LOOK_AGAIN)
+        self.assertIsNotNone(self.demand())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_another_process(self) -> None:
         """Each process of a server would fetch each policy."""
         PolicyFiles(self.folder).write(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from unittest import mock
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery import mta_sts_cache
@@ -43,6 +44,30 @@ class FilesTests(SynchronousTestCase):
         for now, policy in ((4000.0, POLICY), (5999.0, POLICY), (6000.0, None)):
             self.assertEqual(STORED.in_force(now), policy)
         self.assertIsNone(Stored(domain="x.example").in_force(0))
+
+    def test_expiring(self) -> None:
+        """Policies would run out, or be fetched for domains that nobody writes to any more."""
+        now = 100 * 86_400.0
+        self.assertEqual(self.files.expiring(now), [])
+        week = attrs.evolve(POLICY, max_age=7 * 86_400)
+        for domain, days, policy, wanted in (
+            ("soon.example", 6, week, 6),
+            ("later.example", 4, week, 4),
+            ("over.example", 8, week, 8),
+            ("none.example", 6, attrs.evolve(week, mode="none"), 6),
+            ("unwanted.example", 6, week, 31),
+            ("nothing.example", 6, None, 6),
+        ):
+            self.files.write(
+                Stored(
+                    domain=domain,
+                    policy=policy,
+                    fetched=now - days * 86_400,
+                    wanted=now - wanted * 86_400,
+                )
+            )
+        (self.folder / "broken.json").write_text("{")
+        self.assertEqual(self.files.expiring(now), ["soon.example"])
 
     def test_long_domain(self) -> None:
         """A domain of the greatest length would be no name for a file."""
