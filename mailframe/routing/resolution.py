@@ -241,7 +241,8 @@ class Router:
                 self._need(self._policy_name, [route.reverse_path], Address)
             if route.retry is not None:
                 self._need(self._policy_name, [route.retry], Backoff)
-            if not isinstance(route.not_before, float | int | None):
+            opens = route.not_before
+            if opens is not None and not isinstance(opens, float | int):
                 raise fault(self._policy_name, "answered with a not_before that is no time")
         elif isinstance(route, Redirect):
             self._need(self._policy_name, route.addresses, Address)
