@@ -6,9 +6,8 @@ attempt's end is one step: outcomes, the next attempt, and any notices to the se
 together (`mailframe.queue.progress`), so that a crash leaves either the old state or all of the
 later one.
 
-While attempts last, their leases are renewed. When a step can't be recorded because the storage
-fails, recording is tried again for as long as the lease can be kept: what was delivered must not be
-delivered once more because a disk was full for a minute.
+While attempts last, their leases are renewed. How a step is recorded stands in
+`mailframe.queue.recording`.
 
 Bounded: at most ``concurrency`` messages are being tried at a time. What more is due waits in the
 storage, not in memory.
@@ -16,27 +15,26 @@ storage, not in memory.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import Cooperator, LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mailframe.entry import Entry, Event, Notice, Ready, Step
-from mailframe.guard import PluginFault, as_deferred, ask, asked, started
-from mailframe.interfaces import IContent, IQueueStorage, LeaseLost, UnknownMessage
+from mailframe.entry import Entry, Ready, Step
+from mailframe.guard import PluginFault, ask, started
+from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
 from mailframe.outcome import Postponed, Throttled, Tried, Unroutable
-from mailframe.queue.content import beginning
 from mailframe.queue.jumps import Jumps
 from mailframe.queue.progress import Progress, advance
+from mailframe.queue.recording import Notices, Recording
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.standing import Standing
 from mailframe.queue.turned_away import TurnedAway
 from mailframe.reply import temporary_fault
-from mailframe.told import is_told
 
 log = Logger()
 
@@ -44,11 +42,6 @@ LEASE = 300.0  # seconds
 LOOK_AT_CLOCK = 15.0  # seconds
 LOOK_AFTER = 60.0  # seconds; how long to sleep at the most, or after the storage failed
 ASK_AGAIN = 1.0  # seconds for which it is known when something is due, but for what we are told of
-RECORD_AGAIN = 5.0  # seconds until a step that could not be recorded is tried again
-SOME = 100  # recipients or events; of more the reactor is not kept waiting
-_NOTHING = (type(None),)
-_LOST = (LeaseLost,)
-MAX_HEADERS = 65_536  # octets of a message's beginning that a notice may quote from
 
 
 class Attempts(Protocol):
@@ -62,18 +55,6 @@ class Attempts(Protocol):
         record_arrived: Callable[[Sequence[Tried]], Awaitable[None]],
     ) -> Sequence[Tried]:
         """Try every pending recipient once."""
-
-
-class Notices(Protocol):
-    """Writes notices: `mailframe.queue.notices.NoticeWriter`."""
-
-    def returns_whole(self, entry: Entry, progress: Progress) -> bool:
-        """Whether it wants the whole message, or the beginning that has its headers."""
-
-    def write(
-        self, entry: Entry, progress: Progress, content: bytes, now: float
-    ) -> tuple[Step, Sequence[Notice]]:
-        """The step with the events that tell of its notices, and the notices."""
 
 
 class QueueRunner(Service):
@@ -111,14 +92,21 @@ class QueueRunner(Service):
         self.dispatch = dispatch
         self.schedule = schedule
         self.longest_wait = 0.0
-        self.notices = notices
         self.owner = owner
         self.concurrency = concurrency
         self._storage_name = storage_name
         self._storage_time = storage_time
         self._clock = clock
-        self._in_thread = in_thread
-        self._later = Cooperator(scheduler=lambda step: clock.callLater(0, step))
+        self._recording = Recording(
+            storage=storage,
+            storage_name=storage_name,
+            notices=notices,
+            clock=clock,
+            owner=owner,
+            storage_time=storage_time,
+            in_thread=in_thread,
+            tries_again=lambda: bool(self.running),
+        )
         self._in_flight: dict[str, Standing] = {}
         self._turning = False
         self._turn_again = False
@@ -130,8 +118,16 @@ class QueueRunner(Service):
         self._stopped: Deferred[None] | None = None
         self._jumps = Jumps(storage=storage, ask=self._ask, clock=clock, lease=LEASE)
         self._clock_watch: LoopingCall | None = None
-        self._observers: list[Callable[[Entry, Step], None]] = []
         self._watching = False
+
+    @property
+    def notices(self) -> Notices:
+        """What writes the notices; may be replaced while running."""
+        return self._recording.notices
+
+    @notices.setter
+    def notices(self, notices: Notices) -> None:
+        self._recording.notices = notices
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -171,7 +167,7 @@ class QueueRunner(Service):
 
     def observe(self, callback: Callable[[Entry, Step], None]) -> None:
         """Have ``callback(entry, step)`` called after each recorded step; it decides nothing."""
-        self._observers.append(callback)
+        self._recording.observers.append(callback)
 
     # --- turns -----------------------------------------------------------------------------------
 
@@ -282,7 +278,10 @@ class QueueRunner(Service):
             self._claimed_twice(under_way, entry)
             return
         standing = self._in_flight[entry.id] = Standing(
-            entry, advance=self._advance, write=self._with_notices, settle=self._settle
+            entry,
+            advance=self._advance,
+            write=self._recording.with_notices,
+            settle=self._recording.settle,
         )
         started(self._attempt(standing))
 
@@ -318,8 +317,8 @@ class QueueRunner(Service):
             standing.over = True
             entry = standing.entry
             progress = self._advance(entry, tried)
-            step, notices = await self._with_notices(entry, progress)
-            await self._record(standing, step, notices, progress.holds)
+            step, notices = await self._recording.with_notices(entry, progress)
+            await self._recording.record(standing, step, notices, progress.holds)
         except Exception:
             log.failure("attempt at {id} failed", id=standing.entry.id)
         finally:
@@ -344,123 +343,10 @@ class QueueRunner(Service):
     def _advance(self, entry: Entry, tried: Sequence[Tried]) -> Progress:
         return advance(entry, tried, self._clock.seconds(), self.schedule)
 
-    async def _settle(self, entry: Entry, step: Step, notices: Sequence[Notice]) -> None:
-        recorded = asked(
-            self._storage_name,
-            _NOTHING,
-            self._clock,
-            self._storage_time,
-            lambda: self.storage.settle(id=entry.id, owner=self.owner, step=step, notices=notices),
-            _LOST,
-        )
-        if isinstance(recorded, Deferred):
-            await recorded
-        if not is_told():
-            pass
-        elif len(step.events) <= SOME:
-            for event in step.events:
-                _tell(entry, event)
-        else:
-            self._later.coiterate(_tell_all(entry, step.events))
-        for observer in self._observers:
-            try:
-                observer(entry, step)
-            except Exception:
-                log.failure("an observer of the queue failed")
-
-    async def _record(
-        self, standing: Standing, step: Step, notices: Sequence[Notice], holds: bool = False
-    ) -> None:
-        entry = standing.entry
-        while True:
-            try:
-                if standing.lost:
-                    raise LeaseLost(entry.id)
-                if holds:
-                    # Before the step: a crash between the two has the message held once more,
-                    # instead of sent on without an operator's leave.
-                    await self._hold(entry)
-                    holds = False
-                await self._settle(entry, step, notices)
-                return
-            except LeaseLost:
-                log.error("the lease of {id} was lost; its step is not recorded", id=entry.id)
-                return
-            except PluginFault:
-                if not self.running:
-                    return  # the lease runs out, and the message is tried once more
-                await deferLater(self._clock, RECORD_AGAIN)
-
-    async def _hold(self, entry: Entry) -> None:
-        now = self._clock.seconds()
-        try:
-            await ask(
-                self._storage_name,
-                (type(None),),
-                self._clock,
-                self._storage_time,
-                lambda: self.storage.hold(id=entry.id, now=now),
-                (UnknownMessage,),
-            )
-        except UnknownMessage:
-            raise LeaseLost(entry.id) from None
-
-    async def _with_notices(
-        self, entry: Entry, progress: Progress
-    ) -> tuple[Step, Sequence[Notice]]:
-        """The step with the events that tell of its notices, and the notices."""
-        if not progress.notices:
-            return progress.step, ()
-        whole = self.notices.returns_whole(entry, progress)
-        reading = as_deferred(self._quoted(entry, whole))
-        try:
-            content = await reading.addTimeout(self._storage_time, self._clock)
-        except Exception:
-            # A notice without the headers is better than none.
-            log.failure("{id} can't be read for a notice", id=entry.id)
-            content = b""
-        now = self._clock.seconds()
-        if sum(map(len, progress.notices.values())) <= SOME:
-            return self.notices.write(entry, progress, content, now)
-        written: tuple[Step, Sequence[Notice]] = await self._in_thread(
-            self.notices.write, entry, progress, content, now
-        )
-        return written
-
-    async def _quoted(self, entry: Entry, whole: bool) -> bytes:
-        """The message, or as much of its beginning as its header section may take up."""
-        content = await as_deferred(self.storage.open(id=entry.id))
-        try:
-            if whole:
-                return await beginning(content, entry.size)
-            return await beginning(content, MAX_HEADERS, until=b"\r\n\r\n")
-        finally:
-            content.close()
-
     async def _ask(self, call: Callable[[], Awaitable[Any]], *expected: type) -> Any:
         return await ask(
             self._storage_name, expected, self._clock, self._storage_time, call, (LeaseLost,)
         )
-
-
-def _tell(entry: Entry, event: Event) -> None:
-    log.info(
-        "{id} {kind} {recipient} {where} {reply} ({reason}; {rule} {plugin})",
-        id=entry.id,
-        kind=event.kind,
-        recipient=str(event.recipient or ""),
-        where=event.where,
-        reply=str(event.reply or ""),
-        reason=event.reason,
-        rule=event.rule,
-        plugin=event.plugin,
-    )
-
-
-def _tell_all(entry: Entry, events: Sequence[Event]) -> Iterator[None]:
-    for event in events:
-        _tell(entry, event)
-        yield
 
 
 def _all_postponed(entry: Entry) -> Sequence[Tried]:

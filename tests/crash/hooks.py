@@ -20,7 +20,7 @@ from collections import Counter
 from types import FrameType
 from typing import Any
 
-from mailframe.queue import runner
+from mailframe.queue import recording, runner
 from mailframe.queue.ledger import Ledger
 from mailframe.queue.turns import WriteTurn
 from mailframe.testing.storage_calls import StorageCall, fault, is_at, place_of
@@ -58,7 +58,7 @@ def install(
     :param impatient: wait no longer than a moment after a fault of the storage
     """
     if impatient:
-        runner.RECORD_AGAIN = runner.LOOK_AFTER = 0.3
+        recording.RECORD_AGAIN = runner.LOOK_AFTER = 0.3
         runner.LEASE = 4.0
     settings = {"wal_autocheckpoint": small_log, "cache_size": small_memory}
     _set_up_sqlite({name: pages for name, pages in settings.items() if pages})

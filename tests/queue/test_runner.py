@@ -18,7 +18,8 @@ from mailframe.outcome import Delivered, Hold, Outcome, Postponed, Refused, Thro
 from mailframe.queue.memory import MemoryStorage
 from mailframe.queue.notices import NoticeWriter
 from mailframe.queue.progress import advance
-from mailframe.queue.runner import LEASE, LOOK_AFTER, RECORD_AGAIN, QueueRunner
+from mailframe.queue.recording import RECORD_AGAIN
+from mailframe.queue.runner import LEASE, LOOK_AFTER, QueueRunner
 from mailframe.queue.schedule import Schedule
 from tests.queue.samples import ANGELO, JSMITH, LATER, NEVER, OK, RELAY, envelope, write
 

@@ -15,7 +15,7 @@ from mailframe.guard import as_deferred
 from mailframe.interfaces import IContent, StorageFault
 from mailframe.outcome import Delivered, Postponed, Refused
 from mailframe.queue.content import BytesContent
-from mailframe.queue.runner import SOME
+from mailframe.queue.recording import SOME
 from tests.queue.samples import JSMITH, LATER, MARY, NEVER, OK, envelope, write
 from tests.queue.test_runner import HOUR, RunnerCase
 
@@ -143,7 +143,7 @@ class NoticeTests(RunnerCase):
             written.append(Deferred())
             return written[-1].addCallback(write)
 
-        self.runner._in_thread = in_thread
+        self.runner._recording._in_thread = in_thread
         told: list[LogEvent] = []
         globalLogPublisher.addObserver(told.append)
         self.addCleanup(globalLogPublisher.removeObserver, told.append)
