@@ -21,6 +21,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.protocols.basic import LineOnlyReceiver
 
 from mailframe import MailServer
+from mailframe.in_force import digest, serving
 from mailframe.queue.committer import InlineCommitter
 from mailframe.queue.spool import Spool
 from mailframe.queue.sqlite import SqliteSettings, SqliteStorage
@@ -79,6 +80,8 @@ class Reasons(CommandCase, ServerTests):
     def tearDown(self) -> None:
         server = self.server
         assert server is not None
+        if not server.running:
+            return
         stopped = server.stopService()
         self.reactor.advance(3 * STOP_TIME + 15)
         self.successResultOf(stopped)
@@ -222,3 +225,25 @@ class Reasons(CommandCase, ServerTests):
         self.assertEqual(self.decided(logged), self.decided(shown["authorisation"]))
         self.assertEqual(str(logged["reply"]), reply)
         self.assertEqual(shown["authorisation"]["reply"], reply)
+
+    def test_configuration_in_force(self) -> None:
+        """A command would take a file for the one in force that the server has not read yet."""
+        state_dir, server = self.path("state"), self.server
+        assert server is not None
+        before = serving(state_dir)
+        assert before is not None
+        self.assertEqual((before.path, before.digest), (self.config, digest(self.config)))
+        self.configure("4h", "5h")
+        self.assertEqual(serving(state_dir), before)
+        self.assertTrue(server.reload())
+        after = serving(state_dir)
+        assert after is not None
+        self.assertEqual(after.digest, digest(self.config))
+        self.configure("[queue]", "[qeue]")
+        self.assertFalse(server.reload())
+        self.assertEqual(serving(state_dir), after)
+        self.flushLoggedErrors()
+        stopped = server.stopService()
+        self.reactor.advance(3 * STOP_TIME + 15)
+        self.successResultOf(stopped)
+        self.assertIsNone(serving(state_dir))

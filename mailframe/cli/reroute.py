@@ -10,10 +10,11 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 
+import attrs
 import click
 from twisted.internet.defer import gatherResults
 
-from mailframe.assembly import Parts, open_parts
+from mailframe.assembly import Parts, build_parts
 from mailframe.cli.counting import Counting
 from mailframe.cli.options import Refusal, json_option
 from mailframe.cli.parts import as_deferred_or_none, read_settings, with_parts
@@ -23,7 +24,7 @@ from mailframe.cli.rerouting import Rerouting
 from mailframe.entry import Entry
 from mailframe.guard import as_deferred
 from mailframe.in_force import digest, serving
-from mailframe.interfaces import IQueueStorage, UnknownMessage
+from mailframe.interfaces import IQueueStorage, Site, UnknownMessage
 from mailframe.settings import Settings
 
 _SEAMS = ("accounts", "routing")
@@ -65,10 +66,9 @@ def reroute(
             if later is None:
                 await _reroute(Rerouting(parts, None), ids, report, dry_run)
             else:
-                site = parts.site
                 await _beside(
                     later,
-                    site.reactor,
+                    parts.site,
                     lambda new: _reroute(Rerouting(parts, new), ids, report, dry_run),
                 )
 
@@ -111,15 +111,16 @@ def _not_in_force(settings: Settings, later: Settings | None) -> str | None:
     )
 
 
-async def _beside(
-    settings: Settings, reactor: object, act: Callable[[Parts], Awaitable[None]]
-) -> None:
+async def _beside(settings: Settings, site: Site, act: Callable[[Parts], Awaitable[None]]) -> None:
     """Do something with the decisions of a configuration that is not in force.
 
+    :param site: of the one that is; no folder is made for the other
     :raises PartError: a part of it can't be built
     """
-    # Nothing of it is written to but what is looked up, so no folder of its own is made.
-    parts = open_parts(settings, reactor, seams=_SEAMS)
+    site = attrs.evolve(
+        site, hostname=settings.hostname, local_domains=frozenset(settings.local_domains)
+    )
+    parts = build_parts(settings, site, _SEAMS, {})
     for service in parts.services:
         service.startService()
     try:

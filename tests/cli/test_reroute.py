@@ -99,6 +99,20 @@ class Changed(RerouteCase):
         self.assertEqual(recipient["after"]["kind"], "relay")
         self.assertEqual(recipient["after"]["where"], "tcp:127.0.0.1:2600")
 
+    def test_other_domains(self) -> None:
+        """A domain that is to become one of ours, or no more, would seem to be as it is."""
+        self.put(JSMITH)
+        self.write_new('["rosse.example"]', '["rosse.example", "mindspring.com"]')
+        (recipient,) = self.dry()["messages"][0]["recipients"]
+        self.assertEqual(recipient["after"]["reply"], "550 5.1.1 no such mailbox here")
+
+    def test_no_folder_is_made(self) -> None:
+        """To look at a changed file would leave folders behind."""
+        self.put(JSMITH)
+        self.write_new('"state"', '"elsewhere"')
+        self.dry(status=1)
+        self.assertFalse(os.path.exists(self.path("elsewhere")))
+
     def test_nothing(self) -> None:
         """A script could not tell that a change moves nothing."""
         self.put(JSMITH)
