@@ -11,8 +11,8 @@ A delivery passes through these, in this order:
    quarters of all, so that the rest is left to those that are known to answer;
 5. it needs a turn: what all destinations have under way together is bounded.
 
-The queue has only so many messages tried at once. While fewer than half of these places are taken
-whoever waits does no harm. When more are, a line that does not move is sent back to the queue
+The queue has only so many messages tried at once. While fewer than a quarter of these places are
+taken whoever waits does no harm. When more are, a line that does not move is sent back to the queue
 (`mailframe.delivery.line`). So what goes to a destination that is slow or dead does not keep the
 rest of the mail waiting.
 """
@@ -216,7 +216,7 @@ class Traffic:
 
     @property
     def _is_scarce(self) -> bool:
-        return self.under_way * 2 > self._places
+        return self.under_way * 4 > self._places
 
     def _waits(self, destination: Destination) -> None:
         self._lines.add(destination)
