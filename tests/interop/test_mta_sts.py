@@ -155,8 +155,8 @@ class MtaStsTests(RelayCase):
         self.start_us(self.records)
         self.submit([f"kim@{name}.example" for name in (*names, "badweb")])
         self.wait_for("good.example to have it", lambda: maildir(inbox))
-        (message,) = maildir(inbox)
-        self.assertIn(b"using TLSv1.3", message)
+        (octets,) = maildir(inbox)
+        self.assertIn(b"using TLSv1.3", octets)
         self.wait_for("all to be tried", lambda: len(self.replies()) == len(bad))
         policy = "asked for is MTA-STS of {0}.example, mode enforce"
         failed = "454 4.7.5 the TLS handshake failed: "
@@ -174,6 +174,11 @@ class MtaStsTests(RelayCase):
         ):
             self.assertIn(words.format(name), self.replies()[f"{name}.example"])
             self.assertEqual(self.taken_by(bad[name]), [], name)
+        (message,) = self.queued()
+        explain = ("explain", "-c", self.configuration, "--message", message["id"])
+        told = self.mailframe(*explain).stdout.decode()
+        self.assertIn("tls verify: MTA-STS of misnamed.example, mode enforce", told)
+        self.assertIn(f"{evil} is not among the exchangers", told)
         self.assertEqual(self.taken_by(tried), [True])
         self.assertEqual(self.taken_by(off), [False])
         self.assertEqual(self.taken_by(web), [False])
