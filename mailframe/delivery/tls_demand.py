@@ -161,8 +161,15 @@ def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) ->
         return asked  # RFC 8689 §4.2.1: as good as a certificate that an authority has signed
     if own.policy == "opportunistic":
         return asked
-    reason = f"{own.reason}, besides {asked.reason}"
-    return attrs.evolve(own, reason=reason, published=asked.published, fault=asked.fault)
+    is_tried_out = own.policy == "require" and asked.is_tried_out
+    return attrs.evolve(
+        own,
+        names=asked.names if is_tried_out else own.names,
+        reason=f"{own.reason}, besides {asked.reason}",
+        is_tried_out=is_tried_out,
+        published=asked.published,
+        fault=asked.fault,
+    )
 
 
 def _strict(hop: NextHop, target: Target, demand: TlsDemand) -> TlsDemand:

@@ -91,6 +91,16 @@ class DemandsTests(SynchronousTestCase):
         weak = TlsDemand(policy="opportunistic", reason="testing")
         self.assertEqual(self.of("require", weak).policy, "require")
 
+    def test_tried_out(self) -> None:
+        """Reports would say that all is well with a certificate that nobody looked at."""
+        tried = TlsDemand(
+            policy="opportunistic", names=("mx.blu.example",), reason="testing", is_tried_out=True
+        )
+        for policy, is_tried_out in (("require", True), ("verify", False)):
+            demand = self.of("require" if policy == "require" else "verify", tried)
+            self.assertEqual((demand.policy, demand.is_tried_out), (policy, is_tried_out))
+            self.assertEqual(demand.names, ("mx.blu.example",))
+
     def test_refusal(self) -> None:
         """A server that the domain does not call its own would get the mail."""
         refusal = Reply(451, "4.7.5", "not in the policy")
