@@ -12,7 +12,8 @@ import time
 
 from twisted.trial.unittest import SkipTest
 
-from tests.interop.internet.flow import Counts, Flow
+from tests.interop.internet.copies import Counts
+from tests.interop.internet.flow import Flow
 
 NOT_HERE = 3
 

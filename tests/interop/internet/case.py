@@ -55,7 +55,6 @@ RECORDS = (
 )
 CARRIED = '[[routing.rule]]\nname = "by the carrier"\nvia = "mx:carrier.example"\n'
 CARRIED += 'recipients = ["*@*.example"]\n'
-BY_MX = '[[routing.rule]]\nname = "here"\nvia = "local"\nrecipients = ["*@demo.example"]\n'
 PATIENCE = """
 connect = "2s"
 lookup = "2s"
@@ -246,13 +245,6 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
         self.wait_for(
             f"{words} in the queue", lambda: all(word in self.waiting() for word in words)
         )
-
-    def wait_for_mail(self, box: Path, count: int = 1) -> list[bytes]:
-        """Wait until a Maildir has so many messages, and our queue has none."""
-        self.wait_for(f"{count} messages in {box}", lambda: len(maildir(box)) >= count)
-        self.wait_for("an empty queue", lambda: not self.queued())
-        self.assertEqual(len(maildir(box)), count)
-        return maildir(box)
 
     @contextmanager
     def without(self, one: Place, other: Place) -> Iterator[None]:

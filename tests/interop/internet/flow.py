@@ -10,7 +10,6 @@ carrier's log says the same of its own.
 from __future__ import annotations
 
 import random
-import re
 import signal
 import smtplib
 import threading
@@ -19,9 +18,8 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
-import attrs
-
 from tests.interop.internet.case import InternetCase
+from tests.interop.internet.copies import Counts, Excuses, by_number, judge
 from tests.interop.internet.wires import saying
 from tests.interop.programs import maildir
 
@@ -40,35 +38,9 @@ CLIENTS = 4
 PAUSE = 0.2  # seconds after which a client tries again
 PATIENCE = 4.0  # seconds that it waits for a reply
 LONGEST = 180.0  # seconds from the last cut until everything has arrived
+KILLS = 0.2  # of all strikes
+AT_DOT = 0.3  # of the cuts
 DOT = saying(b"\r\n.\r\n", b" LAST\r\n")
-_OURS = re.compile(rb"by mx\.demo\.example\s.*?id (\w+)", re.S)
-_CARRIERS = re.compile(rb"by next\.carrier\.example \(Postfix\).*?id (\w+)", re.S)
-_NUMBER = re.compile(rb"^X-Number: (\d+)$", re.M)
-
-
-@attrs.define
-class Counts:
-    """What happened in a run.
-
-    :ivar messages: that clients were told 250 for
-    :ivar broken: promises that were broken, in words
-    """
-
-    messages: int = 0
-    cuts: int = 0
-    kills: int = 0
-    lost: int = 0
-    twice_by_client: int = 0
-    twice_by_us: int = 0
-    twice_by_carrier: int = 0
-    broken: list[str] = attrs.field(factory=list)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.messages} messages, {self.cuts} cuts, {self.kills} kills: {self.lost} lost; "
-            f"sent twice by the client {self.twice_by_client}, by us {self.twice_by_us}, by the "
-            f"carrier {self.twice_by_carrier}; broken promises: {len(self.broken)}"
-        )
 
 
 class Client:
@@ -147,10 +119,14 @@ class Flow(InternetCase):
             self._strike(random, counts)
         self._wait_for_clients(clients)
         told = {number for client in clients for number in client.told}
-        self.wait_for("all to arrive", lambda: told <= set(self._arrived()), LONGEST)
+        end = time.monotonic() + LONGEST
+        while not told <= set(by_number(maildir(self.box))) and time.monotonic() < end:
+            time.sleep(PAUSE)
         self.wait_for("empty queues", lambda: not self._is_waiting(), LONGEST)
         unsure = sum((client.unsure for client in clients), Counter[int]())
-        self._count(told, unsure, counts)
+        excuses = Excuses(unsure, self._may_be_twice, self._carrier_tells_of)
+        judge(told, maildir(self.box), excuses, counts)
+        counts.broken += [f"a notice: {notice[:2000]!r}" for notice in self.inbox()]
         for path in (self.box / "new").iterdir():
             path.unlink()
 
@@ -163,31 +139,30 @@ class Flow(InternetCase):
 
     def _strike(self, random: random.Random, counts: Counts) -> None:
         seconds = random.uniform(0.2, 1.5)
-        kind = random.choice((*LINKS, *LINKS, "kill", "kill", "dot"))
-        if kind == "kill":
+        if random.random() < KILLS:
             counts.kills += 1
-            assert self.server is not None
-            self.killed.append(time.time())
-            self.end(self.server, signal.SIGKILL)
-            with self.at("provider"):
-                self.server = self.serve(self.configuration, 25, 587, 110)
-            return
-        counts.cuts += 1
-        one, other = ("provider", "carrier") if kind == "dot" else kind
-        if kind == "dot":
+            self._kill()
+        else:
+            counts.cuts += 1
+            self._cut(*random.choice(LINKS), random.random() < AT_DOT, seconds)
+
+    def _kill(self) -> None:
+        """End our server as a crash does, and start it again."""
+        assert self.server is not None
+        self.killed.append(time.time())
+        self.end(self.server, signal.SIGKILL)
+        with self.at("provider"):
+            self.server = self.serve(self.configuration, 25, 587, 110)
+
+    def _cut(self, one: str, other: str, at_dot: bool, seconds: float) -> None:
+        """Cut a link for a while, at once or after a final dot."""
+        if at_dot:
             moment = self.internet.cut_when(one, other, DOT, forward=True)
             moment.happened.wait(seconds)
         else:
             self.internet.cut(one, other)
         time.sleep(seconds)
         self.internet.mend(one, other)
-
-    def _arrived(self) -> dict[int, list[bytes]]:
-        found: dict[int, list[bytes]] = {}
-        for message in maildir(self.box):
-            if number := _NUMBER.search(message):
-                found.setdefault(int(number[1]), []).append(message)
-        return found
 
     def _is_waiting(self) -> bool:
         """Whether there is anything in a queue."""
@@ -198,36 +173,6 @@ class Flow(InternetCase):
         return any(True for _ in files) or bool(self.queued())
 
     # --- judging ---------------------------------------------------------------------------------
-
-    def _count(self, told: set[int], unsure: Counter[int], counts: Counts) -> None:
-        arrived = self._arrived()
-        counts.messages += len(told)
-        for number in sorted(told - set(arrived)):
-            counts.lost += 1
-            counts.broken.append(f"message {number} is lost")
-        counts.broken += [f"a notice: {notice[:2000]!r}" for notice in self.inbox()]
-        for number, copies in arrived.items():
-            if len(copies) > 1:
-                self._judge(number, copies, unsure[number], counts)
-
-    def _judge(self, number: int, copies: list[bytes], unsure: int, counts: Counts) -> None:
-        by_id: dict[str, Counter[str]] = {}
-        for copy in copies:
-            ours, carriers = _OURS.search(copy), _CARRIERS.search(copy)
-            assert ours is not None
-            assert carriers is not None
-            by_id.setdefault(ours[1].decode(), Counter())[carriers[1].decode()] += 1
-        counts.twice_by_client += len(by_id) - 1
-        if len(by_id) - 1 > unsure:
-            counts.broken.append(f"{number} came {len(by_id)} times from a client that was sure")
-        for name, carriers_ids in by_id.items():
-            if (more := len(carriers_ids) - 1) and not self._may_be_twice(name):
-                counts.broken.append(f"{number} was sent twice by us:\n{self.trace(name)}")
-            counts.twice_by_us += more
-            for carriers_id, times in carriers_ids.items():
-                counts.twice_by_carrier += times - 1
-                if times > 1 and not self._carrier_tells_of(carriers_id):
-                    counts.broken.append(f"{number} was sent twice by the carrier ({carriers_id})")
 
     def _may_be_twice(self, name: str) -> bool:
         """Whether we say so, or were killed while it was in our queue."""

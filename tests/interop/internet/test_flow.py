@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from tests.interop.internet import flow
+from tests.interop.internet.copies import Counts
 
 
 class FlowTests(flow.Flow):
@@ -12,7 +13,7 @@ class FlowTests(flow.Flow):
 
     def test_a_round(self) -> None:
         """What a client was told 250 for is lost, or comes twice without an excuse."""
-        counts = flow.Counts()
+        counts = Counts()
         self.round(messages=40, strikes=6, random=Random("angelo"), counts=counts)
         self.assertEqual(counts.broken, [], str(counts))
         self.assertEqual(counts.messages, 40)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tests.interop.internet.case import DESTINATIONS, RECORDS, InternetCase, OtherMailframe
 from tests.interop.programs import maildir
 from tests.interop.small_disks import SmallDiskCase
@@ -68,7 +70,7 @@ class NoticesTests(InternetCase):
         """A notice of ours goes out as any mail does, from nobody; refused, it leaves no trace."""
         for sender in ("jsmith@mindspring.example", "gone@mindspring.example"):
             name = self.send("kim@nomail.example", sender=sender)
-            self.wait_for("the notice", lambda name=name: "bounced" in self.trace(name))
+            self.wait_for("the notice", partial(self.is_returned, name))
         self.wait_for("jsmith to have it", lambda: maildir(self.box))
         (notice,) = maildir(self.box)
         self.assertIn(b"Return-Path: <>\n", notice)
@@ -77,6 +79,9 @@ class NoticesTests(InternetCase):
         self.wait_for("the other to be gone", lambda: self.senders() <= {"angelo@demo.example"})
         self.assertEqual(len(maildir(self.box)), 1)
         self.assertEqual([m for m in self.inbox() if b"nomail" in m], [])
+
+    def is_returned(self, name: str) -> bool:
+        return "bounced" in self.trace(name)
 
     def senders(self) -> set[str | None]:
         return {message["sender"] for message in self.queued()}
