@@ -10,6 +10,7 @@ from tests.interop.programs import maildir
 
 FOUR, SIX = DESTINATIONS[0], "2001:db8:3::1"
 OUT_FOUR, OUT_SIX = "192.0.2.9", "2001:db8:1::9"
+MISTYPED = "192.0.2.77"
 MANY = 40  # exchangers, whose records fill no UDP answer of 512 octets
 
 
@@ -64,9 +65,15 @@ class OutgoingTests(InternetCase):
         )
 
     def test_families(self) -> None:
-        """IPv6 packets that are lost on the way would hold up every message for half a minute."""
+        """IPv6 packets that are lost on the way would hold up every message for half a minute.
+
+        A domain whose answer fills more than a datagram would get no mail, nor one of whose
+        exchangers only a late one has an address.
+        """
         self.start_both('[relay.timeouts]\nconnect = "5s"\n')
-        self.send_and_wait("over IPv6")
+        self.assertEqual(self.internet.openings("provider", "resolver", 53), 0)
+        self.send_and_wait("to many", "many.example")
+        self.assertEqual(self.internet.openings("provider", "resolver", 53), 1)
         self.assertEqual(self.openings(), (1, 0))
         self.internet.cut("provider", SIX)
         self.assertLess(self.send_and_wait("IPv6 is lost"), 15)
@@ -81,13 +88,24 @@ class OutgoingTests(InternetCase):
         self.assertGreater(self.openings()[0], six)
 
     def test_sources(self) -> None:
-        """Mail would go out from an address that others don't know, or under another's name."""
+        """Mail would go out from an address that others don't know, or under another's name.
+
+        Nobody would know why mail waits that is to go out from a mistyped address.
+        """
         self.start_both(
             f'[[relay.source]]\naddress = "{OUT_FOUR}"\nhostname = "out4.demo.example"\n'
             f'[[relay.source]]\naddress = "{OUT_SIX}"\nhostname = "out6.demo.example"\n'
+            f'[[relay.source]]\naddress = "{MISTYPED}"\nname = "bulk"\n',
+            '[[routing.rule]]\nvia = "mx"\nsource = "bulk"\nrecipients = ["*@many.example"]\n',
         )
         self.send_and_wait("over IPv6")
         self.assertIn(f"from out6.demo.example (unknown [IPv6:{OUT_SIX}])".encode(), self.newest())
         self.internet.cut("provider", SIX)
         self.send_and_wait("over IPv4")
         self.assertIn(f"from out4.demo.example (unknown [{OUT_FOUR}])".encode(), self.newest())
+        self.send("jsmith@many.example")
+        self.wait_until_it_says("4.3.5", f"the source address {MISTYPED} is not this machine's")
+        with self.at("provider"):
+            done = self.mailframe("check", "-c", self.configuration, check=False)
+        self.assertIn(f"{MISTYPED} can't be used".encode(), done.stdout)
+        self.assertNotIn(f"{OUT_FOUR} can't be used".encode(), done.stdout)
