@@ -10,7 +10,7 @@ import click
 # name, with _ for each hyphen.
 COMMANDS = {
     "init": "Write a commented configuration into a directory.",
-    "check": "Examine configuration, accounts, certificates, DNS and permissions.",
+    "check": "Examine configuration, accounts, certificates, DNS and disks.",
     "account": "Add, list and change accounts and aliases.",
     "plugins": "List every installed plugin with its options.",
     "explain": "Show which decisions the server would take for a message.",
