@@ -52,7 +52,10 @@ def way_fields(document: Document) -> Iterator[Field]:
         # Of a message in the queue the times themselves are shown, and nothing else but a server
         # of another keeps mail waiting as a rule.
         if route["hops"] and "retry" in destination:
-            yield "retried", retries(destination["retry"])
+            after = [duration_text(each) for each in destination["retry"]["first_attempts"][1:6]]
+            if after:
+                yield "retried", f"after {', '.join(after)} and so on, if each attempt fails"
+            yield "" if after else "retried", retries(destination["retry"])
 
 
 def _hop(hop: Document) -> Iterator[Field]:

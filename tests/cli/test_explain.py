@@ -387,6 +387,28 @@ class Servers(ExplainCase):
         self.assertIn("100/1m messages (gently), for each destination", text)
         self.assertIn("9/1h messages (each), for each provider", text)
 
+    def test_attempts(self) -> None:
+        """Nobody could see when mail that goes a certain way is tried again."""
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nrecipients = ["*@mindspring.com"]\nvia = "mx"\n'
+            'retry = { first = "1m", factor = 2, longest = "4m", jitter = 0.2 }\n\n[queue]',
+        )
+        arguments = ("--login", ANGELO, ANGELO, JSMITH)
+        document = self.explain(*arguments, server="submission")
+        retry = document["destinations"][0]["retry"]
+        self.assertEqual(retry["first_attempts"][:5], [0.0, 60.0, 180.0, 420.0, 660.0])
+        self.assertEqual(
+            retry["waits"], {"first": 60.0, "factor": 2, "longest": 240.0, "jitter": 0.2}
+        )
+        asked = ("explain", "--server", "submission", "--from-ip", "192.0.2.1", *arguments)
+        text = self.run_here(*asked).stdout
+        self.assertIn("retried      after 1m, 3m, 7m, 11m, 15m and so on", text)
+        self.assertIn("up to 20% earlier by chance", text)
+        self.configure('give_up_after = "5d"', 'give_up_after = "0s"')
+        self.configure('warn_after    = "4h"', 'warn_after    = "0s"')
+        self.assertNotIn("and so on", self.run_here(*asked).stdout)
+
     def test_limits_now(self) -> None:
         """What a running server has learned of a destination would stay its secret."""
         hop = {
