@@ -67,6 +67,7 @@ def _asked(domain: str, base: str, name: str, records: tuple[Tlsa, ...]) -> TlsD
             policy="require",
             reason=f"DANE: TLSA records at {name}, none of them usable",
             published=published,
+            fault=TlsFault("tlsa-invalid", f"none of the TLSA records at {name} is usable"),
         )
     count = f"{len(good)} usable TLSA record" + ("s" if len(good) > 1 else "")
     return TlsDemand(

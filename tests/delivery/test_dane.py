@@ -97,6 +97,8 @@ class DemandTests(SynchronousTestCase):
         demand = self.demand(UNUSABLE)
         assert demand is not None
         self.assertEqual((demand.policy, demand.names), ("require", ()))
+        assert demand.fault is not None  # of which the domain is told (RFC 8460 §4.3.2.1)
+        self.assertEqual(demand.fault.kind, "tlsa-invalid")
 
     def test_not_had(self) -> None:
         """Whoever can keep TLSA records from us could read the mail (RFC 7672 §2.1.2)."""
