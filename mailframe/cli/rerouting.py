@@ -130,7 +130,7 @@ class Rerouting:
     async def _since(self, entry: Entry, index: int, before: Decision) -> Change | None:
         """Compare a decision with the one that was recorded."""
         after, _, words = await self._ends(entry, index, self._now)
-        if (after.plugin, after.rule, after.reason) == (before.plugin, before.rule, before.reason):
+        if _way_told(after) == _way_told(before):
             return None
         address = str(entry.recipients[index].address)
         return Change(recipient=address, before=before, old=before.reason, after=after, new=words)
@@ -147,6 +147,11 @@ class Rerouting:
         ends = [(str(each), end) for each, end in steps if not isinstance(end, Redirect)]
         words = "; ".join(f"{each}: {where(end)}" for each, end in ends)
         return route, frozenset((each, way(end)) for each, end in ends), words
+
+
+def _way_told(decision: Decision) -> tuple[str, str, str]:
+    # The first clause says where to; others may tell of the time of day, or until when mail waits.
+    return decision.plugin, decision.rule, decision.reason.partition("; ")[0]
 
 
 def way(route: Route) -> object:

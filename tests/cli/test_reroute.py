@@ -40,11 +40,13 @@ class RerouteCase(MessageCase):
         with open(self.new, "w") as file:
             file.write(text.replace(old, new))
 
-    def tried(self, address: Address = JSMITH, *, reason: str = MX, **changes: Any) -> str:
+    def tried(
+        self, address: Address = JSMITH, *, reason: str = MX, rule: str = "", **changes: Any
+    ) -> str:
         """A message that was tried once."""
         id = self.put(address)
         now = time.time()
-        told = {"recipient": address, "reason": reason, "plugin": "table"}
+        told = {"recipient": address, "reason": reason, "rule": rule, "plugin": "table"}
         self.settle(
             (
                 attrs.evolve(
@@ -231,6 +233,21 @@ class Since(RerouteCase):
         self.assertEqual((document["checked"], document["differ"]), (1, 0))
         self.assertEqual(self.due(), [False])
         self.reroute("--dry-run", status=1)
+
+    def test_waits_for_hours(self) -> None:
+        """Mail that waits for its hours would be had tried again and again, for the time passes."""
+        opens = time.gmtime(time.time() + 12 * 3600)
+        hours = f"{time.strftime('%H:00', opens)}-{time.strftime('%H:01', opens)} UTC"
+        self.configure(
+            "[queue]",
+            f'{RULE}via = "tcp:127.0.0.1:2600"\nhours = "{hours}"\noutside_hours = "wait"\n\n[queue]',
+        )
+        way = 'rule "far" matches: tcp:127.0.0.1:2600'
+        reason = f"{way}; Mon 00:00 UTC is not in {hours}, so it waits until some time"
+        self.tried(reason=reason, rule="far")
+        self.reroute("--dry-run", status=1)
+        (recipient,) = self.document("queue", "list")["messages"][0]["recipients"]
+        self.assertEqual(recipient["attempts"], 1)
 
     def test_not_tried_yet(self) -> None:
         """A message that has not gone anywhere would be said to go elsewhere."""
