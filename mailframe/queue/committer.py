@@ -21,82 +21,22 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailframe.entry import Event, QueuedRecipient, Step
-from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
+from mailframe.interfaces import StorageFault, StorageFull
 from mailframe.queue.damage import is_damage, rescue
-from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.ledger import Ledger
+from mailframe.queue.operations import ANSWERS, Operation, apply_all
 from mailframe.queue.turns import NoTurn, Turn
 
 log = Logger()
-
-Operation: TypeAlias = Callable[[Ledger], Any]
-
-
-@attrs.frozen
-class Keep:
-    """The operation that keeps a message; those of a batch are applied as one."""
-
-    arrival: Arrival
-
-    def __call__(self, ledger: Ledger) -> None:
-        """Keep this one alone."""
-        ledger.insert((self.arrival,))
-
-
-@attrs.frozen
-class Finish:
-    """The operation by which a message leaves the queue; those of a batch are applied as one."""
-
-    key: int
-    owner: str
-    events: Sequence[Event]
-
-    def __call__(self, ledger: Ledger) -> None:
-        """Have this one leave alone. :raises LeaseLost: it is not leased to this owner"""
-        if not ledger.leave({self.key: self.events}, self.owner):
-            raise LeaseLost(self.key)
-
-
-@attrs.frozen
-class Note:
-    """The operation that records how a message's recipients stand while it is being tried; those
-    of a batch are applied as one.
-    """
-
-    key: int
-    owner: str
-    recipients: Sequence[QueuedRecipient]
-
-    def __call__(self, ledger: Ledger) -> None:
-        """Record this one alone. :raises LeaseLost: it is not leased to this owner"""
-        if not ledger.note({self.key: self.recipients}, self.owner):
-            raise LeaseLost(self.key)
-
-
-@attrs.frozen
-class Settle:
-    """The operation that records a step which is no `Finish` and no `Note`."""
-
-    key: int
-    owner: str
-    step: Step
-    notices: Sequence[Arrival]
-
-    def __call__(self, ledger: Ledger) -> None:
-        """Record it. :raises LeaseLost: the message is not leased to this owner"""
-        ledger.settle(self.key, self.owner, self.step, self.notices)
-
 
 _Waiting: TypeAlias = tuple[Operation, "Deferred[Any]"]
 
 MAX_BATCH = 1000  # operations
 RESCUE_AGAIN = 60.0  # seconds; to read all of a large queue takes long
-_ANSWERS = (LeaseLost, UnknownMessage)  # raised before anything was changed
 
 
 class Committer(Protocol):
@@ -152,7 +92,7 @@ class Batches:
         try:
             if writes:
                 ledger.begin()
-            results = _apply(operations, ledger)
+            results = apply_all(operations, ledger)
             if writes:
                 ledger.commit()
             return results
@@ -210,7 +150,7 @@ def is_broken(error: Exception) -> bool:
 
 def as_fault(error: Exception) -> Exception:
     """The error in the words of the storage interface."""
-    if isinstance(error, _ANSWERS):
+    if isinstance(error, ANSWERS):
         return error
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
@@ -335,66 +275,6 @@ class ThreadedCommitter:
     def _read_batch(self, batch: list[_Waiting]) -> None:
         results = self._batches.apply([operation for operation, _ in batch], writes=False)
         self._call_from_thread(_fire, [deferred for _, deferred in batch], results)
-
-
-def _apply(operations: Sequence[Operation], ledger: Ledger) -> list[Any]:
-    """Apply operations, those that can be together; a result or a `Failure` for each, in order."""
-    arrivals = [operation.arrival for operation in operations if isinstance(operation, Keep)]
-    if arrivals:
-        ledger.insert(arrivals)
-    early = {id(operation): _result(operation, ledger) for operation in _overtaken(operations)}
-    noting: dict[str, dict[int, Sequence[QueuedRecipient]]] = {}
-    leaving: dict[str, dict[int, Sequence[Event]]] = {}
-    for operation in operations:
-        if isinstance(operation, Note):
-            # The later one of the same message replaces the earlier.
-            noting.setdefault(operation.owner, {})[operation.key] = operation.recipients
-        elif isinstance(operation, Finish):
-            leaving.setdefault(operation.owner, {})[operation.key] = operation.events
-    noted = {owner: ledger.note(messages, owner) for owner, messages in noting.items()}
-    left = {owner: ledger.leave(messages, owner) for owner, messages in leaving.items()}
-    results: list[Any] = []
-    for operation in operations:
-        try:
-            if isinstance(operation, Keep):
-                results.append(None)
-            elif isinstance(operation, Note):
-                if operation.key not in noted[operation.owner]:
-                    raise LeaseLost(operation.key)
-                results.append(None)
-            elif isinstance(operation, Finish):
-                if operation.key not in left[operation.owner]:
-                    raise LeaseLost(operation.key)
-                # A second one for the same message in a batch finds the lease lost.
-                left[operation.owner].discard(operation.key)
-                results.append(None)
-            elif id(operation) in early:
-                results.append(early[id(operation)])
-            else:
-                results.append(operation(ledger))
-        except _ANSWERS as answer:
-            results.append(Failure(answer))  # type: ignore[no-untyped-call]  # Twisted's
-    return results
-
-
-def _overtaken(operations: Sequence[Operation]) -> list[Operation]:
-    """The steps that must be recorded before the notes: those of which a later note says more."""
-    found: list[Operation] = []
-    noted: set[int] = set()
-    for operation in reversed(operations):
-        if isinstance(operation, Note):
-            noted.add(operation.key)
-        elif isinstance(operation, Settle) and operation.key in noted:
-            found.append(operation)
-    return found[::-1]
-
-
-def _result(operation: Operation, ledger: Ledger) -> Any:
-    """What an operation comes to; a `Failure` when it is an answer."""
-    try:
-        return operation(ledger)
-    except _ANSWERS as answer:
-        return Failure(answer)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 def _fire(deferreds: list[Deferred[Any]], results: list[Any]) -> None:

@@ -223,22 +223,39 @@ class Ledger(Lookups):
         elif step.next_attempt is None:
             if not self.leave({key: step.events}, owner):
                 raise LeaseLost(id_text(key))
-        else:
-            row = self.connection.execute(
-                "SELECT held FROM message WHERE key = ? AND owner = ?", (key, owner)
-            ).fetchone()
-            if row is None:
-                raise LeaseLost(id_text(key))
-            text = codec.dump_recipients(step.recipients)
-            recipients = seal_recipients(key, text, step.next_attempt, row[0], step.warned)
-            self.connection.execute(
-                "UPDATE message SET due = ?1, owner = NULL, next_attempt = ?1,"
-                " warned = ?2, recipients = ?3 WHERE key = ?4",
-                (step.next_attempt, step.warned, recipients, key),
-            )
-            self._add_history(key, step.events)
+        elif not self.postpone({key: step}, owner):
+            raise LeaseLost(id_text(key))
         if notices:
             self.insert(notices)
+
+    def postpone(self, messages: Mapping[int, Step], owner: str) -> set[int]:
+        """End the leases of messages that wait for their next attempt, and record the steps.
+
+        :param owner: who must hold the leases
+        :returns: which of them were there
+        """
+        found = self.connection.execute(
+            "SELECT key, held FROM message"
+            " WHERE key IN (SELECT value FROM json_each(?)) AND owner = ?",
+            (json.dumps(list(messages)), owner),
+        ).fetchall()
+        rows = []
+        for key, held in found:
+            step = messages[key]
+            assert step.next_attempt is not None, "it waits"
+            text = codec.dump_recipients(step.recipients)
+            sealed = seal_recipients(key, text, step.next_attempt, held, step.warned)
+            rows.append((key, step.next_attempt, int(step.warned), sealed))
+        self.connection.execute(
+            "UPDATE message SET due = later.due, owner = NULL, next_attempt = later.due,"
+            " warned = later.warned, recipients = later.text"
+            " FROM (SELECT json_extract(value, '$[0]') AS key, json_extract(value, '$[1]') AS due,"
+            " json_extract(value, '$[2]') AS warned, json_extract(value, '$[3]') AS text"
+            " FROM json_each(?)) AS later WHERE message.key = later.key",
+            (json.dumps(rows),),
+        )
+        add_histories(self.connection, [(key, messages[key].events) for key, _ in found])
+        return {key for key, _ in found}
 
     def note(
         self,

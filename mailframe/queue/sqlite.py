@@ -39,13 +39,14 @@ from mailframe.interfaces import (
     UnknownMessage,
     Waiting,
 )
-from mailframe.queue.committer import Committer, Finish, Keep, Note, Settle, ThreadedCommitter
+from mailframe.queue.committer import Committer, ThreadedCommitter
 from mailframe.queue.content import BytesContent, FileContent, SealedContent
 from mailframe.queue.damage import Remains, missing_content, remains, set_aside
 from mailframe.queue.first_claims import FirstClaims
 from mailframe.queue.housekeeping import Housekeeping
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
+from mailframe.queue.operations import Finish, Keep, Note, Postpone, Settle
 from mailframe.queue.recent import RecentContents
 from mailframe.queue.room import RESERVE, RESERVE_FILES, Room
 from mailframe.queue.sink import Sink
@@ -247,12 +248,15 @@ class SqliteStorage:
         key = id_key(id)
         if key is None:
             return fail(UnknownMessage(id))
-        # Not awaited: these two are on the way of every message, and a coroutine has its price.
+        # Not awaited: these are on the way of every message, and a coroutine has its price.
         if step.goes_on and not (notices or step.events):
             return self.committer.write(Note(key, owner, step.recipients))
         if step.next_attempt is None and not (notices or step.goes_on):
             finished = self.committer.write(Finish(key, owner, step.events))
             return finished.addCallback(lambda _: self._left(key))
+        if not (notices or step.goes_on):
+            postponed = self.committer.write(Postpone(key, owner, step))
+            return postponed.addCallback(lambda _: self._notify())
         return self._settle(key, owner, step, notices)
 
     async def _settle(self, key: int, owner: str, step: Step, notices: Sequence[Notice]) -> None:

@@ -43,9 +43,10 @@ from mailframe.outcome import (
     Relay,
     Route,
 )
-from mailframe.queue.committer import Batches, Operation
+from mailframe.queue.committer import Batches
 from mailframe.queue.ledger import Ledger
 from mailframe.queue.notices import NoticeWriter
+from mailframe.queue.operations import Operation
 from mailframe.queue.runner import QueueRunner
 from mailframe.queue.schedule import Schedule
 from mailframe.queue.spool import Spool

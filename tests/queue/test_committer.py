@@ -13,17 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailframe.address import Address
 from mailframe.entry import Event, QueuedRecipient, Ready, Step
 from mailframe.interfaces import LeaseLost, StorageFault, StorageFull, UnknownMessage
-from mailframe.queue.committer import (
-    Batches,
-    Finish,
-    InlineCommitter,
-    Keep,
-    Note,
-    Operation,
-    Settle,
-    ThreadedCommitter,
-)
+from mailframe.queue.committer import Batches, InlineCommitter, ThreadedCommitter
 from mailframe.queue.ledger import Ledger
+from mailframe.queue.operations import Finish, Keep, Note, Operation, Postpone, Settle
 from mailframe.queue.turns import WriteTurn
 from tests.queue.test_ledger import GONE, arrival
 
@@ -161,6 +153,60 @@ class BatchTests(SynchronousTestCase):
             assert entry is not None
             self.assertEqual(entry.recipients, after)
             self.assertEqual(ledger.history(1)[-1], event)
+
+    def test_postponed_together(self) -> None:
+        """Each message that is to wait costs statements of its own, or waits for something else."""
+        address = Address.parse("jsmith@demo.example")
+        event = Event(at=2.0, kind="throttled", reason="first")
+
+        def step(key: int) -> Step:
+            recipients = (QueuedRecipient(address=address, attempts=key),)
+            events = (event,) if key == 2 else ()
+            return Step(recipients=recipients, next_attempt=10.5 * key, warned=False, events=events)
+
+        ledger = Ledger(self.mktemp())
+        batches = Batches(lambda: ledger)
+        self.addCleanup(batches.close)
+        ledger.insert([arrival(key) for key in (1, 2, 3, 4)])
+        ledger.claim("one", 10_000_000_000.0, 10, 10_000_000_001.0)
+        ledger.hold(3, 1.0)
+        statements: list[str] = []
+        ledger.connection.set_trace_callback(statements.append)
+        operations = [Postpone(key, "one", step(key)) for key in (1, 2, 3, 2)]
+        results = batches.apply([*operations, Postpone(4, "two", step(4))], writes=True)
+        ledger.connection.set_trace_callback(None)
+        self.assertEqual(sum("UPDATE message" in statement for statement in statements), 2)
+        self.assertEqual(results[:3], [None, None, None])
+        for failure in results[3:]:
+            self.assertIsInstance(failure.value, LeaseLost)
+        entries = {entry.id[-1]: entry for entry in ledger.messages(-1, 9, 1.0)}
+        for key in (1, 2, 3):
+            entry = entries[str(key)]
+            self.assertEqual(
+                (entry.recipients, entry.next_attempt), (step(key).recipients, 10.5 * key)
+            )
+            self.assertEqual(entry.held, key == 3)
+        self.assertEqual(ledger.history(2)[-1], event)
+        self.assertEqual([e.id[-1] for e in ledger.claim("two", 11.0, 9, 20.0)], ["1"])
+        self.assertEqual([e.id[-1] for e in ledger.claim("two", 22.0, 9, 30.0)], ["1", "2"])
+
+    def test_given_back_after_who_asks(self) -> None:
+        """Who asks for messages gets one that is given back behind that, while it is still being
+        tried, and leaves it alone until the lease is over.
+        """
+        ledger = Ledger(self.mktemp())
+        batches = Batches(lambda: ledger)
+        self.addCleanup(batches.close)
+        ledger.insert([arrival(1)])
+        ledger.claim("one", 10_000_000_000.0, 10, 20_000_000_000.0)
+        recipients = (QueuedRecipient(address=Address.parse("jsmith@demo.example")),)
+        step = Step(recipients=recipients, next_attempt=1.0, warned=False, events=())
+
+        def ask(ledger: Ledger) -> list[Any]:
+            return ledger.claim("one", 15_000_000_000.0, 10, 20_000_000_000.0)
+
+        results = batches.apply([ask, Postpone(1, "one", step)], writes=True)
+        self.assertEqual(results, [[], None])
 
     def test_together_or_one_by_one(self) -> None:
         """A message whose key is taken must not take its batch with it."""
