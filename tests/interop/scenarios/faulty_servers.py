@@ -44,14 +44,15 @@ class FaultyServersCase(RelayCase):
         """Start them all, and wait until all listen; returns their ports, and them.
 
         :param each: the options of each
-        :param name: their messages' files begin with it
+        :param name: their messages' files begin with it, and the port: two sinks may draw
+            the same number, and one that can't make its file is gone
         """
         sink = self.program("smtp-sink", "postfix")
         user = "nobody" if getpass.getuser() == "root" else getpass.getuser()
         ports = list(ports) or free_ports(len(each))
         processes = [
             self.start(
-                *(sink, "-u", user, "-d", str(self.dump / f"{name}-")),
+                *(sink, "-u", user, "-d", str(self.dump / f"{name}-{port}-")),
                 *(*options, f"{address}:{port}", "100"),
             )
             for port, options in zip(ports, each, strict=True)
