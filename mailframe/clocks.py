@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.base import ReactorBase
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -35,6 +36,14 @@ def monotonic(clock: Any) -> Callable[[], float]:
     """
     found: Callable[[], float] = getattr(clock, "monotonic", clock.seconds)
     return found
+
+
+def cpu_time(clock: Any) -> Callable[[], float]:
+    """What measures the CPU time of this process, in seconds; beside virtual time there is none.
+
+    :param clock: the reactor, or a clock under test
+    """
+    return time.process_time if isinstance(clock, ReactorBase) else lambda: 0.0
 
 
 @implementer(IReactorTime)

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mailframe.clocks import cpu_time
 from mailframe.entry import Entry, Ready, Step
 from mailframe.guard import PluginFault, ask, started
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
@@ -111,7 +112,7 @@ class QueueRunner(Service):
         self._turning = False
         self._turn_again = False
         self._more_due = False
-        self._turned_away = TurnedAway(clock.seconds)
+        self._turned_away = TurnedAway(clock.seconds, cpu_time(clock))
         self._asked = self._due = 0.0  # when the storage was asked what is due next, and its answer
         self._alarm: IDelayedCall | None = None
         self._renewal: LoopingCall | None = None

@@ -4,6 +4,8 @@ Such an attempt is no attempt: it costs time, and moves nothing. A message has t
 shows that there is no room for it, and those behind it may go elsewhere. So there have to be such
 attempts, but not as many as there can be: while a thousand messages a second come in for one
 destination that can't follow, a server that tries each of them at once does little else.
+
+So there are many as long as the process has little else to do, and few while it has.
 """
 
 from __future__ import annotations
@@ -15,38 +17,81 @@ from collections.abc import Callable
 # sixth of the time there is.
 RATE = 250.0  # a second
 AT_ONCE = 1500.0  # before that counts
+BUSY_RATE = 40.0  # the same while there is other work
+BUSY_AT_ONCE = 100.0
 GROUP = 20.0  # so many at least are allowed at a time: to claim one by one costs more
+BUSY = 0.4  # the part of the time that other work takes of a CPU; more, and the process is busy
+COST = 0.001  # seconds of a CPU that one of these attempts takes at the most
+LOOK = 0.2  # seconds for which it is measured
 
 
 class TurnedAway:
     """Counts them.
 
     :param now: tells the time, in seconds; may jump
+    :param cpu_time: tells how many seconds of CPU time the process has used
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(
+        self, now: Callable[[], float], cpu_time: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._now = now
-        self._room = AT_ONCE
-        self._since = now()
+        self._cpu_time = cpu_time
+        self._idle = _Bucket(RATE, AT_ONCE, now())
+        self._busy = _Bucket(BUSY_RATE, BUSY_AT_ONCE, now())
+        self._is_busy = False
+        self._looked, self._used, self._counted = now(), cpu_time(), 0
 
     def count(self) -> None:
         """An attempt came to nothing."""
-        self._refill()
-        self._room -= 1
+        self._counted += 1
+        now = self._now()
+        for bucket in (self._idle, self._busy):
+            bucket.refill(now)
+            bucket.room -= 1
 
     @property
     def room(self) -> int:
         """How many messages may be tried now, if all of them may come to nothing."""
-        self._refill()
-        return int(self._room) if self._room >= GROUP else 0
+        room = min(bucket.room for bucket in self._buckets())
+        return int(room) if room >= GROUP else 0
 
     @property
     def rest(self) -> float:
         """For how many seconds there is no room."""
-        self._refill()
-        return max(GROUP - self._room, 0.0) / RATE
+        return max(max(GROUP - bucket.room, 0.0) / bucket.rate for bucket in self._buckets())
 
-    def _refill(self) -> None:
+    def _buckets(self) -> tuple[_Bucket, ...]:
         now = self._now()
-        self._room = min(AT_ONCE, self._room + max(now - self._since, 0.0) * RATE)
+        self._look(now)
+        self._idle.refill(now)
+        self._busy.refill(now)
+        return (self._idle, self._busy) if self._is_busy else (self._idle,)
+
+    def _look(self, now: float) -> None:
+        """See what the process has been doing besides."""
+        passed = now - self._looked
+        if 0 <= passed < LOOK:
+            return
+        used = self._cpu_time()
+        self._is_busy = used - self._used - self._counted * COST > BUSY * passed > 0
+        self._looked, self._used, self._counted = now, used, 0
+
+
+class _Bucket:
+    """Fills steadily up to a limit.
+
+    :param rate: by how much in a second
+    :ivar room: what is in it; less than nothing when more was taken
+    """
+
+    def __init__(self, rate: float, limit: float, now: float) -> None:
+        self.rate = rate
+        self.room = limit
+        self._limit = limit
+        self._since = now
+
+    def refill(self, now: float) -> None:
+        """Let it fill until now; nothing is added when the clock was set back."""
+        self.room = min(self._limit, self.room + max(now - self._since, 0.0) * self.rate)
         self._since = now

@@ -240,7 +240,8 @@ class Since(RerouteCase):
         hours = f"{time.strftime('%H:00', opens)}-{time.strftime('%H:01', opens)} UTC"
         self.configure(
             "[queue]",
-            f'{RULE}via = "tcp:127.0.0.1:2600"\nhours = "{hours}"\noutside_hours = "wait"\n\n[queue]',
+            f'{RULE}via = "tcp:127.0.0.1:2600"\nhours = "{hours}"\n'
+            'outside_hours = "wait"\n\n[queue]',
         )
         way = 'rule "far" matches: tcp:127.0.0.1:2600'
         reason = f"{way}; Mon 00:00 UTC is not in {hours}, so it waits until some time"

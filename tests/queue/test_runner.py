@@ -324,7 +324,7 @@ class TurnedAwayTests(RunnerCase):
         """A server that takes mail quicker than it can go on does little but try in vain."""
         throttled = Throttled(where="", reply=LATER, seconds=3600.0)
         self.dispatch.outcomes["mindspring.com"] = throttled
-        self.runner._turned_away._room = 200.0
+        self.runner._turned_away._idle.room = 200.0
         ids = [self.accept() for _ in range(600)]
         self.clock.advance(0)
         self.assertLess(len(self.dispatch.attempts), 250)

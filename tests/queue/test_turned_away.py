@@ -5,7 +5,16 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.queue.turned_away import AT_ONCE, GROUP, RATE, TurnedAway
+from mailframe.queue.turned_away import (
+    AT_ONCE,
+    BUSY_AT_ONCE,
+    BUSY_RATE,
+    COST,
+    GROUP,
+    LOOK,
+    RATE,
+    TurnedAway,
+)
 
 
 class TurnedAwayTests(SynchronousTestCase):
@@ -13,7 +22,8 @@ class TurnedAwayTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.turned_away = TurnedAway(self.clock.seconds)
+        self.used = 0.0
+        self.turned_away = TurnedAway(self.clock.seconds, lambda: self.used)
 
     def count(self, times: int) -> None:
         for _ in range(times):
@@ -44,3 +54,40 @@ class TurnedAwayTests(SynchronousTestCase):
         self.assertEqual(self.turned_away.room, 0)
         self.clock.advance(AT_ONCE / RATE + 1.0)
         self.assertGreater(self.turned_away.room, 0)
+
+    def work(self, share: float, seconds: float = 1.0) -> None:
+        """The process uses so much of a CPU for a while."""
+        self.clock.advance(seconds)
+        self.used += share * seconds
+
+    def test_busy(self) -> None:
+        """A flood for one dead server slows down the taking in of all other mail."""
+        self.work(0.7)
+        self.assertEqual(self.turned_away.room, BUSY_AT_ONCE)
+        self.count(int(BUSY_AT_ONCE))
+        self.assertEqual(self.turned_away.room, 0)
+        rest = self.turned_away.rest
+        self.assertAlmostEqual(rest, GROUP / BUSY_RATE)
+        self.work(0.7 + BUSY_AT_ONCE * COST / rest, rest + 0.001)
+        self.assertEqual(self.turned_away.room, GROUP)
+
+    def test_no_longer_busy(self) -> None:
+        """Mail behind a backlog waits although there is nothing to do."""
+        self.work(0.7)
+        self.count(int(BUSY_AT_ONCE) * 2)
+        self.assertEqual(self.turned_away.room, 0)
+        self.work(0.1, LOOK + 0.001)
+        self.assertGreater(self.turned_away.room, AT_ONCE / 2)
+
+    def test_its_own_work(self) -> None:
+        """The attempts themselves count as work, so that a backlog is never passed quickly."""
+        for _ in range(5):
+            self.count(200)
+            self.work(200 * COST, LOOK + 0.001)
+        self.assertGreater(self.turned_away.room, BUSY_AT_ONCE)
+
+    def test_a_jump(self) -> None:
+        """A clock that is set back makes an idle process look busy."""
+        self.clock.rightNow -= 900.0
+        self.used += 0.5
+        self.assertEqual(self.turned_away.room, AT_ONCE)
