@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 
 from hypothesis import given, settings
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.bucket import Bucket, Rate
-from mailframe.delivery.promises import LATEST, SOONEST, Promises
+from mailframe.delivery.promises import APART, LATEST, LONGEST, SOONEST, Promises
+from mailframe.queue.turned_away import BUSY_RATE
 
 
 class RateTests(SynchronousTestCase):
@@ -113,8 +115,26 @@ class PromisesTests(SynchronousTestCase):
         self.assertEqual(Promises(random.Random(1)).next(0.0, 0.0, 0.1), SOONEST)
         near = [time for time in times if time < LATEST / 2]
         self.assertEqual(near, sorted(near))
-        self.assertLessEqual(max(times), LATEST)
+        self.assertLessEqual(max(times), LATEST + 1000 * APART)
         late = times[len(near) + 300 :]
         self.assertGreaterEqual(min(late), LATEST / 2)
         self.assertGreater(len(set(late)), 100)
         self.assertEqual(promises.next(5000.0, 5010.0, 2.0), 12.0)
+
+    def test_a_large_backlog(self) -> None:
+        """More come again than can be tried in vain: all other mail waits behind them for ever."""
+        promises = Promises(random.Random(1))
+        backlog = [0.0] * 50_000  # when each is due
+        for now in range(6000):
+            for _ in range(int(BUSY_RATE)):
+                if backlog[0] > now:
+                    break
+                heapq.heapreplace(backlog, now + promises.next(now, now, 1.0))
+            if now > 4500:
+                self.assertGreater(backlog[0], now - 5)
+
+    def test_no_more_than_that(self) -> None:
+        """Mail for a destination that has room again is not tried for a day."""
+        promises = Promises(random.Random(1))
+        self.assertLessEqual(max(promises.next(0.0, 0.0, 1.0) for _ in range(500_000)), LONGEST)
+        self.assertLessEqual(max(promises.next(LONGEST, LONGEST, 1.0) for _ in range(800)), LATEST)
