@@ -50,7 +50,7 @@ def due_again(
     """
     entry, due = waiting.entry, waiting.due
     longest = lease if waiting.leased else retry
-    is_untried = not any(recipient.attempts for recipient in entry.recipients)
+    is_untried = not any(r.attempts or r.throttled is not None for r in entry.recipients)
     if not waiting.leased and is_untried and entry.envelope.not_before is not None:
         return None
     if before is not None and before < due <= now:

@@ -62,9 +62,14 @@ class SqliteContractTests(DueTimesContract, SynchronousTestCase):
 class DueAgainTests(SynchronousTestCase):
     """The rule by itself."""
 
-    def entry(self, attempts: int = 1, not_before: float | None = None) -> Entry:
+    def entry(
+        self,
+        attempts: int = 1,
+        not_before: float | None = None,
+        throttled: float | None = None,
+    ) -> Entry:
         entry = samples.entry()
-        recipient = QueuedRecipient(address=JSMITH, attempts=attempts)
+        recipient = QueuedRecipient(address=JSMITH, attempts=attempts, throttled=throttled)
         envelope = attrs.evolve(entry.envelope, not_before=not_before)
         return attrs.evolve(entry, envelope=envelope, recipients=(recipient,))
 
@@ -98,6 +103,11 @@ class DueAgainTests(SynchronousTestCase):
         for due in (10_000 + DAY, 7_000.0):
             self.assertIsNone(self.again(due, before=5_000, attempts=0, not_before=due))
         self.assertIsNotNone(self.again(10_000 + DAY, attempts=1, not_before=9_000))
+
+    def test_throttled_after_its_release(self) -> None:
+        """A message that was released waits for as long as the clock was set back."""
+        again = self.again(10_000 + DAY, attempts=0, not_before=9_000, throttled=9_500 + DAY)
+        self.assertEqual(again, 10_000 + DAY % RETRY)
 
     @given(
         st.floats(0, 1e6),
