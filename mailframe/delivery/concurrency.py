@@ -6,8 +6,9 @@ failure of a connection takes one away. What a server says of a message or a rec
 failure: only what it does to the session counts.
 
 A destination is dead when nobody was let in that took long to turn us away, or when as many
-connections failed in a row as make a few rounds of all that it gets. It is left alone for a while;
-then one message at a time probes it, until it answers.
+connections failed in a row as make a few rounds of all that it gets. It is left alone for a while,
+a short one if it turned us away at once and so holds nobody up; then one message at a time probes
+it, until it answers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mailframe.reply import Reply
 log = Logger()
 
 REMEMBERED = 60.0  # seconds that a dead destination is not tried
+BRIEFLY = 5.0  # the same for one that turned us away at once: to try it costs little
 FRESH = 300.0  # seconds; who has shown no sign of life for longer gets one connection at first
 FAILED_ROUNDS = 3  # failures in a row, each counted as a part of all connections
 TOLD_EVERY = 60.0  # seconds between two log lines on how a destination grows or shrinks
@@ -115,20 +117,22 @@ class Concurrency:
             self._tell("gets fewer", str(reply))
         return self._failed_rounds >= FAILED_ROUNDS
 
-    def die(self, reply: Reply) -> None:
+    def die(self, reply: Reply, *, is_slow: bool) -> None:
         """Nobody is to be sent there for a while.
 
         :param reply: why, for those who would be
+        :param is_slow: others would be held up if they tried it too
         """
+        seconds = REMEMBERED if is_slow else BRIEFLY
         if self.refusal is None:
             log.info(
                 "{where} is left alone for {s:g} s, then tried with one message at a time: {reply}",
                 where=self.where,
-                s=REMEMBERED,
+                s=seconds,
                 reply=str(reply),
             )
         self.refusal = reply
-        self.dead_until = self._clock.seconds() + REMEMBERED
+        self.dead_until = self._clock.seconds() + seconds
         self.limit = self._told_limit = self.first
 
     def forgive(self) -> None:

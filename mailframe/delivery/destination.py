@@ -184,7 +184,7 @@ class Destination:
     def failed(self, reply: Reply) -> None:
         """A connection failed that had stood."""
         if self.concurrency.failed(reply) and self._nowhere and reply.is_temporary:
-            self._die(reply)
+            self.concurrency.die(hearsay(reply), is_slow=True)
 
     def nobody_let_in(self, reply: Reply, *, is_slow: bool) -> None:
         """No server of this next hop let us in.
@@ -198,16 +198,13 @@ class Destination:
         failed = self.concurrency.failed(reply)
         if self._nowhere and reply.is_temporary:
             if failed or is_slow or self.concurrency.refusal is not None:
-                self._die(reply)
+                self.concurrency.die(hearsay(reply), is_slow=is_slow)
             self.turn_away(hearsay(reply))
 
     @property
     def _nowhere(self) -> bool:
         """Whether no connection stands."""
         return not self._idle and all(permit.connection is None for permit in self._permits)
-
-    def _die(self, reply: Reply) -> None:
-        self.concurrency.die(hearsay(reply))
 
     def turn_away(self, reply: Reply) -> None:
         """Those who wait get the reply instead of a permit."""

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.concurrency import FRESH, REMEMBERED, Concurrency
+from mailframe.delivery.concurrency import BRIEFLY, FRESH, REMEMBERED, Concurrency
 from mailframe.reply import Reply
 
 DOWN = Reply(451, "4.4.1", "down")
@@ -72,7 +72,7 @@ class ConcurrencyTests(SynchronousTestCase):
         each = self.concurrency
         each.let_in()
         each.went_well(5)
-        each.die(DOWN)
+        each.die(DOWN, is_slow=True)
         self.assertTrue(each.is_dead)
         self.assertEqual((each.refusal, each.allowed), (DOWN, 1))
         self.clock.advance(REMEMBERED)
@@ -83,6 +83,15 @@ class ConcurrencyTests(SynchronousTestCase):
         texts = [event["log_format"] for event in self.events]
         self.assertEqual(sum("left alone" in text for text in texts), 1)
         self.assertEqual(sum("answers again" in text for text in texts), 1)
+
+    def test_dead_at_once(self) -> None:
+        """A server that was mended would get no mail for a minute, whatever its operator does."""
+        self.concurrency.die(DOWN, is_slow=False)
+        self.assertTrue(self.concurrency.is_dead)
+        self.clock.advance(BRIEFLY)
+        self.assertFalse(self.concurrency.is_dead)
+        self.assertEqual(self.concurrency.refusal, DOWN)
+        self.assertEqual([event["s"] for event in self.events], [BRIEFLY])
 
     def test_other_settings(self) -> None:
         """A reload would forget what was learned, or not be heeded."""
@@ -110,7 +119,7 @@ class ConcurrencyTests(SynchronousTestCase):
             elif step == "failed":
                 each.failed(DOWN)
             elif step == "die":
-                each.die(DOWN)
+                each.die(DOWN, is_slow=True)
             else:
                 self.clock.advance(REMEMBERED)
             self.assertTrue(1 <= each.allowed <= 7)

@@ -129,7 +129,7 @@ class FairnessTests(TrafficCase):
         agent = self.shaped(connections=1)
         blocking = self.start(agent, self.job(OTHER))
         waiting = self.start(agent, self.job(HOP))
-        agent._traffic.destinations.of(HOP).concurrency.die(DOWN)
+        agent._traffic.destinations.of(HOP).concurrency.die(DOWN, is_slow=True)
         blocking.cancel()
         self.reactor.advance(0)
         self.failureResultOf(blocking, CancelledError)
