@@ -92,7 +92,7 @@ class _Attempt:
         self.events: list[Event] = []
         self.notices: dict[Action, list[int]] = {}
         self._redirects = Redirects(self.recipients, redirecting)
-        self._added = False
+        self._redirected = False  # and so nobody else was tried
         # With the place of their events; of those throttled what was answered, and mostly no event.
         self._postponed: list[tuple[int, Route, int]] = []
         self._throttled: list[tuple[int, Route, Throttled, int | None]] = []
@@ -104,6 +104,7 @@ class _Attempt:
         before = self.recipients[index]
         if isinstance(route, Hold):
             self._held[index] = route
+            self._change(index, wait=None)
             return
         if isinstance(route, Redirect):
             refusal = self._redirect(index, route)
@@ -205,6 +206,15 @@ class _Attempt:
         elif times.is_warning_due(self.now) and not self.entry.warned:
             for index in (*(i for i, *_ in self._postponed), *(i for i, *_ in self._throttled)):
                 self._ask("delayed", index)
+            if "delayed" in self.notices:  # the only such notice: also of those who sat it out
+                asked = {i for i, *_ in self._throttled}
+                for index, recipient in enumerate(self.recipients):
+                    if (
+                        recipient.state == "pending"
+                        and recipient.wait is not None
+                        and index not in asked
+                    ):
+                        self._ask("delayed", index)
         return self._take_turns(times) if self._is_pending else None
 
     def _give_up(self, index: int, route: Route, outcome: Outcome | None = None) -> None:
@@ -214,7 +224,7 @@ class _Attempt:
 
     def _take_turns(self, times: Times) -> float:
         """Settle when it is the turn of each recipient that is left; the earliest."""
-        if not (self._postponed or self._throttled or self._held or self._added) and not any(
+        if not (self._postponed or self._throttled or self._held or self._redirected) and not any(
             recipient.wait is not None for recipient in self.recipients
         ):
             # The others are still being tried, and of thousands this would be asked thousands of
@@ -232,7 +242,7 @@ class _Attempt:
         for index, recipient in enumerate(self.recipients):
             if recipient.state != "pending":
                 turns.pop(index, None)
-            elif index not in turns and self._added:
+            elif index not in turns and self._redirected:
                 turns[index] = all_turns.after_redirects(index)
             elif index not in turns:
                 turns[index] = all_turns.of_untried(index, recipient, self._held.get(index))
@@ -292,11 +302,11 @@ class _Attempt:
     def _redirect(self, index: int, route: Redirect) -> Reply | None:
         """Follow a redirect; the reply with which it fails instead, or ``None``."""
         before = self.recipients[index]
+        self._redirected = True
         added = self._redirects.follow(index, route)
         if isinstance(added, Reply):
             return added
         self._tell("redirected", before, route)
-        self._added = True
         if added != 1:  # else what becomes of that one is told (RFC 3461 §5.2.7.2)
             self._ask("expanded", index)
         return None

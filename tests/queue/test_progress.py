@@ -106,6 +106,14 @@ class HoldTests(SynchronousTestCase):
         """A message would be held while others are still being tried."""
         self.assertFalse(advance(entry(MARY, JSMITH), [self.held(0)], 1.0, Schedule()).holds)
 
+    def test_held_after_a_wait(self) -> None:
+        """All the others are tried a second later, once more for nothing."""
+        message = entry(MARY, JSMITH)
+        results = [tried(0, THROTTLED), tried(1, POSTPONED)]
+        message = after(message, advance(message, results, 0.0, Schedule()).step)
+        step = advance(message, [tried(0, POSTPONED), self.held(1)], 950.0, Schedule()).step
+        self.assertEqual(step.next_attempt, 950.0 + 900.0)
+
     def test_what_it_is_redirected_to_is_released_too(self) -> None:
         """An alias' mail would be held again for each address that it stands for."""
         before = entry(MARY)
@@ -262,6 +270,18 @@ class TurnTests(SynchronousTestCase):
         result = advance(after(message, step), [tried(0, THROTTLED)], 4 * HOUR, Schedule())
         self.assertEqual(result.notices, {"delayed": (0,)})
 
+    def test_warned_of_those_who_wait(self) -> None:
+        """A sender hears of one delay only, for the message is warned of once."""
+        message = attrs.evolve(entry(MARY, JSMITH), next_attempt=4 * HOUR - 120)
+        results = [tried(0, THROTTLED), tried(1, POSTPONED)]
+        step = advance(message, results, 4 * HOUR - 120, Schedule()).step
+        message = after(message, step)
+        self.assertTrue(message.is_waiting(1, message.next_attempt))
+        result = advance(message, [tried(0, DELIVERED)], 4 * HOUR + 5, Schedule())
+        self.assertEqual((result.notices, result.step.warned), ({}, False))
+        result = advance(message, [tried(0, POSTPONED)], 4 * HOUR + 5, Schedule())
+        self.assertEqual(result.notices, {"delayed": (0, 1)})
+
     def throttle_from(self, planned: float, now: float) -> tuple[float, progress.Progress]:
         """Nothing but throttling from some time on; when the message is given up."""
         message = attrs.evolve(entry(), next_attempt=planned, warned=True)
@@ -404,6 +424,12 @@ class RedirectTests(SynchronousTestCase):
             Schedule(),
         )
         self.assertEqual(len(told(result, "failed")), 2)
+
+    def test_a_loop_does_not_hold_up_others(self) -> None:
+        """One alias that is wrong costs everybody else a quarter of an hour."""
+        step = advance(entry(ANGELO, MARY), [redirect(0, ANGELO)], 1.0, Schedule()).step
+        self.assertEqual([r.state for r in step.recipients], ["failed", "pending"])
+        self.assertEqual(step.next_attempt, 1.0)
 
     def test_an_alias_of_itself_is_a_loop(self) -> None:
         """The shortest loop."""
