@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.internet.protocol import connectionDone
@@ -47,10 +47,23 @@ class StubResolver(Resolver):
     _reactor: Any
     servers: list[tuple[str, int]]
     dynServers: Any  # a sequence of the same
+    _waiting: dict[tuple[str | bytes, int, int], list[Deferred[Any]]]
 
     def lookupTLSA(self, name: str, timeout: Any = None) -> Deferred[Any]:
         """Ask for TLSA records (RFC 6698), as the other ``lookup…`` methods ask for theirs."""
-        return self._lookup(name, dns.IN, TLSA, timeout)  # type: ignore[no-any-return, no-untyped-call]  # Twisted's
+        return self._lookup(name, dns.IN, TLSA, timeout)
+
+    def _lookup(self, name: str | bytes, cls: int, type: int, timeout: Any) -> Deferred[Any]:
+        """What every ``lookup…`` method comes down to.
+
+        The base class lets others who ask the same share the answer, and must be told when a
+        question could not be asked: else they would wait for ever.
+        """
+        try:
+            return super()._lookup(name, cls, type, timeout)  # type: ignore[no-any-return, no-untyped-call]  # Twisted's
+        except Exception:  # no port is free, or it is no name at all
+            self._waiting.pop((name, type, cls), None)
+            return fail()
 
     def filterAnswers(self, message: dns.Message) -> Any:
         """Called with each answer over UDP."""

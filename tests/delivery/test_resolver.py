@@ -218,7 +218,24 @@ class QuestionTests(SynchronousTestCase):
         self.resolver().lookupAddress("a.example")
         self.assertEqual(len(self.datagrams.ports), 1)
         self.datagrams.taken = 1000
-        self.assertRaises(CannotListenError, self.resolver().lookupAddress, "b.example")
+        self.failureResultOf(self.resolver().lookupAddress("b.example"), CannotListenError)
+
+    def test_no_port_for_a_moment(self) -> None:
+        """A domain would get no mail until the restart."""
+        resolver = self.resolver()
+        self.datagrams.taken = 100
+        self.failureResultOf(resolver.lookupAddress("a.example"), CannotListenError)
+        first, second = resolver.lookupAddress("a.example"), resolver.lookupAddress("a.example")
+        self.assertEqual(len(self.datagrams.sent), 1)
+        self.reply()
+        for answer in (first, second):
+            self.assertEqual(self.successResultOf(answer)[0][0].payload.dottedQuad(), "192.0.2.1")
+
+    def test_no_name(self) -> None:
+        """Whoever asks for what is no name would wait for ever."""
+        resolver = self.resolver()
+        for _ in range(2):
+            self.failureResultOf(resolver.lookupTLSA("a..example"), UnicodeError)
 
 
 def answer_to(question: bytes, **flags: Any) -> bytes:
