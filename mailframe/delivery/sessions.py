@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -66,11 +67,17 @@ class Sessions:
         self._closing = False
 
     async def open(
-        self, target: Target, hop: NextHop, login: Login | None
+        self,
+        target: Target,
+        hop: NextHop,
+        login: Login | None,
+        again: Callable[[], object] = lambda: None,
     ) -> RelayConnection | Failed:
         """A connection whose session stands, or why the server did not let us in.
 
         Where TLS is opportunistic and the handshake fails, the server is tried once more in clear.
+
+        :param again: called before a second connection is opened
         """
         demand = await self._demands.of(hop, target)
         if demand.refusal is not None:
@@ -90,6 +97,7 @@ class Sessions:
                 where=str(target),
                 reason=str(opened.reply),
             )
+            again()
             in_clear = TlsDemand(policy="none", reason="TLS failed, and nobody asks for it")
             opened = await self._connect(target, hop, login, in_clear)
         elif (
@@ -193,7 +201,7 @@ class Sessions:
             raise
         except Exception as error:
             if isinstance(error, ConnectingCancelledError) and not self._closing:
-                raise  # the whole delivery was cancelled
+                raise CancelledError from error  # the whole delivery was cancelled
             if isinstance(error, ConnectBindError) and target.source is not None:
                 return _not_ours(target, target.source.address)
             text = f"could not connect to {target}: {_words(error)}"

@@ -297,7 +297,7 @@ class FallbackTests(RelayCase):
             waiting.cancel()
             self.failureResultOf(waiting, CancelledError)
             result.cancel()
-            self.failureResultOf(result)
+            self.failureResultOf(result, CancelledError)
         self.reactor.up(FIRST)
         server = ScriptedServer(DOT=SILENCE)
         self.listen(server)
@@ -320,6 +320,19 @@ class FallbackTests(RelayCase):
         first, second = self.successResultOf(result)
         self.assertIsInstance(first, Delivered)
         self.assertEqual(second, Postponed(where="", reply=second.reply))
+        self.assertEqual(second.reply.status, "4.4.7")
+
+    def test_cancelled_while_connecting(self) -> None:
+        """The same, where the time is up while the next server does not answer."""
+        server = ScriptedServer(RCPT=[b"550 5.1.1 no\r\n"], DATA=CLOSE)
+        self.listen(server)
+        self.reactor.unreachable(SECOND)
+        result = self.start(self.agent(), self.job(recipients=[BOB, CAROL]))
+        self.assertNoResult(result)
+        result.cancel()
+        first, second = self.successResultOf(result)
+        self.assertIsInstance(first, Refused)
+        self.assertIsInstance(second, Postponed)
         self.assertEqual(second.reply.status, "4.4.7")
 
 
