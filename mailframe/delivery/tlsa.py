@@ -67,7 +67,7 @@ class Tlsa:
                 x509.load_der_x509_certificate(self.data)
             else:
                 load_der_public_key(self.data)
-        except (ValueError, UnsupportedAlgorithm):
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
             return False
         return True
 

@@ -63,6 +63,15 @@ class ReadingTests(SynchronousTestCase):
             self.assertEqual(usable([record]), (record,))
         self.assertEqual(usable(bad), ())
 
+    def test_certificate_of_no_version(self) -> None:
+        """Whoever publishes an odd certificate could break the delivery."""
+        version = b"\xa0\x03\x02\x01"
+        octets = server().der
+        self.assertIn(version + b"\x02", octets)
+        odd = octets.replace(version + b"\x02", version + b"\x07", 1)
+        for usage in (2, 3):
+            self.assertFalse(Tlsa(usage, 0, 0, odd).is_usable)
+
     def test_stronger_digest(self) -> None:
         """A digest that can be forged would do although a better one is published."""
         weak, strong, other = (
