@@ -308,8 +308,10 @@ class QueueRunner(Service):
         # Claim in groups: a claim for each single place that falls free costs as much as for ten.
         if self.concurrency - len(self._in_flight) >= self.concurrency // 4:
             self.wake()
-        elif self._alarm is None:
-            self._sleep_until(self._clock.seconds())
+            return
+        now = self._clock.seconds()
+        if self._alarm is None or self._alarm.getTime() > now + 0.05:
+            self._sleep_until(now)
 
     async def _attempt(self, standing: Standing) -> None:
         """Try a message once, and record what came of it; never fails."""

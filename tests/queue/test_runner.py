@@ -412,6 +412,28 @@ class BoundTests(RunnerCase):
         gate.callback(None)
         self.assertEqual(self.queued(), [])
 
+    def test_filled_soon(self) -> None:
+        """Places that are free stay so for a minute, though mail is due."""
+        gates: list[Deferred[None]] = []
+
+        def accept(count: int) -> None:
+            for _ in range(count):
+                self.dispatch.wait_for = gate = Deferred()
+                gates.append(gate)
+                self.accept()
+
+        accept(7)
+        self.clock.advance(1.0)
+        accept(10)
+        self.assertEqual(len(self.dispatch.attempts), 8)
+        self.dispatch.wait_for = None
+        gates[0].callback(None)
+        self.pass_time(1, 0.05)
+        self.assertEqual(len(self.queued()), 7)
+        for gate in gates[1:]:
+            gate.callback(None)
+        self.assertEqual(self.queued(), [])
+
     def test_stopping_waits_for_what_is_under_way(self) -> None:
         """A delivery that was cut off would be made twice."""
         self.dispatch.wait_for = gate = Deferred()
