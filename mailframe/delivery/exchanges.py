@@ -76,7 +76,7 @@ def exchanges_in_order(
     :param hostname: our own name, in normal form
     """
     if isinstance(answer, LookupFault):
-        return _dns_fault(domain, answer)
+        return dns_fault(domain, answer)
     if answer is NO_SUCH_NAME:
         return Reply(550, "5.1.2", f"the domain {domain} does not exist")
     if not answer:
@@ -141,7 +141,7 @@ def hosts_in_order(
     if hosts:
         return tuple(hosts[:MAX_HOSTS])
     if faults:
-        return _dns_fault(domain, faults[0])
+        return dns_fault(domain, faults[0])
     if barred:
         text = f"the mail exchangers of {domain} have only private, loopback or reserved addresses"
         return Reply(550, "5.4.4", text)
@@ -181,5 +181,6 @@ def _host_name(name: str) -> str | None:
     return None  # RFC 1035 §3.3.9 wants a name; some write an address
 
 
-def _dns_fault(domain: str, fault: LookupFault) -> Reply:
+def dns_fault(domain: str, fault: LookupFault) -> Reply:
+    """The reply where DNS did not say which hosts take the mail of a domain."""
     return Reply(451, "4.4.3", f"no mail exchanger of {domain} could be found: {fault.reason}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -47,6 +47,7 @@ from mailframe.delivery.exchanges import (
     Host,
     LookupFault,
     NoSuchName,
+    dns_fault,
     exchanges_in_order,
     hosts_in_order,
     is_ours,
@@ -57,6 +58,7 @@ from mailframe.reply import Reply
 
 log = Logger()
 T = TypeVar("T")
+Both: TypeAlias = tuple[Answer[str], Answer[str]]  # IPv4 and IPv6 addresses
 
 MAX_KEPT = 4096  # answers
 
@@ -111,10 +113,12 @@ class Lookup:
         if isinstance(exchanges, Reply):
             return exchanges
         names = list(dict.fromkeys(exchange.name for exchange in exchanges))
+        answers: dict[str, Both] = {}
         known: dict[str, Addresses] = {}
         # The first few should do. Only when none of them has an address the others are looked up.
         for start in range(0, len(names), MAX_LOOKUPS):
-            known.update(await self._addresses_of(names[start : start + MAX_LOOKUPS]))
+            answers.update(await self._answers_for(names[start : start + MAX_LOOKUPS]))
+            known = {name: _addresses(*both) for name, both in answers.items()}
             hosts = hosts_in_order(
                 domain,
                 [exchange for exchange in exchanges if exchange.name in known],
@@ -128,11 +132,32 @@ class Lookup:
                 break  # all that follow are no better than we are
         if isinstance(hosts, Reply) or not (isinstance(answer, Found) and answer.is_secure):
             return hosts
-        bases = {name: await self._bases(name) for name in {host.name for host in hosts}}
-        return tuple([attrs.evolve(host, tlsa_bases=bases[host.name]) for host in hosts])
+        return await self._with_bases(domain, hosts, answers)
 
-    async def _addresses_of(self, names: list[str]) -> dict[str, Addresses]:
-        questions = [Deferred.fromCoroutine(self.addresses(name)) for name in names]
+    async def _with_bases(
+        self, domain: str, hosts: tuple[Host, ...], answers: dict[str, Both]
+    ) -> tuple[Host, ...] | Reply:
+        """The hosts with their `Host.tlsa_bases`, without those of which DNS does not tell them."""
+        bases: dict[str, tuple[str, ...]] = {}
+        fault = LookupFault("")
+        for name in {host.name: None for host in hosts}:
+            found = await self._bases(name, *answers[name])
+            if isinstance(found, LookupFault):
+                fault = found
+            else:
+                bases[name] = found
+        if not bases:
+            return dns_fault(domain, fault)
+        return tuple(
+            [
+                attrs.evolve(host, tlsa_bases=bases[host.name])
+                for host in hosts
+                if host.name in bases
+            ]
+        )
+
+    async def _answers_for(self, names: list[str]) -> dict[str, Both]:
+        questions = [Deferred.fromCoroutine(self._both(name)) for name in names]
         try:
             answers = [await question for question in questions]
         except CancelledError:
@@ -158,16 +183,9 @@ class Lookup:
 
     async def addresses(self, name: str) -> Addresses:
         """The addresses of a host, IPv6 and IPv4 in turn; an empty tuple when it has none."""
-        v4, v6 = await self._both(name)
-        found = alternating(records_or_none(v4), records_or_none(v6))
-        if found:
-            return found
-        for answer in (v4, v6):
-            if isinstance(answer, LookupFault):
-                return answer
-        return NO_SUCH_NAME if v4 is NO_SUCH_NAME else ()
+        return _addresses(*await self._both(name))
 
-    async def _both(self, name: str) -> tuple[Answer[str], Answer[str]]:
+    async def _both(self, name: str) -> Both:
         v4_question = Deferred.fromCoroutine(
             self._ask(name, dns.A, self._resolver.lookupAddress, read_ipv4)
         )
@@ -181,25 +199,30 @@ class Lookup:
             v6_question.cancel()
             raise
 
-    async def _bases(self, name: str) -> tuple[str, ...]:
+    async def _bases(
+        self, name: str, v4: Answer[str], v6: Answer[str]
+    ) -> tuple[str, ...] | LookupFault:
         """The names under which TLSA records of a host may stand (RFC 7672 §2.2.2).
 
         If its addresses are genuine that is the name they belong to, then the one it is an alias
         of. If they are not, because an alias leads to a domain without DNSSEC, the alias itself may
-        be genuine.
+        be genuine. A fault of DNS is no word on that: who can bring one about could else switch
+        DANE off (RFC 7672 §2.1.2).
+
+        :param v4: its IPv4 addresses, of which these or the others were found
+        :param v6: its IPv6 addresses
         """
-        found = [
-            answer
-            for answer in await self._both(name)
-            if isinstance(answer, Found) and answer.records
-        ]
+        found = [answer for answer in (v4, v6) if isinstance(answer, Found) and answer.records]
         for answer in found:
             if answer.is_secure:
                 return tuple(dict.fromkeys((answer.owner, name)))
-        if any(answer.owner != name for answer in found):
-            alias = await self._ask(name, dns.CNAME, self._resolver.lookupCanonicalName, read_alias)
-            if isinstance(alias, Found) and alias.is_secure and alias.records:
-                return (name,)
+        if any(answer.owner == name for answer in found):
+            return ()  # the name itself is in a domain without DNSSEC
+        alias = await self._ask(name, dns.CNAME, self._resolver.lookupCanonicalName, read_alias)
+        if isinstance(alias, LookupFault):
+            return alias
+        if isinstance(alias, Found) and alias.is_secure and alias.records:
+            return (name,)
         return ()
 
     async def tlsa(self, name: str) -> tuple[bytes, ...] | LookupFault:
@@ -258,6 +281,16 @@ class Lookup:
         self._kept.move_to_end(key)
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
+
+
+def _addresses(v4: Answer[str], v6: Answer[str]) -> Addresses:
+    found = alternating(records_or_none(v4), records_or_none(v6))
+    if found:
+        return found
+    for answer in (v4, v6):
+        if isinstance(answer, LookupFault):
+            return answer
+    return NO_SUCH_NAME if v4 is NO_SUCH_NAME else ()
 
 
 def _shielded(question: Deferred[T]) -> Deferred[T]:

@@ -14,6 +14,7 @@ from twisted.names.error import (
     AuthoritativeDomainError,
     DNSFormatError,
     DNSQueryRefusedError,
+    DNSServerError,
     DomainError,
 )
 from twisted.trial.unittest import SynchronousTestCase
@@ -329,6 +330,12 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(found, (b"v=STSv1; id=1;",))
 
 
+def _kept_not_at_all(sections: Any) -> Any:
+    for header in sections[0]:
+        header.ttl = 0
+    return sections
+
+
 class SecureTests(SynchronousTestCase):
     """What DNSSEC vouches for."""
 
@@ -397,6 +404,62 @@ class SecureTests(SynchronousTestCase):
             self.assertEqual(set(self.bases(lookup).values()), {()})
         self.assertEqual(self.bases(self.lookup("example"), "red.test")["192.0.2.1"], ())
         self.assertNotIn("CNAME", {kind for _, kind in self.resolver.asked})
+
+    def test_fault_is_no_word(self) -> None:
+        """Who can keep an answer from us could switch DANE off (RFC 7672 §2.1.2)."""
+        for trouble in ("alias.blu.example", "mx.blu.example"):
+            lookup = self.lookup("example")
+            ask = self.resolver._lookup
+
+            def only_once(
+                name: Any, *args: Any, ask: Any = ask, trouble: str = trouble
+            ) -> Deferred[Any]:
+                asked = [kind for asked, kind in self.resolver.asked if asked == trouble]
+                if name == trouble.encode() and {"A", "AAAA"} <= set(asked):
+                    return fail(DNSServerError(trouble))
+                answer: Deferred[Any] = ask(name, *args)
+                return answer.addCallback(_kept_not_at_all)
+
+            self.patch(self.resolver, "_lookup", only_once)
+            bases = self.bases(lookup)
+            self.assertEqual(bases["192.0.2.1"], ("mx.blu.example",))
+            self.assertEqual("192.0.2.2" in bases, trouble == "mx.blu.example")
+            self.assertEqual(bases["192.0.2.3"], ())
+
+    def test_nothing_but_faults(self) -> None:
+        """The same with a single exchanger, or the domain's mail would bounce."""
+        lookup = self.lookup("example")
+        ask = self.resolver._lookup
+
+        def no_alias(name: Any, cls: int, kind: int, timeout: Any) -> Deferred[Any]:
+            if kind == dns.CNAME:
+                return fail(DNSServerError(name))
+            return ask(name, cls, kind, timeout)
+
+        self.patch(self.resolver, "_lookup", no_alias)
+        self.resolver.zone["one.example"] = {"MX": [(1, "alias.blu.example")]}
+        reply = self.successResultOf(Deferred.fromCoroutine(lookup.hosts("one.example")))
+        self.assertEqual((reply.code, reply.status), (451, "4.4.3"))
+
+    def test_family_that_fails(self) -> None:
+        """Servers that can't answer for one family would get no mail, or be believed in clear."""
+        lookup = self.lookup("example")
+        ask = self.resolver._lookup
+
+        def no_v6(name: Any, cls: int, kind: int, timeout: Any) -> Deferred[Any]:
+            if kind == dns.AAAA:
+                return fail(DNSServerError(name))
+            return ask(name, cls, kind, timeout)
+
+        self.patch(self.resolver, "_lookup", no_v6)
+        self.assertEqual(
+            self.bases(lookup),
+            {
+                "192.0.2.1": ("mx.blu.example",),
+                "192.0.2.2": ("alias.blu.example",),
+                "192.0.2.3": (),
+            },
+        )
 
     def test_tlsa(self) -> None:
         """Forged TLSA records would count."""
