@@ -70,7 +70,7 @@ class Bucket:
         return max(self._used_until - self._ahead - now, 0.0)
 
     def take(self, now: float) -> None:
-        """One more; there must be room."""
+        """One more; where there is no room it is taken from what comes next."""
         self._used_until = max(self._used_until, now) + self._interval
 
     def give_back(self) -> None:

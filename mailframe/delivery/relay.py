@@ -26,6 +26,7 @@ delivery ends with what it has come to, else with the cancelling.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -218,6 +219,7 @@ class RelayAgent(Service):
                 return
             if not failed.untouched:
                 attempt.passed_over(connection.where, failed.reply)
+                passage.has_tried = True
         await self._try_servers(hop, passage, attempt)
 
     def _keep_few(self, passage: Passage) -> None:
@@ -251,7 +253,9 @@ class RelayAgent(Service):
                 attempt.throttled = self._traffic.may_connect(passage, hop)
                 if attempt.throttled is not None:
                     return
-                connection = await self._sessions.open(target, hop, login)
+                connection = await self._sessions.open(
+                    target, hop, login, again=partial(self._traffic.may_connect, passage, hop)
+                )
                 if isinstance(connection, Failed):
                     why = connection.reply
                     attempt.passed_over(str(target), reason(connection, attempt.job.envelope))

@@ -179,6 +179,15 @@ class Rates:
         refusal = self.refusal(limits, where, provider)
         if refusal is not None:
             return refusal
+        return self.take_ahead(limits, where, provider)
+
+    def take_ahead(
+        self, limits: Sequence[RateLimit], where: str, provider: str | None
+    ) -> tuple[Bucket, ...]:
+        """Take one more whether there is room or not: those that come next have less.
+
+        :returns: the buckets, to be given back if it does not happen
+        """
         now = self._clock.seconds()
         taken = tuple([bucket for _, bucket in self._of(limits, where, provider)])
         for bucket in taken:

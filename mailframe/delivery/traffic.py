@@ -145,11 +145,21 @@ class Traffic:
         return None
 
     def may_connect(self, passage: Passage, hop: NextHop) -> Throttled | None:
-        """Whether the rate of connections has room for one; it is taken."""
+        """Whether the rate of connections has room for one; it is taken.
+
+        Only the first of a passage has to find room. The others are taken from what comes next:
+        else one server that is down would use up what its hop may get, and the others get nothing.
+        """
         if passage.limits is None or not passage.limits.connection_rates:
             return None
+        if passage.has_tried:
+            self.rates.take_ahead(passage.limits.connection_rates, hop.where, None)
+            return None
         taken = self.rates.take(passage.limits.connection_rates, hop.where, None)
-        return taken if isinstance(taken, Throttled) else None
+        if isinstance(taken, Throttled):
+            return taken
+        passage.has_tried = True
+        return None
 
     def leave(self, passage: Passage) -> None:
         """See `Passage.leave`."""
@@ -276,6 +286,7 @@ class Passage:
     :ivar is_used: something was sent
     :ivar is_stranger: it has a place of those for destinations that are not known to answer
     :ivar has_turn: it has a turn
+    :ivar has_tried: a server was tried; a further one need not find room for its connection
     :ivar taken: from these rates room was taken
     """
 
@@ -286,6 +297,7 @@ class Passage:
     is_used: bool = False
     is_stranger: bool = False
     has_turn: bool = False
+    has_tried: bool = False
     taken: tuple[Bucket, ...] = ()
 
     def has_connection(self, connection: RelayConnection) -> None:

@@ -103,12 +103,16 @@ class SessionsCase(SynchronousTestCase):
         return opened
 
     def begin(
-        self, policy: TlsPolicy, name: str = "mx.blu.example", login: Login | None = None
+        self,
+        policy: TlsPolicy,
+        name: str = "mx.blu.example",
+        login: Login | None = None,
+        **kwargs: Any,
     ) -> Deferred[Any]:
         endpoint = TCP4ClientEndpoint(self.reactor, HOST, 25)
         target = Target(where="mx:x", host=name, address=HOST, port=25, endpoint=endpoint)
         hop = NextHop(where="mx:x", tls=policy)
-        return Deferred.fromCoroutine(self.sessions.open(target, hop, login))
+        return Deferred.fromCoroutine(self.sessions.open(target, hop, login, **kwargs))
 
 
 class CountTests(SessionsCase):
@@ -342,6 +346,18 @@ class TlsTests(SessionsCase):
             self.reactor.advance(61)
             opened = self.successResultOf(result)
             self.assertEqual(isinstance(opened, RelayConnection), good)
+            self.nothing_left()
+
+    def test_in_clear_is_told_of(self) -> None:
+        """The second connection would not be counted, and a receiver that counts them block us."""
+        for policy, told in (("opportunistic", [1]), ("require", [])):
+            self.setUp()
+            self.reactor.at(HOST).listenTCP(25, ScriptedServer(EHLO=WITH_TLS))
+            calls: list[int] = []
+            result = self.begin(policy, again=lambda calls=calls: calls.append(1))
+            self.reactor.advance(61)
+            self.successResultOf(result)
+            self.assertEqual(calls, told)
             self.nothing_left()
 
     def test_handshake_at_the_shutdown(self) -> None:

@@ -15,7 +15,7 @@ from mailframe.envelope import Recipient
 from mailframe.interfaces import Job
 from mailframe.outcome import Delivered, NextHop, Permit, Postponed, Throttled
 from mailframe.reply import Reply
-from tests.delivery.relaying import BOB, FIRST, SECOND, RelayCase
+from tests.delivery.relaying import BLU, BOB, FIRST, SECOND, RelayCase
 from tests.delivery.servers import SILENCE, ScriptedServer
 
 HOP = NextHop(where=f"tcp:{FIRST}:25")
@@ -207,6 +207,39 @@ class LimitsTests(TrafficCase):
         self.assertEqual(len(server.commands), 1)
         self.reactor.advance(60)
         self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
+
+    def test_connection_rate_and_a_server_that_is_down(self) -> None:
+        """The server that is down would use up the room of the good one, until mail is returned."""
+        server = ScriptedServer()
+        self.listen(server, SECOND)
+        table = ShapingTable(name="a", destinations=("*",), connection_rate="20/1m")
+        agent = self.shaped(table, reuse_messages=1)
+        for _ in range(3):
+            self.assertIsInstance(self.outcome(agent, self.job(BLU)), Delivered)
+            outcome = self.outcome(agent, self.job(BLU))
+            self.assertIsInstance(outcome, Throttled)
+            self.reactor.advance(3.1)  # the rate has room for one in 3 s, and two were counted
+            self.assertIsInstance(self.outcome(agent, self.job(BLU)), Throttled)
+            self.reactor.advance(3)
+        self.assertEqual(len(server.commands), 3)
+
+    def test_connection_rate_when_all_are_down(self) -> None:
+        """A message would go to and fro for days, its sender never told of what is wrong."""
+        table = ShapingTable(name="a", destinations=("*",), connection_rate="20/1m")
+        agent = self.shaped(table)
+        outcome = self.outcome(agent, self.job(BLU))
+        self.assertIsInstance(outcome, Postponed)
+        self.assertIn("refused", str(outcome.reply))
+
+    def test_connection_rate_after_a_kept_connection_failed(self) -> None:
+        """That a server failed would be taken for no attempt."""
+        server = ScriptedServer(DATA=[b"354 go on\r\n", b"421 4.7.0 enough\r\n"])
+        self.listen(server)
+        table = ShapingTable(name="a", destinations=("*",), connection_rate="1/1m")
+        agent = self.shaped(table)
+        self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
+        self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
+        self.assertEqual(len(server.commands), 2)
 
     def test_recipients(self) -> None:
         """A receiver that takes few recipients at once would refuse the message."""
