@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import attrs
+from twisted.internet.abstract import isIPAddress
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
@@ -15,7 +16,7 @@ from mailframe.clocks import Elapsed
 from mailframe.delivery.exchanges import Host
 from mailframe.delivery.families import Families, Impatient
 from mailframe.delivery.lookup import Lookup
-from mailframe.delivery.source import Chosen, Source, Sources, family_of
+from mailframe.delivery.source import Chosen, Family, Source, Sources, family_of
 from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.interfaces import Site
 from mailframe.outcome import NextHop
@@ -159,9 +160,15 @@ class Targets:
             except KeyError:
                 return _no_source(hop)
             assert chosen
-            # Of a name only IPv4 addresses are looked up, unless nothing else is to be used.
-            source = chosen.get("ipv6" if ":" in host else "ipv4") or next(iter(chosen.values()))
+            family, only = _family_needed(kind, host)
+            source = chosen.get(family) or next(iter(chosen.values()))
             if "bindAddress=" not in where:
+                if only and source.family != family:
+                    words = "IPv6" if family == "ipv6" else "IPv4"
+                    text = f"{kind}: connects to {host} over {words} alone"
+                    return _our_fault(
+                        hop, f"{text}; no [[relay.source]] {hop.source!r} has such an address"
+                    )
                 where += ":bindAddress=" + source.address.replace(":", "\\:")
         try:
             endpoint = clientFromString(  # type: ignore[no-untyped-call]  # Twisted has none here
@@ -200,6 +207,16 @@ def endpoint_parts(where: str) -> tuple[str, str]:
         if value.startswith("host="):
             return kind, value.removeprefix("host=")
     return kind, values[0] if values and "=" not in values[0] else ""
+
+
+def _family_needed(kind: str, host: str) -> tuple[Family, bool]:
+    """The family of the addresses that an endpoint connects to, and whether it knows no other.
+
+    Of a name Twisted's ``tcp:`` and ``ssl:`` look up IPv4 addresses alone, and ``tls:`` both.
+    """
+    if ":" in host:
+        return "ipv6", True
+    return "ipv4", kind in ("tcp", "ssl") or isIPAddress(host)
 
 
 def _no_source(hop: NextHop) -> Reply:

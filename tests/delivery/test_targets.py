@@ -145,3 +145,23 @@ class TargetsTests(SynchronousTestCase):
             reply = self.of(where, sources=[bulk], source="other")
             assert isinstance(reply, Reply)
             self.assertEqual((reply.code, reply.status), (451, "4.3.5"))
+
+    def test_source_of_the_wrong_family(self) -> None:
+        """A route's mail would wait until it bounces, and nobody could tell why."""
+        four = Source(name="four", address="192.0.2.99")
+        six = Source(name="six", address="2001:db8::99")
+        for where, name in (
+            ("tcp:smart.example:587", "six"),
+            ("ssl:smart.example:465", "six"),
+            ("tls:192.0.2.1:465", "six"),
+            ("tcp:2001\\:db8\\:\\:1:25", "four"),
+        ):
+            reply = self.of(where, sources=[four, six], source=name)
+            assert isinstance(reply, Reply), where
+            self.assertEqual((reply.code, reply.status), (451, "4.3.5"))
+        for where in (
+            "tls:smart.example:465",
+            "tcp:smart.example:587:bindAddress=192.0.2.98",
+        ):
+            (target,) = self.of(where, sources=[four, six], source="six")
+            self.assertEqual(target.source, six)
