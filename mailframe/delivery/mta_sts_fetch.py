@@ -14,11 +14,11 @@ from typing import Any
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,9 +30,11 @@ from mailframe.delivery.tls_fault import TlsFault, fault_of
 from mailframe.delivery.tls_policy import TlsCreator, TlsPolicies, check_names
 
 MAX_SIZE = 65_536  # octets of a policy
+MAX_RECEIVED = MAX_SIZE + 16_384  # octets of a connection: the policy, HTTP headers and TLS
 SECONDS = 30.0  # that fetching one may take, whatever the server does
 CONNECT = 10.0  # seconds for the connection to one address
 MAX_ADDRESSES = 4  # that are tried
+_CANCELLED = (CancelledError, ConnectingCancelledError)  # the latter is not one of the former
 
 
 class PolicyFetch:
@@ -65,12 +67,18 @@ class PolicyFetch:
 
         :param domain: in normal form
         """
-        fetching: Deferred[bytes | TlsFault] = Deferred.fromCoroutine(self._octets(domain))
-        fetching.addTimeout(SECONDS, Elapsed(self._reactor))
+        limit = _Limit()
+        fetching: Deferred[bytes | TlsFault] = Deferred.fromCoroutine(self._octets(domain, limit))
+        reaching = Elapsed(self._reactor).callLater(SECONDS, limit.reach, fetching)
         try:
             octets = await fetching
-        except TimedOut:
+        except CancelledError:
+            if not limit.is_reached:
+                raise
             return _fetch_error("its server did not answer in time")
+        finally:
+            if reaching.active():
+                reaching.cancel()
         if isinstance(octets, TlsFault):
             return octets
         try:
@@ -78,7 +86,7 @@ class PolicyFetch:
         except BadPolicy as error:
             return TlsFault("sts-policy-invalid", str(error))
 
-    async def _octets(self, domain: str) -> bytes | TlsFault:
+    async def _octets(self, domain: str, limit: _Limit) -> bytes | TlsFault:
         host = f"mta-sts.{domain}"
         found = await self._lookup.addresses(host)
         if not isinstance(found, tuple) or not found:
@@ -88,6 +96,8 @@ class PolicyFetch:
             return _fetch_error(f"{host} has only private, loopback or reserved addresses")
         fault = None
         for address in addresses[:MAX_ADDRESSES]:
+            if limit.is_reached:
+                raise CancelledError  # what was cancelled did not say so
             octets = await self._from(host, address)
             if not isinstance(octets, TlsFault):
                 return octets
@@ -113,12 +123,29 @@ class PolicyFetch:
             check_names(endpoint.connection, (host,))
             octets = await _body(response)
         except Exception as error:
-            if any(isinstance(each, CancelledError) for each in _causes(error)):
+            if any(isinstance(each, _CANCELLED) for each in _causes(error)):
                 raise CancelledError from error  # our time is up
+            if endpoint.received > MAX_RECEIVED:
+                error = _Unusable(f"the server sends more than {MAX_RECEIVED} octets")
             return _fault(host, error, creator)
         finally:
             endpoint.close()
         return octets
+
+
+class _Limit:
+    """Of the time that fetching a policy may take.
+
+    :ivar is_reached: nothing more is to be begun
+    """
+
+    def __init__(self) -> None:
+        self.is_reached = False
+
+    def reach(self, fetching: Deferred[bytes | TlsFault]) -> None:
+        """Called when the time is up."""
+        self.is_reached = True
+        fetching.cancel()
 
 
 @implementer(IStreamClientEndpoint, IOpenSSLClientConnectionCreator)
@@ -126,6 +153,7 @@ class _TlsEndpoint:
     """Connects to an address and begins TLS.
 
     :ivar connection: OpenSSL's, once TLS was begun
+    :ivar received: octets, encrypted, that the server has sent
     """
 
     def __init__(self, reactor: Any, address: str, port: int, creator: TlsCreator) -> None:
@@ -135,10 +163,12 @@ class _TlsEndpoint:
         self._clock = Elapsed(reactor)
         self._protocol: Any = None
         self.connection: SSL.Connection | None = None
+        self.received = 0
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         """See `IStreamClientEndpoint`."""
-        wrapped = TLSMemoryBIOFactory(self, True, protocolFactory, self._clock)
+        wrapped: Any = TLSMemoryBIOFactory(self, True, protocolFactory, self._clock)
+        wrapped.protocol = self._counted
         connecting: Deferred[Any] = self._endpoint.connect(wrapped)
         return connecting.addCallback(self._connected)
 
@@ -152,9 +182,28 @@ class _TlsEndpoint:
         if self._protocol is not None:
             self._protocol.abortConnection()
 
+    def _counted(self, *arguments: Any) -> _Counted:
+        counted = _Counted(*arguments)
+        counted.endpoint = self
+        return counted
+
     def _connected(self, protocol: Any) -> Any:
         self._protocol = protocol
         return protocol.wrappedProtocol
+
+
+class _Counted(BufferingTLSTransport):
+    """Breaks off when the server sends too much, whether headers, content or records of TLS."""
+
+    endpoint: _TlsEndpoint
+
+    def dataReceived(self, data: bytes) -> None:
+        """Some octets of the server's."""
+        self.endpoint.received += len(data)
+        if self.endpoint.received > MAX_RECEIVED:
+            self.abortConnection()  # type: ignore[no-untyped-call]  # Twisted's
+        else:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 class _Endpoints:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.clocks import Elapsed
+from mailframe.delivery import mta_sts_fetch
 from mailframe.delivery.addresses import is_prohibited
 from mailframe.delivery.lookup import Lookup
-from mailframe.delivery.mta_sts_fetch import MAX_SIZE, SECONDS, PolicyFetch
+from mailframe.delivery.mta_sts_fetch import MAX_RECEIVED, MAX_SIZE, SECONDS, PolicyFetch
 from mailframe.delivery.mta_sts_policy import StsPolicy
 from mailframe.delivery.tls_fault import TlsFault
 from mailframe.delivery.tls_policy import TlsPolicies
@@ -211,3 +212,43 @@ class FetchTests(SynchronousTestCase):
         fetching = self.begin()
         self.reactor.advance(SECONDS)
         self.assertIsInstance(self.successResultOf(fetching), TlsFault)
+
+    def test_connecting_when_time_is_up(self) -> None:
+        """An address that is not there would hold a place for ever, with a silent one after it."""
+        self.patch(mta_sts_fetch, "CONNECT", SECONDS + 1)
+        self.reactor.unreachable(FIRST)
+        web = self.serve(b"", address=SECOND)
+        fetching = self.begin()
+        self.reactor.advance(SECONDS)
+        self.assertEqual(
+            self.successResultOf(fetching),
+            TlsFault("sts-policy-fetch-error", "its server did not answer in time"),
+        )
+        self.assertEqual(web.requests, [])
+
+    def test_cancelled_without_a_word(self) -> None:
+        """The next address would be tried without a limit, where an error hides the cancelling."""
+
+        class Endpoint(mta_sts_fetch._TlsEndpoint):
+            def connect(self, protocolFactory: Any) -> Deferred[Any]:
+                return Deferred(lambda each: each.errback(OSError("interrupted")))
+
+        self.patch(mta_sts_fetch, "_TlsEndpoint", Endpoint)
+        fetching = self.begin()
+        self.reactor.advance(SECONDS)
+        self.assertIsInstance(self.successResultOf(fetching), TlsFault)
+
+    def test_given_up(self) -> None:
+        """What is stopped would go on with the next address."""
+        self.serve(b"")
+        fetching = self.begin()
+        fetching.cancel()
+        self.failureResultOf(fetching, CancelledError)
+
+    def test_headers_without_end(self) -> None:
+        """A server could fill the memory with headers."""
+        self.site.resolver.zone[HOST] = {"A": [FIRST]}
+        self.serve(b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"x" * 8000 + b"\r\n") * 500)
+        fault = self.fault()
+        self.assertEqual(fault.kind, "sts-policy-fetch-error")
+        self.assertEqual(fault.text, f"the server sends more than {MAX_RECEIVED} octets")
