@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ from typing import NoReturn
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 DEADLINE = 30.0  # seconds until something that should happen has not happened
+# Below those that Linux gives to clients, of which there are thousands at some moments.
+SERVER_PORTS = 15000, 32000
 ADMIN_PATHS = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
@@ -184,12 +187,18 @@ class InteropCase(SynchronousTestCase):
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody uses at the moment."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Loopback ports that nobody uses at the moment, and that no client is given by the system."""
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
+        while len(sockets) < count:
+            each = socket.socket()
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            each.bind(("127.0.0.1", 0))
+            try:
+                each.bind(("127.0.0.1", random.randrange(*SERVER_PORTS)))
+            except OSError:
+                each.close()
+            else:
+                sockets.append(each)
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
