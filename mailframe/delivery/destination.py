@@ -53,7 +53,7 @@ class Destination:
 
     :ivar where: as given
     :ivar concurrency: as given
-    :ivar reuse_messages: as given; may be changed
+    :ivar reuse_messages: as given; to be changed with `use`
     """
 
     def __init__(
@@ -101,6 +101,20 @@ class Destination:
             or concurrency.limit != concurrency.first
         )
 
+    def use(self, *, first: int, most: int, reuse_messages: int) -> None:
+        """Other limits, from now on.
+
+        :param first: how many connections once it lets us in
+        :param most: the most
+        :param reuse_messages: how many transactions a connection may carry
+        """
+        self.reuse_messages = reuse_messages
+        self.concurrency.use(first=first, most=most)
+        while self._idle and len(self._permits) + len(self._idle) > most:
+            self._idle.pop(0).quit()
+        self._note_room()
+        self.serve()
+
     def permit(self, is_scarce: bool) -> Granted | Deferred[Granted]:
         """A permit, or what fires with one.
 
@@ -114,6 +128,7 @@ class Destination:
         permit = None if self._line else self._free_permit()
         if permit is not None:
             return permit
+        self._note_room()
         if is_scarce and len(self._line) >= self._least and self._line.is_slow(self._parallel):
             return self.throttled()
         if not self._line:
@@ -158,12 +173,14 @@ class Destination:
 
     def give_back(self, permit: Permit) -> None:
         """End the use of a permit."""
-        if len(self._permits) >= self.concurrency.allowed:
+        if self._note_room():
             self._line.moved()
         self._permits.discard(permit)
+        self._note_room()
         connection = permit.connection
         if connection is not None and connection.usable:
-            if self._keep and connection.messages < self.reuse_messages:
+            has_place = len(self._permits) + len(self._idle) < self.concurrency.most
+            if self._keep and has_place and connection.messages < self.reuse_messages:
                 connection.rest()
                 self._idle.append(connection)
             else:
@@ -175,11 +192,13 @@ class Destination:
     def let_in(self) -> None:
         """One of its servers let us in: it takes more messages than this one."""
         self.concurrency.let_in()
+        self._note_room()
         self.serve()
 
     def went_well(self) -> None:
         """A connection did what it was asked."""
         self.concurrency.went_well(len(self._permits))
+        self._note_room()
 
     def failed(self, reply: Reply) -> None:
         """A connection failed that had stood."""
@@ -231,9 +250,21 @@ class Destination:
     def _new_permit(self, connection: RelayConnection | None) -> Permit:
         permit = Permit(connection)
         self._permits.add(permit)
-        if len(self._permits) >= self.concurrency.allowed:
-            self._line.full()
+        self._note_room()
         return permit
+
+    def _note_room(self) -> bool:
+        """Tell the line whether whoever comes has to wait; the limit may have changed meanwhile.
+
+        :returns: whether that was known before
+        """
+        was_full = self._line.is_full
+        if len(self._permits) < self.concurrency.allowed:
+            self._line.has_room()
+            return False
+        if not was_full:
+            self._line.full()
+        return was_full
 
     def serve(self) -> None:
         """Give permits to those who wait. Not nested: one served may be done before it returns."""

@@ -27,9 +27,11 @@ class Line:
 
     :param clock: measures
     :param random: spreads those who come again
+
+    :ivar is_full: whoever comes has to wait
     """
 
-    __slots__ = ("_clock", "_pace", "_promises", "_since", "_still", "_waiting")
+    __slots__ = ("_clock", "_pace", "_promises", "_since", "_still", "_waiting", "is_full")
 
     def __init__(self, clock: IReactorTime, random: random_module.Random) -> None:
         self._clock = clock
@@ -40,6 +42,7 @@ class Line:
         # Looks since then. Counted rather than measured: when the process or the machine had other
         # things to do, nothing could move.
         self._still = 0
+        self.is_full = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -61,8 +64,13 @@ class Line:
 
     def full(self) -> None:
         """From now on whoever comes has to wait."""
+        self.is_full = True
         self._since = self._clock.seconds()
         self._still = 0
+
+    def has_room(self) -> None:
+        """From now on whoever comes need not wait: the time until somebody does is no step."""
+        self.is_full = False
 
     def look(self) -> None:
         """Time has passed, and with it the chance that something moves."""

@@ -75,9 +75,11 @@ class Traffic:
         self._limits.clear()
         for hop, destination in self.destinations.items():
             limits = self._limits_of(hop)
-            destination.reuse_messages = limits.reuse_messages
-            destination.concurrency.use(first=limits.first_connections, most=limits.connections)
-            destination.serve()
+            destination.use(
+                first=limits.first_connections,
+                most=limits.connections,
+                reuse_messages=limits.reuse_messages,
+            )
 
     # --- passing -------------------------------------------------------------------------------
 

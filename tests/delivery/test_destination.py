@@ -210,6 +210,73 @@ class DestinationTests(SynchronousTestCase):
         self.assertIsInstance(self.successResultOf(self.ask(True)), Throttled)
         self.assertNoResult(self.ask(False))
 
+    def test_fewer_by_configuration(self) -> None:
+        """Under load a destination would keep as many connections as it was allowed once."""
+        self.destination = self.make(limit=4)
+        permits = [self.successResultOf(self.ask()) for _ in range(4)]
+        connections = [FakeConnection() for _ in permits]
+        for permit, connection in zip(permits, connections, strict=True):
+            permit.connection = connection
+        waiting = [self.ask() for _ in range(3)]
+        self.destination.use(first=1, most=2, reuse_messages=3)
+        for permit in permits[:2]:
+            self.destination.give_back(permit)
+            self.assertNoResult(waiting[0])
+        self.assertEqual([each.calls for each in connections], [["quit"], ["quit"], [], []])
+        self.destination.give_back(permits[2])
+        self.assertIs(self.successResultOf(waiting[0]).connection, connections[2])
+        self.assertEqual(self.destination.in_use, 2)
+        self.destination.give_back(permits[3])
+        self.assertIs(self.successResultOf(waiting[1]).connection, connections[3])
+        self.assertNoResult(waiting[2])
+
+    def test_fewer_at_rest(self) -> None:
+        """Idle connections would be in use again after they became too many."""
+        self.destination = self.make(limit=3)
+        permits = [self.successResultOf(self.ask()) for _ in range(3)]
+        connections = [FakeConnection() for _ in permits]
+        for permit, connection in zip(permits, connections, strict=True):
+            permit.connection = connection
+            self.destination.give_back(permit)
+        self.destination.use(first=1, most=1, reuse_messages=3)
+        self.assertEqual([each.calls[1:] for each in connections], [["quit"], ["quit"], []])
+        self.assertIs(self.successResultOf(self.ask()).connection, connections[2])
+        self.assertNoResult(self.ask())
+
+    def test_time_with_room_is_no_step(self) -> None:
+        """After one failure in an hour messages would be sent away for a quarter of an hour."""
+        for before in (0, 3, 5):  # messages, with five at once the first time it is full
+            self.destination = self.make(limit=5)
+            for permit in [self.successResultOf(self.ask()) for _ in range(before)]:
+                self.destination.give_back(permit)
+            self.clock.advance(250)
+            permits = [self.successResultOf(self.ask()) for _ in range(4)]
+            self.clock.advance(1)
+            self.destination.failed(DOWN)
+            self.destination.failed(DOWN)  # three are allowed now, and four in use
+            self.destination.give_back(permits[0])
+            waiting = [self.ask(True) for _ in range(3)]
+            for each in waiting:
+                self.assertNoResult(each)
+            throttled = self.destination.throttled()
+            self.assertLess(throttled.seconds, 5)
+            self.destination.turn_away(DOWN)
+
+    def test_fewer_while_nobody_comes(self) -> None:
+        """The next to come would be sent away for as long as nobody had to wait before."""
+        self.destination = self.make(limit=5)
+        permits = [self.successResultOf(self.ask()) for _ in range(5)]
+        for permit in permits:
+            self.destination.give_back(permit)
+        self.clock.advance(290)
+        for _ in range(3):
+            self.successResultOf(self.ask())
+        self.destination.failed(DOWN)
+        self.destination.failed(DOWN)
+        for _ in range(3):
+            self.assertNoResult(self.ask(True))
+        self.assertLess(self.destination.throttled().seconds, 5)
+
     def test_longest(self) -> None:
         """A message would wait in memory for hours, out of reach of its operator."""
         self.successResultOf(self.ask())

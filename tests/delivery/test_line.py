@@ -50,6 +50,15 @@ class LineTests(SynchronousTestCase):
         self.assertAlmostEqual(self.line.later(4), 4 * 10 + 10, places=2)
         self.assertAlmostEqual(self.line.later(4), 4 * 10 + 20, places=2)
 
+    def test_full(self) -> None:
+        """What it means that one is given back would be taken for what it does not."""
+        self.assertFalse(self.line.is_full)
+        self.line.full()
+        self.line.moved()
+        self.assertTrue(self.line.is_full)
+        self.line.has_room()
+        self.assertFalse(self.line.is_full)
+
     def test_stuck(self) -> None:
         """Messages would be sent back whenever our own machine has other things to do."""
         self.line.full()
