@@ -12,7 +12,8 @@ For each domain that mail goes to by its MX records:
    again shortly before its end.
 
 Those who wait for the same domain wait for the same questions. Nobody waits longer than `WAIT`:
-then they go on with what is known, and what comes too late serves the next.
+then they go on with what is known, and what comes too late serves the next. Where the disk has not
+told what is known there is no going on: a domain that may have a policy is none without one.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class MtaSts:
         if domain is None:
             return None
         stored = await self.known(domain)
+        if stored is None:
+            return _cannot_tell(domain, target)
         policy = stored.in_force(self._now())
         if policy is None and stored.fault is not None:
             return TlsDemand(
@@ -124,10 +127,11 @@ class MtaSts:
             fault=fault,
         )
 
-    async def known(self, domain: str) -> Stored:
+    async def known(self, domain: str) -> Stored | None:
         """What is known of a domain's policy, after those were asked that are to be asked now.
 
         :param domain: in normal form
+        :returns: ``None`` when what was kept of it could not be read, or not in time
         """
         now = self._clock.seconds()
         if now >= self._look_at:
@@ -148,7 +152,7 @@ class MtaSts:
             waiting.addTimeout(WAIT, self._clock, onTimeoutCancel=lambda *_: None)
         await waiting
         known = self._known.get(domain)
-        return Stored(domain=domain) if known is None else known.stored
+        return None if known is None else known.stored
 
     # --- one domain ----------------------------------------------------------------------------
 
@@ -176,7 +180,19 @@ class MtaSts:
     async def _ask(self, domain: str, is_wanted: bool) -> None:
         known = self._known.get(domain)
         stored = known.stored if known else Stored(domain=domain)
-        read: Stored | None = await self._site.in_thread(self._files.read, domain)
+        read: Stored | None = None
+        is_read = True
+        try:
+            read = await self._site.in_thread(self._files.read, domain)
+        except OSError as error:
+            log.error(
+                "what is kept of the MTA-STS policy of {domain} can't be read: {error}",
+                domain=domain,
+                error=str(error),
+            )
+            if known is None:
+                return
+            is_read = False
         # Another process may have fetched it; or what is known here could not be written.
         if read is not None and read.latest >= stored.latest:
             stored = read
@@ -195,9 +211,10 @@ class MtaSts:
         if not is_new:
             self._keep(stored, LOOK_AGAIN)
             self._serve(domain)  # it holds meanwhile
-        await self._renew(attrs.evolve(stored, wanted=now) if is_wanted else stored, found)
+        stored = attrs.evolve(stored, wanted=now) if is_wanted else stored
+        await self._renew(stored, found, may_write=is_read)
 
-    async def _renew(self, stored: Stored, id: str) -> None:
+    async def _renew(self, stored: Stored, id: str, may_write: bool) -> None:
         domain = stored.domain
         fetched = await self._turns.run(lambda: Deferred.fromCoroutine(self._fetch.fetch(domain)))
         now = self._now()
@@ -217,12 +234,17 @@ class MtaSts:
             )
             stored = Stored(domain=domain, id=id, policy=fetched, fetched=now, wanted=stored.wanted)
         self._keep(stored, LOOK_AGAIN)
+        if not may_write:
+            return  # there may be something better
         try:
             await self._site.in_thread(self._files.write, stored)
         except OSError as error:
             log.error("an MTA-STS policy can't be kept: {error}", error=str(error))
 
     def _keep(self, stored: Stored, seconds: float) -> None:
+        policy = stored.in_force(self._now())
+        if policy is not None:  # when it ends there may be another
+            seconds = min(seconds, stored.fetched + policy.max_age - self._now())
         self._known[stored.domain] = _Known(stored, self._clock.seconds() + seconds)
         self._known.move_to_end(stored.domain)
         if len(self._known) > MAX_KNOWN:
@@ -239,6 +261,19 @@ class MtaSts:
     def _now(self) -> float:
         now: float = self._site.reactor.seconds()
         return now
+
+
+def _cannot_tell(domain: str, target: Target) -> TlsDemand:
+    """Asked where it is not known whether the domain has a policy."""
+    text = f"whether {domain} has an MTA-STS policy can't be told now, as it could not be read"
+    return TlsDemand(
+        policy="verify",
+        names=(target.host,),
+        reason=text,
+        refusal=Reply(451, "4.7.5", text),
+        published=Published(kind="sts", domain=domain),
+        fault=TlsFault("validation-failure", text),
+    )
 
 
 def _domain(hop: NextHop) -> str | None:

@@ -2,7 +2,7 @@
 
 A policy protects only as long as it is remembered: who can keep us from asking for it again must
 not get by with that (RFC 8461 §10.2). One file holds what is known of one domain, and is replaced
-as a whole. A file that can't be read counts as none.
+as a whole. A file that holds nothing of ours counts as none; one that can't be read now does not.
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ class PolicyFiles:
         self._folder = folder
 
     def read(self, domain: str) -> Stored | None:
-        """What is known of a domain's policy."""
+        """What is known of a domain's policy.
+
+        :param domain: in normal form
+        :raises OSError: it can't be read now, which does not say that there is none
+        """
         stored = _read(self._path(domain))
         return stored if stored is not None and stored.domain == domain else None
 
@@ -100,7 +104,10 @@ class PolicyFiles:
         """
         found = []
         for path in self._paths():
-            stored = _read(path)
+            try:
+                stored = _read(path)
+            except OSError:
+                continue  # it is looked for again
             policy = None if stored is None else stored.in_force(now)
             if stored is None or policy is None or policy.mode == "none":
                 continue
@@ -136,10 +143,11 @@ class PolicyFiles:
 
 
 def _read(path: str) -> Stored | None:
+    """:raises OSError: whether there is something can't be told."""
     try:
         with open(path, "rb") as file:
             return _from_json(json.loads(file.read(MAX_FILE)))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -312,10 +312,55 @@ class KeepingTests(MtaStsCase):
             self.demand(where=f"mx:{number}.example")
         self.assertEqual(len(self.source._known), 10)
 
+    def test_not_to_be_read_now(self) -> None:
+        """A process without free descriptors would send in clear, and forget the policy."""
+        self.demand()
+        self.fetches.answer = FAULT
+        self.start()
+        self.publish(FIRST)
+        read = PolicyFiles.read
+        patch = self.patch(PolicyFiles, "read", self.fail_to_read)
+        self.assert_refused(self.demand())
+        patch.restore()
+        demand = self.demand()
+        assert demand
+        self.assertEqual(demand.policy, "verify")
+        self.assertIsNone(demand.refusal)
+        self.patch(PolicyFiles, "read", self.fail_to_read)
+        self.publish(SECOND)
+        self.later(3601)
+        self.assertEqual(self.demand(), demand)  # it is in memory
+        self.fetches.answer = TESTING
+        self.later(NOT_AGAIN)
+        self.demand()
+        stored = read(PolicyFiles(self.folder), BLU)
+        assert stored
+        self.assertEqual(stored.policy, ENFORCE)
+
+    @staticmethod
+    def fail_to_read(_files: PolicyFiles, _domain: str) -> None:
+        raise OSError("too many open files")
+
+    def assert_refused(self, demand: TlsDemand | None) -> None:
+        assert demand
+        assert demand.refusal
+        self.assertTrue(str(demand.refusal).startswith("451 4.7.5 whether blu.example has an"))
+        self.assertIsNotNone(demand.fault)  # else it is counted as a session without one
+
+    def test_end(self) -> None:
+        """Between the end of a policy and the next look mail would go out in clear."""
+        self.fetches.answer = attrs.evolve(ENFORCE, max_age=90)
+        self.demand()
+        self.later(61)
+        self.demand()
+        self.later(30)
+        self.assertIsNotNone(self.demand())
+        self.assertEqual(self.fetches.asked, [BLU] * 2)
+
     def test_a_fault_of_ours(self) -> None:
         """A mistake of ours would hold mail up for ever."""
         self.patch(PolicyFiles, "read", lambda *_: 1 / 0)
-        self.assertIsNone(self.demand())
+        self.assert_refused(self.demand())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
@@ -345,6 +390,17 @@ class WaitingTests(MtaStsCase):
         self.assertIsNone(self.successResultOf(delivery))
         self.fetches.waiting[0].callback(ENFORCE)
         self.assertIsNotNone(self.demand())  # what came too late serves the next
+
+    def test_slow_disk(self) -> None:
+        """Mail would go out in clear while nobody knows whether it may."""
+        reading: Deferred[Stored | None] = Deferred()
+        self.patch(type(self.site), "in_thread", lambda *_: reading)
+        delivery = self.begin()
+        self.later(WAIT)
+        demand = self.successResultOf(delivery)
+        assert demand
+        self.assertIsNotNone(demand.refusal)
+        reading.errback(OSError("x"))
 
     def test_one_gives_up(self) -> None:
         """A delivery that is cancelled would take the policy from the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from unittest import mock
@@ -88,11 +89,21 @@ class FilesTests(SynchronousTestCase):
             '{"domain": "blu.example"}',
             good.replace("enforce", "often"),
             good.replace("1000", "-1"),
+            good.replace("1000", "Infinity"),
+            "[" * 100_000,
             good.replace('"fault": null', '"fault": {"kind": "x", "text": "y"}'),
             good.replace("blu.example", "other.example"),
         ):
             path.write_text(text)
             self.assertIsNone(self.files.read("blu.example"), text)
+
+    def test_not_now(self) -> None:
+        """A process without free descriptors would take every domain for one without a policy."""
+        self.files.write(STORED)
+        for error in (OSError(errno.EMFILE, "x"), OSError(errno.EIO, "x"), PermissionError("x")):
+            with mock.patch("builtins.open", side_effect=error):
+                self.assertRaises(OSError, self.files.read, "blu.example")
+                self.assertEqual(self.files.expiring(5500.0), [])
 
     def test_failing_write(self) -> None:
         """A full disk would destroy what is known."""
