@@ -3,7 +3,8 @@
 Counts are kept in memory for a few seconds, then added to a small SQLite database that all
 processes of a server share. Who kills the server loses those seconds, and nothing else: counts are
 no mail. Days are of UTC and kept for two weeks; what a day may hold is bounded, so that mail to
-ever different domains does not fill the disk.
+ever different domains does not fill the disk, and neither do long policies: of each its beginning
+is kept.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ ADD_AFTER = 5.0  # seconds that counts are kept in memory
 DAYS = 14  # that are kept
 MAX_ROWS = 20_000  # of one day
 MAX_IN_MEMORY = 2_000  # different counts
+MAX_LINES = 20  # of a policy, and of the exchangers that it names
+MAX_CHARACTERS = 1_000  # of each of these together, and of a reason
 FILE = "tls-report.sqlite"
 
 PolicyKind: TypeAlias = Literal["sts", "tlsa", "no-policy-found"]
@@ -160,10 +163,13 @@ class TlsCounts:
         kind: PolicyKind = "no-policy-found" if published is None else published.kind
         counted = Counted(day=day_of(self._site.reactor.seconds()), kind=kind, domain=domain)
         if published is not None:
-            counted = attrs.evolve(counted, lines=published.lines, mx=published.mx)
-        if fault is not None:
             counted = attrs.evolve(
-                counted, result=fault.kind, host=host, address=address, reason=fault.text
+                counted, lines=_beginning(published.lines), mx=_beginning(published.mx)
+            )
+        if fault is not None:
+            reason = fault.text[:MAX_CHARACTERS]
+            counted = attrs.evolve(
+                counted, result=fault.kind, host=host, address=address, reason=reason
             )
         if len(self._new) < MAX_IN_MEMORY or counted in self._new:
             self._new[counted] += 1
@@ -194,6 +200,18 @@ def day_of(seconds: float) -> str:
     :param seconds: since the epoch
     """
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _beginning(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """As much of a policy as is kept with each count."""
+    kept: list[str] = []
+    room = MAX_CHARACTERS
+    for line in lines[:MAX_LINES]:
+        if room <= 0:
+            break
+        kept.append(line[:room])
+        room -= len(line)
+    return tuple(kept)
 
 
 def _rows(connection: sqlite3.Connection, day: str) -> int:

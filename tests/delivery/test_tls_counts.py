@@ -94,6 +94,20 @@ class CountsTests(SynchronousTestCase):
         self.assertEqual(self.file.of(DAY), {good: 3, bad: 3, plain: 1})
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_long_policies(self) -> None:
+        """A few domains with long policies would fill memory and disk."""
+        many = tuple(f"{number}.{'x' * 200}.example" for number in range(1000))
+        for lines in (many, ("y" * 100_000,), tuple(map(str, range(1000)))):
+            published = Published(kind="sts", domain="blu.example", lines=lines, mx=lines)
+            fault = TlsFault("certificate-expired", "z" * 100_000)
+            self.counts.count("blu.example", published, fault, "mx.x", "192.0.2.1")
+        self.reactor.advance(ADD_AFTER)
+        for counted in self.file.of(DAY):
+            for kept in (counted.lines, counted.mx, (counted.reason,)):
+                self.assertIn(len(kept), range(1, 21))
+                self.assertLessEqual(sum(map(len, kept)), 1000)
+        self.assertEqual(len(self.file.of(DAY)), 3)
+
     def test_disk_fails(self) -> None:
         """A full disk would keep mail from going out, for a count."""
         self.counts.count("rosso.example", None, None)
