@@ -46,6 +46,7 @@ REFRESH = 86_400.0  # seconds after which a policy is fetched again though it ha
 LOOK_FOR_ENDS = 3600.0  # seconds after which policies are looked for that run out soon
 MAX_KNOWN = 4096  # domains kept in memory
 AT_ONCE = 20  # policies that are fetched at once
+AGAIN_AT_ONCE = 5  # those among them of domains whose policy could not be fetched last time
 
 
 class Fetch(Protocol):
@@ -81,6 +82,7 @@ class MtaSts:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._waiting: dict[str, list[Deferred[None]]] = {}  # by the domain that is looked after
         self._turns = DeferredSemaphore(AT_ONCE)
+        self._turns_again = DeferredSemaphore(AGAIN_AT_ONCE)
         self._look_at = self._clock.seconds() + LOOK_AGAIN
 
     async def demand(self, hop: NextHop, target: Target) -> TlsDemand | None:
@@ -216,7 +218,11 @@ class MtaSts:
 
     async def _renew(self, stored: Stored, id: str, may_write: bool) -> None:
         domain = stored.domain
-        fetched = await self._turns.run(lambda: Deferred.fromCoroutine(self._fetch.fetch(domain)))
+        # Servers that never answer must not keep all turns busy, again and again.
+        if stored.failed:
+            fetched = await self._turns_again.run(self._in_turn, domain)
+        else:
+            fetched = await self._in_turn(domain)
         now = self._now()
         if isinstance(fetched, TlsFault):
             log.warn(
@@ -240,6 +246,9 @@ class MtaSts:
             await self._site.in_thread(self._files.write, stored)
         except OSError as error:
             log.error("an MTA-STS policy can't be kept: {error}", error=str(error))
+
+    def _in_turn(self, domain: str) -> Deferred[StsPolicy | TlsFault]:
+        return self._turns.run(lambda: Deferred.fromCoroutine(self._fetch.fetch(domain)))
 
     def _keep(self, stored: Stored, seconds: float) -> None:
         policy = stored.in_force(self._now())

@@ -430,3 +430,21 @@ class WaitingTests(MtaStsCase):
         self.assertEqual(len(self.fetches.asked), 30)
         for each in held:
             self.successResultOf(each)
+
+    def test_turns_of_those_that_failed(self) -> None:
+        """Domains with servers that never answer would hold up all others' mail, ever again."""
+        for number in range(30):
+            self.resolver.zone[f"_mta-sts.{number}.example"] = FIRST
+        held = [self.begin(where=f"mx:{number}.example") for number in range(30)]
+        while self.fetches.waiting:
+            self.fetches.waiting.pop().callback(FAULT)
+        self.later(NOT_AGAIN + 1)
+        held += [self.begin(where=f"mx:{number}.example") for number in range(30)]
+        self.assertEqual(len(self.fetches.waiting), 5)
+        self.begin()
+        self.assertEqual(self.fetches.asked[-1], BLU)
+        while self.fetches.waiting:
+            self.fetches.waiting.pop().callback(ENFORCE)
+        self.assertEqual(len(self.fetches.asked), 61)
+        for each in held:
+            self.successResultOf(each)
