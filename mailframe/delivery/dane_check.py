@@ -85,7 +85,8 @@ def _is_for_servers(own: x509.Certificate) -> bool:
         usages = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
-    except ValueError:  # its extensions can't be read
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        # its extensions can't be read
         return False
     return not _SERVER.isdisjoint(usages)
 

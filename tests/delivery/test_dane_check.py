@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from unittest import mock
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.dane_check import check_dane
+from mailframe.delivery.dane_check import _is_for_servers, check_dane
 from mailframe.delivery.tls_fault import BadHandshake
 from mailframe.delivery.tlsa import Tlsa
 from tests.delivery.chains import CLIENTS_ONLY, Party, party
@@ -172,3 +174,20 @@ class AuthorityTests(CheckCase):
             self.fault(self.server, self.root.tlsa(2, 0, 1), shown=(*others, self.root)),
             "validation-failure",
         )
+
+
+class OddExtensionsTests(SynchronousTestCase):
+    """Extensions that can't be read."""
+
+    def test_for_servers(self) -> None:
+        """One odd certificate would break the delivery to all exchangers of a domain."""
+        oid = x509.ObjectIdentifier("2.5.29.37")
+        for error in (
+            ValueError("not DER"),
+            x509.DuplicateExtension("twice", oid),
+            x509.UnsupportedGeneralNameType("x400Address"),
+        ):
+            with self.subTest(error=error):
+                odd = mock.Mock()
+                type(odd).extensions = mock.PropertyMock(side_effect=error)
+                self.assertFalse(_is_for_servers(odd))
