@@ -18,11 +18,11 @@ from collections.abc import Callable
 RATE = 250.0  # a second
 AT_ONCE = 1500.0  # before that counts
 BUSY_RATE = 40.0  # the same while there is other work
-BUSY_AT_ONCE = 100.0
+BUSY_AT_ONCE = 50.0
 GROUP = 20.0  # so many at least are allowed at a time: to claim one by one costs more
-BUSY = 0.4  # the part of the time that other work takes of a CPU; more, and the process is busy
+BUSY = 0.3  # the part of the time that other work takes of a CPU; more, and the process is busy
 COST = 0.001  # seconds of a CPU that one of these attempts takes at the most
-LOOK = 0.2  # seconds for which it is measured
+LOOK = 0.05  # seconds for which it is measured
 
 
 class TurnedAway:
