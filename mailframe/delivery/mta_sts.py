@@ -111,20 +111,13 @@ class MtaSts:
             text = f"{target.host} is not among the exchangers that the MTA-STS of {domain} names"
             fault = TlsFault("validation-failure", text)
             refusal = Reply(451, "4.7.5", text)
-        if policy.mode == "testing":
-            return TlsDemand(
-                policy="opportunistic",
-                names=(target.host,),
-                reason=reason,
-                is_tried_out=True,
-                published=published,
-                fault=fault,
-            )
+        is_tried_out = policy.mode == "testing"
         return TlsDemand(
-            policy="verify",
+            policy="opportunistic" if is_tried_out else "verify",
             names=(target.host,),
             reason=reason,
-            refusal=refusal,
+            refusal=None if is_tried_out else refusal,
+            is_tried_out=is_tried_out,
             published=published,
             fault=fault,
         )

@@ -426,17 +426,21 @@ class SecureTests(SynchronousTestCase):
             self.assertEqual("192.0.2.2" in bases, trouble == "mx.blu.example")
             self.assertEqual(bases["192.0.2.3"], ())
 
-    def test_nothing_but_faults(self) -> None:
-        """The same with a single exchanger, or the domain's mail would bounce."""
-        lookup = self.lookup("example")
+    def fail_questions(self, failing: int) -> None:
+        """Have the name server fail where it is asked for one kind of record."""
         ask = self.resolver._lookup
 
-        def no_alias(name: Any, cls: int, kind: int, timeout: Any) -> Deferred[Any]:
-            if kind == dns.CNAME:
+        def lookup(name: Any, cls: int, kind: int, timeout: Any) -> Deferred[Any]:
+            if kind == failing:
                 return fail(DNSServerError(name))
             return ask(name, cls, kind, timeout)
 
-        self.patch(self.resolver, "_lookup", no_alias)
+        self.patch(self.resolver, "_lookup", lookup)
+
+    def test_nothing_but_faults(self) -> None:
+        """The same with a single exchanger, or the domain's mail would bounce."""
+        lookup = self.lookup("example")
+        self.fail_questions(dns.CNAME)
         self.resolver.zone["one.example"] = {"MX": [(1, "alias.blu.example")]}
         reply = self.successResultOf(Deferred.fromCoroutine(lookup.hosts("one.example")))
         self.assertEqual((reply.code, reply.status), (451, "4.4.3"))
@@ -444,14 +448,7 @@ class SecureTests(SynchronousTestCase):
     def test_family_that_fails(self) -> None:
         """Servers that can't answer for one family would get no mail, or be believed in clear."""
         lookup = self.lookup("example")
-        ask = self.resolver._lookup
-
-        def no_v6(name: Any, cls: int, kind: int, timeout: Any) -> Deferred[Any]:
-            if kind == dns.AAAA:
-                return fail(DNSServerError(name))
-            return ask(name, cls, kind, timeout)
-
-        self.patch(self.resolver, "_lookup", no_v6)
+        self.fail_questions(dns.AAAA)
         self.assertEqual(
             self.bases(lookup),
             {
