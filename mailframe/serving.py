@@ -25,6 +25,7 @@ from mailframe.server.login_delays import LoginDelays
 from mailframe.server.login_failures import LoginFailures
 from mailframe.server.pop3 import Pop3ServerFactory
 from mailframe.server.smtp import SmtpServerFactory
+from mailframe.server.trace import Shown
 from mailframe.settings import ServerSettings, Settings
 
 
@@ -184,7 +185,7 @@ def _factory(server: ServerSettings, parts: Parts, lent: _Lent) -> ServerFactory
         login_failures=lent.failures,
         tally=lent.records.tally(server.name),
         xclient=server.xclient,
-        show_login=server.show_login,
+        shown=Shown(login=server.show_login, reason=server.show_reason),
         mechanisms=server.mechanisms,
     )
 

@@ -72,6 +72,7 @@ class ServerSettings:
     :ivar xclient: networks whose programs may say for whom they speak (XCLIENT)
     :ivar proxies: networks of the proxies behind a ``haproxy:`` endpoint; nobody else gets in there
     :ivar show_login: the trace header names the client's login
+    :ivar show_reason: the trace header says why the client was let in, and by which rule
     :ivar mechanisms: those of SASL that may be offered; ``None``: all that anybody could use
     """
 
@@ -82,6 +83,7 @@ class ServerSettings:
     xclient: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     show_login: bool = False
+    show_reason: bool = True
     mechanisms: tuple[str, ...] | None = None
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from mailframe.authorisation.networks import parse_network
 from mailframe.config_errors import Mistake, nearest, shown
 from mailframe.delivery.resolver import parse_server
@@ -274,8 +276,12 @@ def _check_extras(
         mistakes.append(mistake_at(document, (*place, "proxies"), problem))
     mistakes += _check_mechanisms(server, document, place)
     logins = (*_SMTP, "pop3")
-    for key, wanted in (("xclient", _SMTP), ("show_login", _SMTP), ("mechanisms", logins)):
-        if getattr(server, key) and server.protocol not in wanted:
+    usual = attrs.fields_dict(type(server))
+    for key, wanted in (
+        *((key, _SMTP) for key in ("xclient", "show_login", "show_reason")),
+        ("mechanisms", logins),
+    ):
+        if getattr(server, key) != usual[key].default and server.protocol not in wanted:
             problem = f"a server of protocol {server.protocol!r} has no use for it"
             mistakes.append(mistake_at(document, (*place, key), problem))
     if server.protocol == "lmtp" and any(_PORT_25.match(listen) for listen in server.listen):

@@ -460,7 +460,7 @@ class CrossChecks(FileTests):
     def test_keys_of_smtp(self) -> None:
         """A key that does nothing seems to do something."""
         self.load(SERVER.format("mx", "smtp", "tcp:25") + 'xclient = ["::1"]\nshow_login = true')
-        for key in ('xclient = ["::1"]', "show_login = true"):
+        for key in ('xclient = ["::1"]', "show_login = true", "show_reason = false"):
             text = SERVER.format("pop", "pop3", "tcp:110") + key
             self.assertIn("has no use for it", self.mistake(text))
         wrong = SERVER.format("mx", "smtp", "tcp:25") + 'xclient = ["localhost"]'

@@ -153,10 +153,11 @@ class Reasons(CommandCase, ServerTests):
         asked = ("--server", "submission", "--from-ip", "127.0.0.1", "--login", ANGELO)
         beforehand = self.document("explain", *asked, ANGELO, JSMITH)
         self.assertEqual(self.decided(beforehand["authorisation"]), verdict)
-        provider = beforehand["authorisation"]["provider"]
-        self.assertEqual(shown["provider"], provider)
-        content = self.run_here("queue", "export", id).stdout
-        self.assertIn(f"(carried for a customer of {provider})", content)
+        self.assertEqual(shown["provider"], beforehand["authorisation"]["provider"])
+        content = " ".join(self.run_here("queue", "export", id).stdout.split())
+        reason, rule, plugin = verdict
+        told = reason.replace(ANGELO, "the client")
+        self.assertIn(f"(let in by {plugin}, rule {rule}: {told})", content)
         text = self.run_here("explain", "--message", id).stdout
         self.assertIn(f"{verdict[0]} ({verdict[2]} {verdict[1]})", text)
 

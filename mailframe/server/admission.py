@@ -30,6 +30,7 @@ from mailframe.outcome import Decision, Deny, Local, Permit, Redirect, Route, Un
 from mailframe.reply import Reply, temporary_fault
 from mailframe.server.incoming import FAULT, NO_ROOM, TOO_BIG, Incoming
 from mailframe.server.limits import Limits
+from mailframe.server.trace import USUAL, Shown
 from mailframe.server.wishes import envelope_fields
 from mailframe.wire.smtp_events import NO_WISHES, Wishes
 
@@ -237,10 +238,10 @@ class Admission:
                 return route, attrs.evolve(denied, provider=verdict.provider)
         return route, verdict
 
-    def begin(self, transaction: Transaction, *, show_login: bool = False) -> Incoming | Reply:
+    def begin(self, transaction: Transaction, *, shown: Shown = USUAL) -> Incoming | Reply:
         """DATA: begin to keep the message, which has at least one recipient.
 
-        :param show_login: the trace header names the client's login
+        :param shown: what the trace header tells of the client
         :returns: what takes the content, or a refusal
         """
         recipients = [
@@ -281,7 +282,7 @@ class Admission:
             storage_name=self._storage_name,
             limits=self.limits,
             clock=self._clock,
-            show_login=show_login,
+            shown=shown,
         )
 
 

@@ -30,7 +30,7 @@ from mailframe.reply import Reply, temporary_fault
 from mailframe.server.forged_results import without_forged_results
 from mailframe.server.header_scan import NO_LINES, HeaderScan, is_lines, with_blank_line
 from mailframe.server.limits import Limits
-from mailframe.server.trace import received
+from mailframe.server.trace import USUAL, Shown, received
 from mailframe.told import is_told
 
 log = Logger()
@@ -54,7 +54,7 @@ class Incoming:
         storage_name: str,
         limits: Limits,
         clock: IReactorTime,
-        show_login: bool = False,
+        shown: Shown = USUAL,
     ) -> None:
         """
         :param envelope: what the storage was given
@@ -64,7 +64,7 @@ class Incoming:
         :param hostname: our own name, for the trace header; ``Authentication-Results`` from outside
             that claim it are taken out
         :param storage_name: the storage plugin's name, for log and fault
-        :param show_login: the trace header names the client's login
+        :param shown: what the trace header tells of the client
         """
         self._envelope = envelope
         self._client = client
@@ -89,7 +89,7 @@ class Incoming:
             envelope.recipients,
             envelope.arrived,
             envelope.smtputf8,
-            show_login,
+            shown,
         )
 
     def write(self, octets: bytes) -> Coroutine[Any, Any, None] | None:

@@ -28,6 +28,7 @@ from mailframe.server.mechanisms import Mechanisms
 from mailframe.server.smtp_connection import SHUTTING_DOWN, SmtpConnection
 from mailframe.server.smtp_session import SmtpSession
 from mailframe.server.tally import Tally
+from mailframe.server.trace import USUAL, Shown
 
 log = Logger()
 
@@ -63,7 +64,7 @@ class SmtpServerFactory(Factory):
         login_failures: LoginFailures | None = None,
         tally: Tally | None = None,
         xclient: Iterable[str] = (),
-        show_login: bool = False,
+        shown: Shown = USUAL,
         mechanisms: Iterable[str] | None = None,
     ) -> None:
         """
@@ -76,7 +77,7 @@ class SmtpServerFactory(Factory):
         :param login_failures: to be shared with other servers; when ``None``, it has its own
         :param tally: counts its connections; when ``None``, it has its own
         :param xclient: networks whose programs may say for whom they speak
-        :param show_login: the trace header names the login
+        :param shown: what the trace header tells of the client
         :param mechanisms: those of SASL that may be offered; ``None``: all
         :raises ValueError: TLS is wanted without a context; or ``xclient`` holds what is no network
         """
@@ -99,7 +100,7 @@ class SmtpServerFactory(Factory):
             else LoginFailures(limits=limits, clock=clock)
         )
         self.xclient = Networks(xclient)
-        self.show_login = show_login
+        self.shown = shown
         kind = "LMTP" if protocol == "lmtp" else "ESMTP"
         self.greeting = Reply(220, None, f"{hostname} {kind} mailframe")
         self.connections: Connections[SmtpConnection] = Connections(

@@ -162,7 +162,7 @@ class SmtpSession(SmtpConnection):
 
     def _data(self, event: Data) -> Reply:
         assert self._transaction is not None
-        answer = self._server.admission.begin(self._transaction, show_login=self._server.show_login)
+        answer = self._server.admission.begin(self._transaction, shown=self._server.shown)
         if isinstance(answer, Reply):
             return answer
         self._incoming = answer

@@ -6,12 +6,16 @@ Its grammar is fixed and holds nothing of the peer's that was not matched agains
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from collections.abc import Sequence
 from functools import lru_cache
 
+import attrs
+
 from mailframe.address import Address
 from mailframe.envelope import Client, Recipient
+from mailframe.outcome import Permit
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = (
@@ -19,7 +23,24 @@ _MONTHS = (
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?|\[[A-Za-z0-9:.]{2,64}\]")
-_NOT_IN_COMMENT = re.compile(r"[^A-Za-z0-9 ._:@/*-]")
+_NOT_IN_COMMENT = re.compile(r"[^A-Za-z0-9 ._:,'@/*-]")
+_WIDTH = 76  # columns of a line of a comment
+
+
+@attrs.frozen(kw_only=True)
+class Shown:
+    """What the field tells of the client besides its name and address; anybody may read it.
+
+    :ivar login: by which login it proved who it is
+    :ivar reason: why it was let in, and by which plugin and rule; its login is left out of this
+        unless ``login`` says otherwise
+    """
+
+    login: bool = False
+    reason: bool = True
+
+
+USUAL = Shown()
 
 
 def received(
@@ -29,7 +50,7 @@ def received(
     recipients: Sequence[Recipient],
     now: float,
     smtputf8: bool = False,
-    show_login: bool = False,
+    shown: Shown = USUAL,
 ) -> bytes:
     """Make the field, CRLF at its end included.
 
@@ -39,12 +60,12 @@ def received(
     :param recipients: named in the field only when there is just one, so as to disclose no other
     :param now: POSIX seconds UTC
     :param smtputf8: the message is internationalised (RFC 6531)
-    :param show_login: say by which login the client proved who it is
+    :param shown: what is told of the client
     """
-    opening = _opening(client, by, smtputf8, show_login)
-    customer = _customer(recipients)
+    opening = _opening(client, by, smtputf8, shown.login)
+    let_in = _let_in(client, recipients, shown)
     only = recipients[0].address if len(recipients) == 1 else None
-    text = f"{opening} id {id}{customer}{_for(only)};\r\n\t{_date(int(now))}\r\n"
+    text = f"{opening} id {id}{let_in}{_for(only)};\r\n\t{_date(int(now))}\r\n"
     return text.encode()
 
 
@@ -70,12 +91,24 @@ def protocol(client: Client, smtputf8: bool = False) -> str:
     return name + ("S" if client.tls else "") + ("A" if client.login else "")
 
 
-def _customer(recipients: Sequence[Recipient]) -> str:
-    providers = {recipient.evidence.provider for recipient in recipients}
-    if len(providers) != 1:
+def _let_in(client: Client, recipients: Sequence[Recipient], shown: Shown) -> str:
+    """The decision to take the message, unless it was another for another recipient."""
+    verdict = recipients[0].evidence
+    if len(recipients) > 1 and any(each.evidence != verdict for each in recipients[1:]):
         return ""
-    provider = providers.pop()
-    return f"\r\n\t(carried for a customer of {_comment(provider)})" if provider else ""
+    return _verdict(verdict, None if shown.login else client.login, shown.reason)
+
+
+@lru_cache(maxsize=1024)
+def _verdict(verdict: Permit, secret: str | None, with_reason: bool) -> str:
+    if not with_reason:
+        customer = f"carried for a customer of {_comment(verdict.provider or '')}"
+        return f"\r\n\t({customer})" if verdict.provider else ""
+    who = ", ".join(filter(None, (verdict.plugin, verdict.rule and f"rule {verdict.rule}")))
+    reason = verdict.reason.replace(secret, "the client") if secret else verdict.reason
+    text = f"(let in by {_comment(who)}: {_comment(reason)})"
+    lines = textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"\r\n\t{line}" for line in lines)
 
 
 def _comment(text: str) -> str:

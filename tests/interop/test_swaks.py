@@ -174,6 +174,7 @@ class TlsTests(SwaksCase):
             rb"Received: from client\.example \(\[127\.0\.0\.1\]\)\n"
             rb"\tby mx\.demo\.example with ESMTPSA\n\t\(TLSv1\.3 TLS_AES_\w+\)\n"
             rb"\t\(authenticated as angelo@demo\.example\) id \w+\n"
+            rb"\t\(let in by providers, rule login: angelo@demo\.example has logged in\)\n"
             rb"\tfor <jsmith@demo\.example>;\n\t\w{3}, \d+ \w{3} \d{4} [\d:]{8} \+0000\n"
         )
         self.assertEqual(len([each for each in messages if shown.search(each)]), 1, messages)

@@ -7,6 +7,7 @@ from twisted.internet.testing import StringTransport
 from mailframe.envelope import DeliverBy, Envelope
 from mailframe.interfaces import StorageFault
 from mailframe.server.smtp_session import SmtpSession
+from mailframe.server.trace import Shown
 from mailframe.units import Octets, Seconds
 from tests.server.smtp_fakes import DENIED
 from tests.server.test_smtp_session import ENVELOPE, PLAIN, SessionCase
@@ -335,7 +336,7 @@ class TraceTests(ExtensionCase):
             self.start(
                 b"EHLO x\r\n" + PLAIN + ENVELOPE + b"DATA\r\n.\r\n",
                 address="127.0.0.1",
-                show_login=show,
+                shown=Shown(login=show),
             )
             found = b"(authenticated as angelo@here.example)" in self.storage.sinks[0].content
             self.assertEqual(found, shown)

@@ -25,6 +25,7 @@ from mailframe.server.limits import Limits
 from mailframe.server.smtp import SmtpServerFactory
 from mailframe.server.smtp_connection import LINGER, MAX_UNPARSED
 from mailframe.server.smtp_session import SmtpSession
+from mailframe.server.trace import USUAL, Shown
 from mailframe.testing.network import VirtualReactor
 from mailframe.units import Octets, Seconds
 from tests.server.smtp_fakes import (
@@ -75,7 +76,7 @@ class SessionCase(SynchronousTestCase):
         tls: Any = "none",
         context: Any = None,
         xclient: Any = (),
-        show_login: bool = False,
+        shown: Shown = USUAL,
         **limits: Any,
     ) -> SmtpServerFactory:
         """The listening server."""
@@ -98,7 +99,7 @@ class SessionCase(SynchronousTestCase):
             limits=Limits(**limits),
             clock=clock,
             xclient=xclient,
-            show_login=show_login,
+            shown=shown,
         )
 
     def connect(
@@ -153,7 +154,9 @@ class ConversationTests(SessionCase):
         sink = self.storage.sinks[0]
         self.assertEqual(sink.ended, "commit")
         self.assertIn(b"from client.example ([192.0.2.1])", sink.content)
-        self.assertIn(b"with ESMTP id q1\r\n\tfor <b@here.example>", sink.content)
+        self.assertRegex(
+            sink.content, rb"with ESMTP id q1\r\n\t\(let in by .*\)\r\n\tfor <b@here.example>"
+        )
         self.assertTrue(sink.content.endswith(b"Subject: x\r\n\r\nbody\r\n"))
         self.assertEqual(sink.envelope.arrived, 1_000_000.0)
         client = sink.envelope.client
