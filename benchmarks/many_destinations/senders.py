@@ -192,11 +192,14 @@ def _postfix(home: Path, root: Path, port: int) -> Iterator[int]:
             yield int(pid_file.read_text())
         finally:
             # The script is not the master's parent, so that ending it would leave the master.
+            pids: list[int] = []
             with contextlib.suppress(OSError, ValueError):
-                for pid in sorted(family(int(pid_file.read_text()))):  # the oldest starts others
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-    wait_until("Postfix has ended", lambda: process.poll() is not None)
+                pids = sorted(family(int(pid_file.read_text())))  # the oldest starts others
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    # Any of them holds the port open, and who connects then to the next one is cut off.
+    wait_until("Postfix has ended", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def _submit(port: int, recipients: Sequence[Destination]) -> None:
