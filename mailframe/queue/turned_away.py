@@ -23,6 +23,10 @@ GROUP = 20.0  # so many at least are allowed at a time: to claim one by one cost
 BUSY = 0.3  # the part of the time that other work takes of a CPU; more, and the process is busy
 COST = 0.001  # seconds of a CPU that one of these attempts takes at the most
 LOOK = 0.05  # seconds for which it is measured
+# Seconds for which there may be no room at the most, however many came to nothing. Those that were
+# tried while there was nothing else to do would else have to be made up for: for an hour after ten
+# minutes of them, during which no other mail is tried either.
+LONGEST_REST = 1.0
 
 
 class TurnedAway:
@@ -48,7 +52,7 @@ class TurnedAway:
         now = self._now()
         for bucket in (self._idle, self._busy):
             bucket.refill(now)
-            bucket.room -= 1
+            bucket.take()
 
     @property
     def room(self) -> int:
@@ -82,7 +86,7 @@ class _Bucket:
     """Fills steadily up to a limit.
 
     :param rate: by how much in a second
-    :ivar room: what is in it; less than nothing when more was taken
+    :ivar room: what is in it; less than nothing when more was taken, within limits
     """
 
     def __init__(self, rate: float, limit: float, now: float) -> None:
@@ -90,6 +94,10 @@ class _Bucket:
         self.room = limit
         self._limit = limit
         self._since = now
+
+    def take(self) -> None:
+        """Take one out, there or not."""
+        self.room = max(self.room - 1, GROUP - self.rate * LONGEST_REST)
 
     def refill(self, now: float) -> None:
         """Let it fill until now; nothing is added when the clock was set back."""

@@ -11,6 +11,7 @@ from mailframe.queue.turned_away import (
     BUSY_RATE,
     COST,
     GROUP,
+    LONGEST_REST,
     LOOK,
     RATE,
     TurnedAway,
@@ -78,6 +79,20 @@ class TurnedAwayTests(SynchronousTestCase):
         self.assertEqual(self.turned_away.room, 0)
         self.work(0.1, LOOK + 0.001)
         self.assertGreater(self.turned_away.room, AT_ONCE / 2)
+
+    def test_busy_after_a_long_backlog(self) -> None:
+        """What was tried in vain at leisure has to be made up for: nothing is delivered for an hour."""
+        for _ in range(600):
+            self.count(int(RATE) - 20)
+            self.work((RATE - 20) * COST)
+        self.assertGreater(self.turned_away.room, 0)
+        self.count(200)
+        self.work(0.7 + 200 * COST)
+        self.assertLessEqual(self.turned_away.rest, LONGEST_REST)
+        for _ in range(4):
+            self.work(0.7, LONGEST_REST / 4)
+            self.assertLessEqual(self.turned_away.rest, LONGEST_REST)
+        self.assertGreaterEqual(self.turned_away.room, GROUP)
 
     def test_its_own_work(self) -> None:
         """The attempts themselves count as work, so that a backlog is never passed quickly."""
