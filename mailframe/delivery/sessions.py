@@ -81,7 +81,8 @@ class Sessions:
         """
         demand = await self._demands.of(hop, target)
         if demand.refusal is not None:
-            self._count(target, hop, demand, demand.fault)
+            if demand.fault is not None:  # else it is nobody's whom a report would go to
+                self._count(target, hop, demand, demand.fault)
             # No word of the server's, and none that makes a message go back to its sender at once.
             return Failed(reply=demand.refusal, stage="greeting")
         opened = await self._connect(target, hop, login, demand)
@@ -224,9 +225,10 @@ class Sessions:
         failed: Failed | None,
     ) -> None:
         fault = connection.handshake.fault or demand.fault
-        if failed is not None and failed.stage not in ("starttls", "tls"):
-            return  # it never came to TLS, or fails for something else
-        if fault is None and not (failed is None and connection.is_encrypted):
+        is_tls_fault = failed is not None and failed.stage in ("starttls", "tls")
+        if failed is not None and not is_tls_fault and not connection.is_encrypted:
+            return  # it never came to TLS
+        if fault is None and (is_tls_fault or not connection.is_encrypted):
             if failed is not None and failed.stage == "tls":
                 fault = TlsFault("validation-failure", " ".join(failed.reply.text))
             else:

@@ -156,6 +156,13 @@ class CountTests(SessionsCase):
             refusal=Reply(451, "4.7.5", "not there"),
             fault=TlsFault("validation-failure", "not there"),
         )
+        unvouched = TlsDemand(
+            policy="verify", reason="x", refusal=Reply(550, "5.7.10", "nobody vouches for it")
+        )
+        turned_away = ScriptedServer(
+            tls=server_options("other.example"), EHLO=[WITH_TLS, b"421 4.3.2 too busy\r\n"]
+        )
+        never_there = ScriptedServer(EHLO=b"421 4.3.2 too busy\r\n")
         good, other, bad, clear = (
             ScriptedServer(tls=server_options(NAME), EHLO=WITH_TLS),
             ScriptedServer(tls=server_options("other.example"), EHLO=WITH_TLS),
@@ -175,8 +182,14 @@ class CountTests(SessionsCase):
             (bad, "opportunistic", tried, [(sts, "certificate-not-trusted", NAME)]),
             (clear, "opportunistic", tried, [(sts, "starttls-not-supported", NAME)]),
             (good, "opportunistic", refused, [(sts, "validation-failure", NAME)]),
+            (good, "opportunistic", unvouched, []),  # no session, and no fault of the server's
+            (never_there, "opportunistic", None, []),
+            (turned_away, "opportunistic", tried, [(sts, "certificate-host-mismatch", NAME)]),
+            (turned_away, "opportunistic", None, [(none, "", "")]),
         ):
             wanted: Any = policy
+            if server is turned_away:
+                server.answers["EHLO"] = [WITH_TLS, b"421 4.3.2 too busy\r\n"]
             self.assertEqual(self.counted(server, wanted, demand), expected, expected)
 
     def test_handshake_hangs(self) -> None:
