@@ -81,7 +81,7 @@ class TurnedAwayTests(SynchronousTestCase):
         self.assertGreater(self.turned_away.room, AT_ONCE / 2)
 
     def test_busy_after_a_long_backlog(self) -> None:
-        """What was tried in vain at leisure has to be made up for: nothing is delivered for an hour."""
+        """What was tried at leisure has to be made up for: no mail goes out for an hour."""
         for _ in range(600):
             self.count(int(RATE) - 20)
             self.work((RATE - 20) * COST)
