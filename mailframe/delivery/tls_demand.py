@@ -8,7 +8,8 @@ wish:
 1. ``tls = "none"`` in the route is the operator's word and wins over every policy of the domain;
 2. a source that says that the server is not to be used at all is always heeded;
 3. the route's ``verify`` is never weakened, whatever a source asks;
-4. else the first source that has something to ask decides, then the route;
+4. else the first source that has something to ask decides, then the route; where it is content
+   with any certificate, a further one that is not;
 5. for messages that demand TLS somebody has to vouch for the name of an exchanger.
 """
 
@@ -114,12 +115,23 @@ class TlsDemands:
             # Nobody could listen in, and there is no name for a certificate.
             return TlsDemand(policy="none", reason="the server is a UNIX socket of this machine")
         demand = _own_wish(hop, target)
-        for source in self._sources:
-            asked = await source.demand(hop, target)
-            if asked is not None:
-                demand = _together(hop, target, demand, asked)
-                break
+        asked = await self._published(hop, target)
+        if asked is not None:
+            demand = _together(hop, target, demand, asked)
         return _strict(hop, target, demand) if isinstance(hop, StrictHop) else demand
+
+    async def _published(self, hop: NextHop, target: Target) -> TlsDemand | None:
+        asked: TlsDemand | None = None
+        for source in self._sources:
+            found = await source.demand(hop, target)
+            if found is None or (asked is not None and found.may_go_clear):
+                continue
+            asked = found
+            # TLSA records of which none is usable don't say who the server is (RFC 7672 §2.2):
+            # they must not keep anybody else from being heard.
+            if asked.policy != "require":
+                break
+        return asked
 
 
 def _own_wish(hop: NextHop, target: Target) -> TlsDemand:

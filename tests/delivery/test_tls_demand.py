@@ -82,6 +82,18 @@ class DemandsTests(SynchronousTestCase):
         self.assertIs(demand, dane)
         self.assertEqual((demand.wish, demand.may_go_clear), ("verify", False))
 
+    def test_any_certificate_is_not_enough(self) -> None:
+        """Records that are of no use would switch MTA-STS off: anybody's certificate would do."""
+        dane = TlsDemand(policy="require", reason="DANE: none of them usable")
+        enforced = TlsDemand(policy="verify", names=("mx.blu.example",), reason=REASON)
+        refused = attrs.evolve(enforced, refusal=Reply(451, "4.7.5", "not in the policy"))
+        for sts in (enforced, refused):
+            for policy in ("opportunistic", "require"):
+                self.assertIs(self.of(policy, dane, sts), sts)
+        tried = attrs.evolve(enforced, policy="opportunistic", is_tried_out=True)
+        for other in (tried, None):
+            self.assertIs(self.of("opportunistic", dane, other), dane)
+
     def test_verify_is_not_weakened(self) -> None:
         """The operator asks for a certificate of an authority and would get any other."""
         dane = TlsDemand(policy="dane", tlsa=("record",), reason="DANE")
