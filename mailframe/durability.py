@@ -28,7 +28,7 @@ _WITHOUT_JOURNAL = ("vfat", "msdos", "exfat")
 # The kernel does not ask the disk to empty its cache, or ignores a program that asks for it.
 _NO_SYNC = ("nobarrier", "barrier=0", "barrier=none", "fsync_mode=nobarrier", "volatile")
 _NO_SYNC_LIBRARY = re.compile(
-    r"/\S*(?:eatmydata|nofsync|nosync|fsyncoff)[^/\s]*\.so[^/\s]*", re.IGNORECASE
+    r"(?<!\S)/\S*(?:eatmydata|nofsync|nosync|fsyncoff)[^/\s]*\.so[^/\s]*", re.IGNORECASE
 )
 _MAILDIR = ("tmp", "new", "cur")  # between which files are moved
 

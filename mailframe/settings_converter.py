@@ -14,7 +14,7 @@ import operator
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NewType, Union, cast, get_args, get_origin
 
 import attrs
@@ -45,6 +45,7 @@ _NAMES: Mapping[Any, str] = {
 }
 
 
+@lru_cache(maxsize=16)  # what it learns of a class it compiles, and that takes its time
 def make_converter(folder: str) -> Converter:
     """The converter for settings whose paths are relative to ``folder``."""
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
