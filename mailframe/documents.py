@@ -31,7 +31,7 @@ from mailframe.outcome import (
     Unroutable,
     Verdict,
 )
-from mailframe.queue.schedule import Schedule
+from mailframe.queue.schedule import Schedule, Times
 from mailframe.reply import Reply
 
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ def route_document(route: Route, planned: Sequence[PlannedHop] = ()) -> Document
     document: Document = {"kind": route_kind(route), **decision_document(route)}
     told = route.reverse_path if isinstance(route, Relay) else None
     document["reverse_path"] = address_text(told)
+    opens = route.not_before if isinstance(route, Relay) else None
+    document["not_before"] = None if opens is None else time_text(opens)
     document["mailbox"] = str(route.mailbox) if isinstance(route, Local) else None
     redirected = route.addresses if isinstance(route, Redirect) else ()
     document["addresses"] = [str(address) for address in redirected]
@@ -214,13 +216,16 @@ def route_kind(route: Route) -> str:
     return kinds[type(route)]
 
 
-def schedule_document(schedule: Schedule, retry: Backoff | None = None, shown: int = 8) -> Document:
+def schedule_document(
+    schedule: Schedule, retry: Backoff | None = None, opens: float = 0.0, shown: int = 8
+) -> Document:
     """When a message that can't be delivered is tried again; all in seconds after its arrival.
 
     Of which part of a wait chance takes nothing can be said before there is a queue id, so the
     attempts listed are the latest that come true.
 
     :param retry: the waits that its route asks for
+    :param opens: when its way opens, seconds after the arrival
     :param shown: how many attempts are listed
     """
     waits = retry or schedule.backoff
@@ -230,7 +235,7 @@ def schedule_document(schedule: Schedule, retry: Backoff | None = None, shown: i
         "waits": _waits_document(waits),
         "warn_after": schedule.warn_after or None,
         "give_up_after": schedule.give_up_after,
-        "first_attempts": list(islice(times.attempts(0.0), shown)),
+        "first_attempts": list(islice(_attempts(times, 0.0, opens), shown)),
     }
 
 
@@ -249,6 +254,7 @@ def times_document(
     schedule: Schedule,
     now: float,
     retry: Backoff | None = None,
+    opens: float | None = None,
     shown: int = 8,
 ) -> Document:
     """When a recipient of a queued message is tried again, if each attempt fails.
@@ -256,13 +262,15 @@ def times_document(
     :param index: its place in the entry's recipients
     :param now: POSIX seconds
     :param retry: the waits that its route asks for
+    :param opens: when its way opens, POSIX seconds; ``None``: it is open
     :param shown: how many attempts are listed
     """
     times = schedule.times(entry.envelope.due, entry.envelope.deliver_by, entry.id, retry)
     coming: Iterable[float] = ()
     if not entry.held and entry.recipients[index].state == "pending":
         first = max(entry.next_attempt_of(index), now)
-        coming = times.attempts(first, entry.recipients[index].attempts, entry.warned)
+        made, since = entry.recipients[index].attempts, entry.recipients[index].throttled
+        coming = _attempts(times, first, opens, made, entry.warned, since)
     warn_at = None if entry.warned else times.warn_at
     return {
         "waits": _waits_document(times.retry),
@@ -270,3 +278,24 @@ def times_document(
         "warn_at": None if warn_at is None else time_text(warn_at),
         "give_up_at": time_text(times.give_up_at),
     }
+
+
+def _attempts(
+    times: Times,
+    first: float,
+    opens: float | None,
+    made: int = 0,
+    warned: bool = False,
+    since: float | None = None,
+) -> Iterable[float]:
+    """The attempts that are to come, none of them before the way opens.
+
+    Until then a message may come up, for its warning is due, but nothing is tried.
+
+    :param since: when the recipient was kept from being tried first
+    """
+    if opens is None or opens <= first:
+        return times.attempts(first, made, warned)
+    if opens > times.last_chance(first if since is None else since):
+        return ()  # it is given up before
+    return times.attempts(opens, made, warned)

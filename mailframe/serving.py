@@ -175,7 +175,7 @@ def _factory(server: ServerSettings, parts: Parts, lent: _Lent) -> ServerFactory
         name=server.name,
         protocol=server.protocol,
         hostname=settings.hostname,
-        default_domain=(*settings.local_domains, settings.hostname)[0],
+        default_domain=settings.default_domain,
         admission=lent.admission,
         portal=lent.portal,
         tls_context=lent.context,

@@ -144,6 +144,11 @@ class Settings:
     chosen: Mapping[str, Chosen]
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def default_domain(self) -> str:
+        """Whose postmaster ``<Postmaster>`` without a domain is (RFC 5321 §4.5.1)."""
+        return (*self.local_domains, self.hostname)[0]
+
 
 @attrs.frozen(kw_only=True)
 class _File:

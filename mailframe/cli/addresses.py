@@ -7,6 +7,7 @@ import click
 from mailframe.address import Address, AddressError, normal_domain
 
 NULL = "<>"
+POSTMASTER = "postmaster"
 
 
 class MailAddress(click.ParamType[Address]):
@@ -22,6 +23,21 @@ class MailAddress(click.ParamType[Address]):
             return value if isinstance(value, Address) else Address.parse(str(value))
         except AddressError as error:
             self.fail(f"{value!a}: {error}", param, ctx)
+
+
+class RecipientAddress(click.ParamType[Address | str]):
+    """An address, or `POSTMASTER`: in any case, without a domain, as RCPT has it (RFC 5321
+    §4.1.1.3)."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address | str:
+        """Parse it, or end the command with status 2."""
+        if isinstance(value, str) and value.lower() == POSTMASTER:
+            return POSTMASTER
+        return MailAddress().convert(value, param, ctx)
 
 
 class AliasAddress(click.ParamType[Address | str]):

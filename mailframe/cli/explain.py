@@ -14,7 +14,7 @@ import click
 from mailframe import guard
 from mailframe.address import Address
 from mailframe.assembly import Parts
-from mailframe.cli.addresses import MailAddress, ReversePath
+from mailframe.cli.addresses import POSTMASTER, MailAddress, RecipientAddress, ReversePath
 from mailframe.cli.destinations import Followed, Follower
 from mailframe.cli.explain_message import explain_message
 from mailframe.cli.explain_text import verdict_fields, way_fields
@@ -31,8 +31,9 @@ from mailframe.documents import (
 )
 from mailframe.envelope import Client
 from mailframe.interfaces import Account, Known
-from mailframe.outcome import Permit, Relay, Route, Verdict
+from mailframe.outcome import Deny, Permit, Relay, Route, Verdict
 from mailframe.queue.memory import MemoryStorage
+from mailframe.reply import Reply
 from mailframe.server.admission import Admission
 from mailframe.settings import Settings
 from mailframe.units import parse_size
@@ -45,12 +46,14 @@ class Explanation:
     :ivar route: the first decision, which is the one that counts at RCPT
     :ivar followed: those after it
     :ivar has_login: whether the login is an account; ``None`` when none was given
+    :ivar now: POSIX seconds
     """
 
     verdict: Verdict
     route: Route
     followed: Followed
     has_login: bool | None
+    now: float
 
     @property
     def is_yes(self) -> bool:
@@ -67,7 +70,7 @@ class Explanation:
 @click.option("--login", metavar="USER", type=MailAddress(), help="The account it proved to be.")
 @click.option("--size", metavar="SIZE", help="The message's size, such as 20MB.")
 @click.argument("sender", type=ReversePath(), required=False)
-@click.argument("recipient", type=MailAddress(), required=False)
+@click.argument("recipient", type=RecipientAddress(), required=False)
 def explain(
     config: str,
     as_json: bool,
@@ -77,7 +80,7 @@ def explain(
     login: Address | None,
     size: str | None,
     sender: Address | str | None,
-    recipient: Address | None,
+    recipient: Address | str | None,
 ) -> None:
     """Show which decisions the server would take for a message.
 
@@ -103,6 +106,8 @@ def explain(
     settings = read_settings(config)
     client = _client(settings, name, from_ip, login)
     reverse_path = sender if isinstance(sender, Address) else None
+    if not isinstance(recipient, Address):
+        recipient = Address(POSTMASTER, settings.default_domain)
     octets = None if size is None else _octets(size)
     explanation = with_parts(
         settings,
@@ -176,9 +181,14 @@ async def examine(
         local_domains=parts.site.local_domains,
     )
     first, verdict = await admission.judge(client, sender, recipient, Known(size=size))
-    provider = verdict.provider
-    # Without a size the rest is explained as at RCPT, where it is not known either.
-    known = Known(accepted=size is not None, provider=provider, size=size)
+    refusal = admission.mail(client, sender, size, "7BIT")
+    if isinstance(refusal, Reply):
+        most = parts.settings.limits.message_size
+        reason = f"the message's size is {size} octets, and [limits] message_size is {int(most)}"
+        verdict = Deny(reason=reason, rule="message_size", reply=refusal)
+    # What is taken is routed anew before its first attempt, when all is known but perhaps the size.
+    taken = isinstance(verdict, Permit)
+    known = Known(accepted=taken, provider=verdict.provider, size=size)
     followed = await follower.follow(client=client, sender=sender, recipient=recipient, known=known)
     has_login = None
     if client.login is not None:
@@ -188,6 +198,7 @@ async def examine(
         route=first,
         followed=followed,
         has_login=has_login,
+        now=parts.site.reactor.seconds(),
     )
 
 
@@ -224,8 +235,11 @@ def explain_document(
         "retry": schedule_document(settings.schedule),
     }
     for shown, destination in zip(document["destinations"], followed.destinations, strict=True):
-        retry = destination.route.retry if isinstance(destination.route, Relay) else None
-        shown["retry"] = schedule_document(settings.schedule, retry)
+        route = destination.route
+        retry = route.retry if isinstance(route, Relay) else None
+        opens = (route.not_before if isinstance(route, Relay) else None) or explanation.now
+        wait = max(0, round(opens - explanation.now))
+        shown["retry"] = schedule_document(settings.schedule, retry, wait)
     return document
 
 

@@ -12,6 +12,7 @@ import attrs
 import click
 
 from mailframe.assembly import Parts
+from mailframe.backoff import Backoff
 from mailframe.cli.destinations import Followed, Follower
 from mailframe.cli.explain_text import Field, verdict_fields, waits, way_fields
 from mailframe.cli.options import Refusal
@@ -127,10 +128,20 @@ def message_document(waiting: Waiting, settings: Settings) -> Document:
         shown["history"] = [event_document(event) for event in events if event.kind != "authorised"]
         ends = [event.at for event in events if event.kind in _SETTLED]
         shown["settled"] = time_text(ends[-1]) if followed is None and ends else None
-        route = None if followed is None else followed.route
-        retry = route.retry if isinstance(route, Relay) else None
-        shown["retry"] = times_document(entry, index, settings.schedule, waiting.now, retry)
+        retry, opens = _asked_of_times(followed)
+        shown["retry"] = times_document(entry, index, settings.schedule, waiting.now, retry, opens)
     return document
+
+
+def _asked_of_times(followed: Followed | None) -> tuple[Backoff | None, float | None]:
+    """The waits that a recipient's route asks for, and when its way opens.
+
+    What a redirect leads to is tried right after it, so it is as if the recipient's own route led
+    there; unless there are several.
+    """
+    ends = () if followed is None else followed.destinations
+    route = ends[0].route if len(ends) == 1 else None
+    return (route.retry, route.not_before) if isinstance(route, Relay) else (None, None)
 
 
 def _print(document: Document) -> None:

@@ -51,15 +51,31 @@ def way_fields(document: Document) -> Iterator[Field]:
             yield from _hop(hop)
         # Of a message in the queue the times themselves are shown, and nothing else but a server
         # of another keeps mail waiting as a rule.
-        if route["hops"] and "retry" in destination:
-            after = [duration_text(each) for each in destination["retry"]["first_attempts"][1:6]]
-            if after:
-                yield "retried", f"after {', '.join(after)} and so on, if each attempt fails"
-            yield "" if after else "retried", retries(destination["retry"])
+        if route["hops"] and "retry" in destination and not _bounces(route):
+            yield from _retry_fields(route, destination["retry"])
+
+
+def _bounces(route: Document) -> bool:
+    """Whether mail is returned at the first attempt, as far as can be told without trying."""
+    return all(hop["reply"] is not None and hop["reply"].startswith("5") for hop in route["hops"])
+
+
+def _retry_fields(route: Document, retry: Document) -> Iterator[Field]:
+    first, *later = retry["first_attempts"] or (None,)
+    if route["not_before"]:
+        yield (
+            "tried",
+            f"at {route['not_before']}" if first is not None else "never: it is given up before",
+        )
+    after = [duration_text(each - first) for each in later[:5]]
+    if after:
+        yield "retried", f"after {', '.join(after)} and so on, if each attempt fails"
+    yield "" if after else "retried", retries(retry)
 
 
 def _hop(hop: Document) -> Iterator[Field]:
-    yield "next hop", f"{hop['where']}, {hop['protocol']}, tls {hop['tls']}"
+    login = f", as {hop['login']}" if hop["login"] else ""
+    yield "next hop", f"{hop['where']}, {hop['protocol']}, tls {hop['tls']}{login}"
     if hop["reply"]:
         yield "", hop["reply"]
     for server in hop["servers"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from twisted.internet.defer import fail, succeed
@@ -179,6 +180,61 @@ class Decisions(ExplainCase):
         result = self.run_here(*arguments[:-4], "--size", "big", ANGELO, JSMITH, status=2)
         self.assertIn("64KB", result.stderr)
 
+    def test_what_is_known_at_the_attempt(self) -> None:
+        """Mail that is taken and then returned would be said to arrive: a rule for a provider's
+        customers is passed over for good once the client was let in as nobody's."""
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nname = "blu"\nproviders = ["rosse"]\nvia = "tcp:127.0.0.1:2600"\n'
+            f'[[routing.rule]]\nname = "closed"\nrecipients = ["{ANGELO}"]\n'
+            'via = "reject:closed"\n\n[queue]',
+        )
+        document = self.explain(JSMITH, ANGELO, status=1)
+        self.assertIs(document["authorised"], True)
+        self.assertEqual(document["route"]["reply"], "550 5.7.1 closed")
+
+    def test_too_big(self) -> None:
+        """A message whose size the server refuses at MAIL would be said to be taken."""
+        self.configure("[queue]", '[limits]\nmessage_size = "10MB"\n\n[queue]')
+        self.explain("--size", "10MB", JSMITH, ANGELO)
+        document = self.explain("--size", "11MB", JSMITH, ANGELO, status=1)
+        self.assertIs(document["authorised"], False)
+        self.assertEqual(document["authorisation"]["reply"], "552 5.3.4 the message is too big")
+        self.assertIn("message_size is 10000000", document["authorisation"]["reason"])
+
+    def test_postmaster(self) -> None:
+        """The one address that needs no domain could not be asked about (RFC 5321 §4.5.1)."""
+        self.run_here("account", "alias", "postmaster@rosse.example", ANGELO)
+        document = self.explain("<>", "Postmaster")
+        self.assertEqual(document["recipient"], "postmaster@rosse.example")
+        self.assertEqual(document["aliases"][0]["addresses"], [ANGELO])
+
+    def test_waits_for_hours(self) -> None:
+        """Mail that waits for a rule's hours would be said to be tried at once, and then again."""
+        now = time.time()
+        opens = time.gmtime(now + 12 * 3600)
+        hours = f"{time.strftime('%H:00', opens)}-{time.strftime('%H:01', opens)} UTC"
+        self.configure(
+            "[queue]",
+            f'[[routing.rule]]\nhours = "{hours}"\noutside_hours = "wait"\nvia = "mx"\n\n[queue]',
+        )
+        asked = ("--login", ANGELO, ANGELO, JSMITH)
+        document = self.explain(*asked, server="submission")
+        at = document["route"]["not_before"]
+        self.assertEqual(at, time.strftime("%Y-%m-%dT%H:00:00Z", opens))
+        first, second, *_ = document["destinations"][0]["retry"]["first_attempts"]
+        self.assertGreater(first, 10 * 3600)
+        self.assertEqual(second - first, 900)
+        text = self.run_here(
+            *("explain", "--server", "submission", "--from-ip", "192.0.2.1", *asked)
+        ).stdout
+        self.assertRegex(text, f"tried +at {at}")
+        self.assertIn("after 15m, 30m, 45m, 1h, 75m and so on", text)
+        self.configure('plugin        = "sqlite"', 'plugin        = "sqlite"\ngive_up_after = "1h"')
+        self.configure('\ngive_up_after = "5d"', "")
+        document = self.explain(*asked, server="submission")
+        self.assertEqual(document["destinations"][0]["retry"]["first_attempts"], [])
+
     def test_unknown_names_in_rules(self) -> None:
         """A rule that names a server by a slip would never match, and nobody be told."""
         self.configure(
@@ -316,6 +372,22 @@ class Text(ExplainCase):
         self.assertIn("nowhere: 550 5.1.1", text)
         text = self.run_here(*arguments, "a@x.example", "b@nowhere.example", status=1).stdout
         self.assertIn("authorised  no", text)
+        text = self.run_here(*arguments, "a@x.example", "b@nowhere.example", status=1).stdout
+        self.assertIn("550 5.1.2", text)
+        self.assertNotIn("retried", text)  # it is returned at once
+
+    def test_login_at_a_smarthost(self) -> None:
+        """A person would not see as whom mail is handed over."""
+        with open(self.path("password"), "w") as file:
+            file.write("secret words")
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nvia = "tcp:127.0.0.1:2600"\ntls = "verify"\nlogin = "rosse"\n'
+            'password_file = "password"\n\n[queue]',
+        )
+        arguments = ("explain", "--server", "submission", "--from-ip", "192.0.2.1")
+        text = self.run_here(*arguments, "--login", ANGELO, ANGELO, JSMITH).stdout
+        self.assertIn("tcp:127.0.0.1:2600, smtp, tls verify, as rosse", text)
 
     def test_unknown_login(self) -> None:
         """A mistyped login would be explained as if somebody could have it."""

@@ -153,6 +153,36 @@ class Waiting(MessageCase):
         self.assertEqual(recipient["route"]["rule"], "far")
         self.assertEqual(recipient["route"]["hosts"], ["tcp:127.0.0.1:2600"])
 
+    def test_waits_for_hours(self) -> None:
+        """Mail that waits for its hours would be said to be tried at times at which nothing is,
+        such as when its warning is due."""
+        opens = time.gmtime(time.time() + 12 * 3600)
+        hours = f"{time.strftime('%H:00', opens)}-{time.strftime('%H:01', opens)} UTC"
+        self.configure(
+            "[queue]",
+            f'[[routing.rule]]\nhours = "{hours}"\noutside_hours = "wait"\n'
+            'via = "mx"\nretry = { first = "30m", jitter = 0, factor = 1 }\n\n[queue]',
+        )
+        id = self.put(JSMITH)
+        self.settle((QueuedRecipient(address=JSMITH, throttled=time.time()),))
+        retry = self.explain(id)["recipients"][0]["retry"]
+        self.assertEqual(
+            retry["next_attempts"][:2],
+            [time.strftime(f"%Y-%m-%dT%H:{minute}:00Z", opens) for minute in ("00", "30")],
+        )
+        self.assertLess(retry["warn_at"], retry["next_attempts"][0])
+
+    def test_waits_of_an_alias(self) -> None:
+        """The waits would be said to be others than those of the rule by which the mail goes."""
+        self.run_here("account", "alias", str(INFO), str(JSMITH))
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nrecipients = ["*@mindspring.com"]\nvia = "mx"\n'
+            'retry = { first = "30m", factor = 1 }\n\n[queue]',
+        )
+        retry = self.explain(self.put(INFO))["recipients"][0]["retry"]
+        self.assertEqual(retry["waits"]["first"], 1800)
+
     def test_settled_and_redirected(self) -> None:
         """A message to several would look as if all of them waited."""
         id = self.put(INFO, ANGELO)
