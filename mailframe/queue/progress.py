@@ -196,6 +196,9 @@ class _Attempt:
     def _wait(self, times: Times) -> float | None:
         """Give up, or warn, as it is time for; when to try again."""
         planned = self.entry.next_attempt
+        for index, *_ in self._throttled:
+            if times.are_chances_missed(planned, self.now, self._throttled_since(index)):
+                self._change(index, throttled=self.now)
         if times.is_expired(planned, self.now):
             for index, route, _ in self._postponed:
                 self._give_up(index, route)

@@ -120,6 +120,16 @@ class Times:
         """Until when mail is kept that limits of ours keep from being tried since a time."""
         return max(self.give_up_at, since) + LAST_CHANCES
 
+    def are_chances_missed(self, planned: float, now: float, since: float) -> bool:
+        """Whether mail that limits of ours keep from being tried is to have its last chances anew:
+        some of them went by because the server was off, or the clock jumped.
+
+        :param planned: for when the attempt was planned that was not made
+        :param since: when the limits kept it from being tried first
+        """
+        ends = (self.give_up_at, self.last_chance(since))
+        return not self.is_deadline and any(planned < end <= now for end in ends)
+
     def is_warning_due(self, now: float) -> bool:
         """Whether the sender is to be told at ``now`` that the message still waits."""
         return self.warn_at is not None and self.warn_at <= now

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.address import Address
 from mailframe.backoff import Backoff
-from mailframe.entry import Wait
+from mailframe.entry import Entry, Wait
 from mailframe.envelope import DeliverBy
 from mailframe.queue import progress
 from mailframe.queue.progress import advance
@@ -120,9 +120,11 @@ class ProgressTests(SynchronousTestCase):
         result = advance(message, [tried(0, POSTPONED)], 4 * HOUR + 5, Schedule())
         self.assertEqual(result.notices, {"delayed": (0, 1)})
 
-    def throttle_from(self, planned: float, now: float) -> tuple[float, progress.Progress]:
+    def throttle_from(
+        self, planned: float, now: float, before: Entry | None = None
+    ) -> tuple[float, progress.Progress]:
         """Nothing but throttling from some time on; when the message is given up."""
-        message = attrs.evolve(entry(), next_attempt=planned, warned=True)
+        message = attrs.evolve(before or entry(), next_attempt=planned, warned=True)
         while True:
             result = advance(message, [tried(0, THROTTLED)], now, Schedule())
             if result.step.next_attempt is None:
@@ -142,6 +144,30 @@ class ProgressTests(SynchronousTestCase):
         """A weekend without the server: all comes due at once, and limits return most of it."""
         at, _ = self.throttle_from(4 * DAY, 7 * DAY)
         self.assertEqual(at, 7 * DAY + LAST_CHANCES)
+
+    def test_throttled_before_the_server_was_off(self) -> None:
+        """Ten days later limits have room for one a minute, and return all but the first."""
+        waiting = attrs.evolve(entry(), warned=True)
+        waiting = after(waiting, advance(waiting, [tried(0, THROTTLED)], 60.0, Schedule()).step)
+        for back in (10 * DAY, 5 * DAY + LAST_CHANCES - 1):
+            message, now, chances = waiting, back, []
+            while True:
+                result = advance(message, [tried(0, THROTTLED)], now, Schedule())
+                if result.step.next_attempt is None:
+                    break
+                chances.append(now)
+                message = after(message, result.step)
+                now = message.next_attempt
+            self.assertEqual(now, back + LAST_CHANCES)
+            self.assertGreater(len(chances), 100)
+
+    def test_off_during_the_last_chances(self) -> None:
+        """The same, off for a day while limits had no room for the last attempt."""
+        message = attrs.evolve(entry(), next_attempt=5 * DAY, warned=True)
+        step = advance(message, [tried(0, THROTTLED)], 5 * DAY, Schedule()).step
+        message = after(message, step)
+        at, _ = self.throttle_from(message.next_attempt, 6 * DAY, message)
+        self.assertEqual(at, 6 * DAY + LAST_CHANCES)
 
     def test_an_estimate_of_months(self) -> None:
         """One odd answer keeps mail for ever."""
