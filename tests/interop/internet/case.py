@@ -55,13 +55,14 @@ RECORDS = (
 )
 CARRIED = '[[routing.rule]]\nname = "by the carrier"\nvia = "mx:carrier.example"\n'
 CARRIED += 'recipients = ["*@*.example"]\n'
+# Long enough for a server that answers, on a machine that is busy, and short for one that is cut off.
 PATIENCE = """
 connect = "2s"
 lookup = "2s"
-greeting = "3s"
-command = "2s"
-data = "2s"
-final = "4s"
+greeting = "5s"
+command = "3s"
+data = "3s"
+final = "6s"
 """
 PAUSE = 0.1  # seconds between two looks at the queue, which are not cheap
 # What Postfix needs to try again as soon as our server does, and to relay for anyone.
@@ -95,6 +96,7 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
     def setUp(self) -> None:
         super().setUp()
         self._host: Host | None = None
+        self.sent: list[str] = []  # the names of the messages that `send` has sent
         self.smtp, self.submission, self.pop3 = SMTP, 587, 110
         self.need_root()
         self.program("ip", "iproute2")
@@ -216,6 +218,7 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
                 check=check,
             )
         _, _, name = done.stdout.decode(errors="replace").rpartition(" queued as ")
+        self.sent += name.split()[:1]
         return name.split()[0] if name else ""
 
     # --- what is to be seen ----------------------------------------------------------------------
@@ -242,9 +245,20 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
 
     def wait_until_it_says(self, *words: str) -> None:
         """Wait until a reply with these words stands with what waits in our queue."""
-        self.wait_for(
-            f"{words} in the queue", lambda: all(word in self.waiting() for word in words)
-        )
+
+        def says_so() -> bool:
+            said = self.waiting()
+            return all(word in said for word in words)
+
+        try:
+            self.wait_for(f"{words} in the queue", says_so)
+        except self.failureException as failure:
+            raise self.failureException(f"{self.told()}\n{failure}") from None
+
+    def told(self) -> str:
+        """What waits in our queue, and what our server tells of each message that was sent."""
+        waiting = "\n".join(map(str, self.queued())) or "nothing waits"
+        return "\n\n".join((waiting, *(f"{name}:\n{self.trace(name)}" for name in self.sent)))
 
     @contextmanager
     def without(self, one: Place, other: Place) -> Iterator[None]:
