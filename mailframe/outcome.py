@@ -176,7 +176,8 @@ class Refused:
 
 @attrs.frozen(kw_only=True)
 class Throttled:
-    """Not tried: the limits of its destination or its provider have no room now. To be asked again.
+    """Not tried: the limits of its destination or its provider have no room now, or the server is
+    being stopped. To be asked again.
 
     It is no attempt: neither the number of attempts nor the back-off counts it, and what a server
     said at the last one is kept.

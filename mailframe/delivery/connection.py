@@ -48,13 +48,13 @@ from mailframe.wire.sender_events import (
 )
 from mailframe.wire.smtp_sender import Sender
 
-__all__ = ["CLOSING", "OpenContent", "RelayConnection", "Result"]
+__all__ = ["BROKEN_OFF", "CLOSING", "OpenContent", "RelayConnection", "Result"]
 
 log = Logger()
 Result: TypeAlias = Settled | Failed
 
 _GIVEN_UP = Reply(451, "4.3.0", "the connection was given up")
-_BROKEN_OFF = Reply(451, "4.3.2", "broken off by our shutdown")
+BROKEN_OFF = Reply(451, "4.3.2", "broken off by our shutdown")
 _NO_TLS = Reply(454, "4.7.5", "this kind of connection has no TLS")
 _NO_LOGIN = Reply(451, "4.3.0", "the login could not be computed here")
 _UNREADABLE = Reply(451, "4.3.0", "the content could not be read here")
@@ -176,10 +176,10 @@ class RelayConnection(Offers, Protocol):
     def abort(self) -> None:
         """Break the connection, whatever it is doing, because the server is shutting down.
 
-        A transaction ends as `Failed`, with 4yz.
+        A transaction ends as `Failed` with `BROKEN_OFF`; after the final dot with what says so.
         """
         if self.sender:
-            self._fail(_BROKEN_OFF)
+            self._fail(BROKEN_OFF)
         self._break()
 
     # --- what Twisted calls -----------------------------------------------------------------

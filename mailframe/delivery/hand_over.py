@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailframe.delivery.attempt import Attempt
-from mailframe.delivery.connection import RelayConnection
+from mailframe.delivery.connection import BROKEN_OFF, RelayConnection
 from mailframe.delivery.fitting import fit
 from mailframe.reply import Reply
 from mailframe.wire.sender_events import Failed
@@ -37,7 +37,9 @@ async def hand_over(
         attempt.record(
             connection.where,
             fitted.indices,
-            result.replies or (None,) * len(fitted.indices),
+            # Of those whom we broke off nothing was said: they are not done with.
+            [None if reply == BROKEN_OFF else reply for reply in result.replies]
+            or (None,) * len(fitted.indices),
             again=connection.usable and not connection.lmtp,
             dsn=connection.offers("DSN"),
             deliver_by=connection.offers("DELIVERBY"),

@@ -120,7 +120,6 @@ class RelayAgent(Service):
         try:
             for hop in route.hops:
                 if self._stopping:
-                    attempt.passed_over("", _SHUTTING_DOWN)
                     break
                 await self._over(hop_for(hop, job.envelope), attempt)
                 if attempt.throttled is not None or not attempt.unsettled:
@@ -131,6 +130,9 @@ class RelayAgent(Service):
                 raise
             attempt.passed_over("", _GIVEN_UP)
         finally:
+            if self._stopping and attempt.unsettled:
+                # No attempt: else mail is postponed, or returned, because of a restart of ours.
+                attempt.throttled = Throttled(where="", reply=_SHUTTING_DOWN, seconds=0.0)
             self._traffic.under_way -= 1
             if not self._traffic.under_way and self._all_done is not None:
                 self._all_done.callback(None)
@@ -249,7 +251,7 @@ class RelayAgent(Service):
             again = True
             while again:  # a server that takes few messages over one connection gets another one
                 if self._stopping:
-                    return attempt.passed_over("", _SHUTTING_DOWN)
+                    return
                 attempt.throttled = self._traffic.may_connect(passage, hop)
                 if attempt.throttled is not None:
                     return
