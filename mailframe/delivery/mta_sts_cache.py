@@ -76,15 +76,21 @@ class PolicyFiles:
         stored = _read(self._path(domain))
         return stored if stored is not None and stored.domain == domain else None
 
-    def write(self, stored: Stored) -> None:
+    def write(self, stored: Stored) -> Stored:
         """Put it in the place of what was known.
 
+        A policy that another process fetched stays while we tell that we could not.
+
+        :returns: what is known now
         :raises OSError: it can't be written
         """
         path = self._path(stored.domain)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        there = _read(path) if stored.failed else None
+        if there is not None and there.domain == stored.domain and there.fetched > stored.fetched:
+            stored = attrs.evolve(there, failed=stored.failed, fault=stored.fault)
         if not os.path.exists(path):
-            self._make_room()
+            self._make_room(stored.latest)
         descriptor, temporary = tempfile.mkstemp(dir=self._folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -96,6 +102,7 @@ class PolicyFiles:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+        return stored
 
     def expiring(self, now: float) -> list[str]:
         """The domains whose policies run out soon, unless no mail went there for long.
@@ -127,19 +134,39 @@ class PolicyFiles:
         # A domain may be longer than the name of a file.
         return os.path.join(self._folder, hashlib.sha256(domain.encode()).hexdigest() + ".json")
 
-    def _make_room(self) -> None:
-        """Let go of what was written longest ago, when there are too many."""
-        names = self._paths()
-        if len(names) < MAX_KEPT:
+    def _make_room(self, now: float) -> None:
+        """Let go of what is needed least, and of that what was written longest ago.
+
+        Anybody can have us note that ever different domains give no policy: that must not make us
+        forget those that gave one.
+        """
+        paths = self._paths()
+        if len(paths) < MAX_KEPT:
             return
-        ages: list[tuple[float, str]] = []
-        for name in names:
+        found: list[tuple[int, float, str]] = []
+        for path in paths:
             with suppress(OSError):  # another process may have been here
-                ages.append((os.stat(name).st_mtime, name))
-        ages.sort()
-        for _, name in ages[: len(ages) - MAX_KEPT + MAX_KEPT // 20]:
+                found.append((_need(path, now), os.stat(path).st_mtime, path))
+        found.sort()
+        for _, _, path in found[: len(found) - MAX_KEPT + MAX_KEPT // 20]:
             with suppress(OSError):
-                os.unlink(name)
+                os.unlink(path)
+
+
+def _need(path: str, now: float) -> int:
+    """How much a file is needed: 2 when mail could go out in clear without it, 0 when it says that
+    there is no policy.
+    """
+    try:
+        stored = _read(path)
+    except OSError:
+        return 2
+    if stored is None:
+        return 0 if path.endswith(".json") else 2  # one that is being written just now
+    policy = stored.in_force(now)
+    if policy is None:
+        return 0
+    return 2 if policy.mode == "enforce" else 1
 
 
 def _read(path: str) -> Stored | None:

@@ -125,3 +125,39 @@ class FilesTests(SynchronousTestCase):
             self.assertLessEqual(len(list(self.folder.iterdir())), 20)
             self.assertIsNotNone(self.files.read(domain))
         self.assertIsNone(self.files.read("0.example"))
+
+    def test_what_stays(self) -> None:
+        """Who has mail go to ever different domains could have us forget others' policies."""
+        self.patch(mta_sts_cache, "MAX_KEPT", 20)
+        tried = attrs.evolve(
+            STORED, domain="tried.example", policy=attrs.evolve(POLICY, mode="none")
+        )
+        for number, stored in enumerate((STORED, tried)):
+            self.files.write(stored)
+            os.utime(self.folder / os.listdir(self.folder)[0], (1000 + number,) * 2)
+        (self.folder / "tmpabc").write_text("")  # another process is about to write
+        os.utime(self.folder / "tmpabc", (2000, 2000))
+        fault = TlsFault("sts-policy-fetch-error", "no answer")
+        for number in range(50):
+            self.files.write(
+                Stored(domain=f"{number}.example", failed=5100.0 + number, fault=fault)
+            )
+            self.assertLessEqual(len(list(self.folder.iterdir())), 20)
+        self.assertEqual(self.files.read(STORED.domain), STORED)
+        self.assertEqual(self.files.read("tried.example"), tried)
+        self.assertTrue((self.folder / "tmpabc").exists())
+        with mock.patch.object(mta_sts_cache, "_from_json", side_effect=OSError("too many files")):
+            self.files.write(Stored(domain="last.example", id="1", policy=POLICY, fetched=5200.0))
+        self.assertEqual(len(list(self.folder.iterdir())), 20)
+
+    def test_fetched_meanwhile(self) -> None:
+        """A process that could not fetch a policy would write that over the policy."""
+        self.files.write(STORED)
+        fault = TlsFault("sts-policy-fetch-error", "no answer")
+        failed = Stored(domain=STORED.domain, failed=5010.0, fault=fault)
+        expected = attrs.evolve(STORED, failed=5010.0, fault=fault)
+        self.assertEqual(self.files.write(failed), expected)
+        self.assertEqual(self.files.read(STORED.domain), expected)
+        other = attrs.evolve(STORED, fetched=4000.0)  # the clock was put back
+        self.assertEqual(self.files.write(other), other)
+        self.assertEqual(self.files.read(STORED.domain), other)
