@@ -12,8 +12,10 @@ For each domain that mail goes to by its MX records:
    again shortly before its end.
 
 Those who wait for the same domain wait for the same questions. Nobody waits longer than `WAIT`:
-then they go on with what is known, and what comes too late serves the next. Where the disk has not
-told what is known there is no going on: a domain that may have a policy is none without one.
+then they go on with what is known, and what comes too late serves the next. There is no going on,
+and the mail comes again, where the disk has not told what is known, or where DNS says that there is
+a policy and nobody has tried to fetch it yet: a domain that may have a policy is none without one.
+Else who keeps all turns busy, with servers that never answer, could have mail go out in clear.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from twisted.logger import Logger
 
 from mailframe.address import AddressError, normal_domain
 from mailframe.clocks import Elapsed
+from mailframe.delivery.exchanges import LookupFault
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
 from mailframe.delivery.mta_sts_policy import StsPolicy, record_id
@@ -47,6 +50,11 @@ LOOK_FOR_ENDS = 3600.0  # seconds after which policies are looked for that run o
 MAX_KNOWN = 4096  # domains kept in memory
 AT_ONCE = 20  # policies that are fetched at once
 AGAIN_AT_ONCE = 5  # those among them of domains whose policy could not be fetched last time
+MAX_FETCHES = 2000  # policies that are fetched or wait for their turn
+_UNREAD = "what is kept of it could not be read"
+_FETCHING = "it is being fetched for the first time"
+_TOO_MANY = "too many others are being fetched"
+_OUR_FAULT = "something went wrong here"
 
 
 class Fetch(Protocol):
@@ -57,11 +65,17 @@ class Fetch(Protocol):
 
 
 @attrs.frozen
-class _Known:
-    """What is known of a domain, and until when nobody is asked for more."""
+class Known:
+    """What is known of a domain.
+
+    :ivar stored: what is kept
+    :ivar until: when somebody is asked for more
+    :ivar doubt: why DNS did not say whether there is a policy; ``""`` when it did
+    """
 
     stored: Stored
     until: float
+    doubt: str
 
 
 class MtaSts:
@@ -79,8 +93,10 @@ class MtaSts:
         self._files = files
         self._fetch = fetch
         self._clock = Elapsed(site.reactor)
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._waiting: dict[str, list[Deferred[None]]] = {}  # by the domain that is looked after
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        # by the domain that is looked after; they fire with why what is known is not enough
+        self._waiting: dict[str, list[Deferred[str]]] = {}
+        self._fetching: dict[str, bool] = {}  # by domain, whether it never was before
         self._turns = DeferredSemaphore(AT_ONCE)
         self._turns_again = DeferredSemaphore(AGAIN_AT_ONCE)
         self._look_at = self._clock.seconds() + LOOK_AGAIN
@@ -90,9 +106,10 @@ class MtaSts:
         domain = _domain(hop)
         if domain is None:
             return None
-        stored = await self.known(domain)
-        if stored is None:
-            return _cannot_tell(domain, target)
+        known = await self.known(domain)
+        if isinstance(known, str):
+            return _cannot_tell(domain, target, known)
+        stored = known.stored
         policy = stored.in_force(self._now())
         if policy is None and stored.fault is not None:
             return TlsDemand(
@@ -102,6 +119,10 @@ class MtaSts:
                 published=Published(kind="sts", domain=domain),
                 fault=stored.fault,
             )
+        if policy is None and known.doubt:
+            doubt = f"whether {domain} has an MTA-STS policy can't be told now: {known.doubt}"
+            reason = f"nobody asks for more; {doubt}"
+            return TlsDemand(policy="opportunistic", reason=reason, doubt=doubt)
         if policy is None or policy.mode == "none":
             return None
         reason = f"MTA-STS of {domain}, mode {policy.mode}"
@@ -122,11 +143,11 @@ class MtaSts:
             fault=fault,
         )
 
-    async def known(self, domain: str) -> Stored | None:
+    async def known(self, domain: str) -> Known | str:
         """What is known of a domain's policy, after those were asked that are to be asked now.
 
         :param domain: in normal form
-        :returns: ``None`` when what was kept of it could not be read, or not in time
+        :returns: why it can't be told whether there is a policy, when it can't
         """
         now = self._clock.seconds()
         if now >= self._look_at:
@@ -135,8 +156,8 @@ class MtaSts:
         known = self._known.get(domain)
         if known is not None and now < known.until:
             self._known.move_to_end(domain)
-            return known.stored
-        waiting: Deferred[None] = Deferred()
+            return known
+        waiting: Deferred[str] = Deferred()
         line = self._waiting.get(domain)
         if line is None:
             self._waiting[domain] = [waiting]
@@ -144,10 +165,15 @@ class MtaSts:
         else:
             line.append(waiting)
         if not waiting.called:
-            waiting.addTimeout(WAIT, self._clock, onTimeoutCancel=lambda *_: None)
-        await waiting
+            waiting.addTimeout(WAIT, self._clock, onTimeoutCancel=lambda *_: self._late(domain))
+        why = await waiting
         known = self._known.get(domain)
-        return None if known is None else known.stored
+        if known is None:
+            return why or _UNREAD
+        return why if why and known.stored.in_force(self._now()) is None else known
+
+    def _late(self, domain: str) -> str:
+        return _FETCHING if self._fetching.get(domain) else ""
 
     # --- one domain ----------------------------------------------------------------------------
 
@@ -164,15 +190,20 @@ class MtaSts:
                 await self._look_after(domain, is_wanted=False)
 
     async def _look_after(self, domain: str, is_wanted: bool = True) -> None:
+        why = _OUR_FAULT
         try:
-            await self._ask(domain, is_wanted)
+            why = await self._ask(domain, is_wanted)
         except Exception:
             log.failure("the MTA-STS policy of {domain} could not be looked after", domain=domain)
+            known = self._known.get(domain)
+            if known is not None:
+                self._keep(known.stored, LOOK_AGAIN if known.stored.policy else 0)
         finally:
-            self._serve(domain)
+            self._serve(domain, why)
             del self._waiting[domain]
 
-    async def _ask(self, domain: str, is_wanted: bool) -> None:
+    async def _ask(self, domain: str, is_wanted: bool) -> str:
+        """:returns: why what is known is not enough to go by; ``""`` when it is"""
         known = self._known.get(domain)
         stored = known.stored if known else Stored(domain=domain)
         read: Stored | None = None
@@ -186,11 +217,12 @@ class MtaSts:
                 error=str(error),
             )
             if known is None:
-                return
+                return _UNREAD
             is_read = False
         # Another process may have fetched it; or what is known here could not be written.
+        now = self._now()
         if read is not None and read.latest >= stored.latest:
-            stored = read
+            stored = stored if stored.in_force(now) and not read.in_force(now) else read
         self._keep(stored, 0)
         texts = await self._lookup.texts(f"_mta-sts.{domain}")
         found = record_id(texts) if isinstance(texts, tuple) else None
@@ -200,14 +232,25 @@ class MtaSts:
             seconds = LOOK_AGAIN if isinstance(texts, tuple) else NOT_AGAIN
             if found is None and stored.fault is not None and stored.in_force(now) is None:
                 stored = Stored(domain=domain)  # there is no policy any more that could be had
-            return self._keep(stored, seconds)
+            self._keep(stored, seconds, texts.reason if isinstance(texts, LookupFault) else "")
+            return ""
         if not is_new and 0 <= now - stored.fetched < REFRESH:
-            return self._keep(stored, LOOK_AGAIN)
-        if not is_new:
             self._keep(stored, LOOK_AGAIN)
+            return ""
+        is_first = stored.in_force(now) is None and not stored.failed
+        if len(self._fetching) >= MAX_FETCHES:
+            self._keep(stored, 0 if is_first else LOOK_AGAIN)
+            return _TOO_MANY if is_first else ""
+        if not is_new:
+            self._keep(stored, REFRESH)  # nobody waits for what comes after it
             self._serve(domain)  # it holds meanwhile
         stored = attrs.evolve(stored, wanted=now) if is_wanted else stored
-        await self._renew(stored, found, may_write=is_read)
+        self._fetching[domain] = is_first
+        try:
+            await self._renew(stored, found, may_write=is_read)
+        finally:
+            del self._fetching[domain]
+        return ""
 
     async def _renew(self, stored: Stored, id: str, may_write: bool) -> None:
         domain = stored.domain
@@ -216,6 +259,7 @@ class MtaSts:
             fetched = await self._turns_again.run(self._in_turn, domain)
         else:
             fetched = await self._in_turn(domain)
+        self._fetching[domain] = False
         now = self._now()
         if isinstance(fetched, TlsFault):
             log.warn(
@@ -236,45 +280,45 @@ class MtaSts:
         if not may_write:
             return  # there may be something better
         try:
-            await self._site.in_thread(self._files.write, stored)
+            written = await self._site.in_thread(self._files.write, stored)
         except OSError as error:
             log.error("an MTA-STS policy can't be kept: {error}", error=str(error))
+        else:
+            self._keep(written, LOOK_AGAIN)
 
     def _in_turn(self, domain: str) -> Deferred[StsPolicy | TlsFault]:
         return self._turns.run(lambda: Deferred.fromCoroutine(self._fetch.fetch(domain)))
 
-    def _keep(self, stored: Stored, seconds: float) -> None:
+    def _keep(self, stored: Stored, seconds: float, doubt: str = "") -> None:
         policy = stored.in_force(self._now())
         if policy is not None:  # when it ends there may be another
             seconds = min(seconds, stored.fetched + policy.max_age - self._now())
-        self._known[stored.domain] = _Known(stored, self._clock.seconds() + seconds)
+        self._known[stored.domain] = Known(stored, self._clock.seconds() + seconds, doubt)
         self._known.move_to_end(stored.domain)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
-    def _serve(self, domain: str) -> None:
+    def _serve(self, domain: str, why: str = "") -> None:
         """Let those go on who wait for a domain; who comes later waits anew."""
         line = self._waiting[domain]
         waiting, line[:] = tuple(line), ()
         for each in waiting:
             if not each.called:
-                each.callback(None)
+                each.callback(why)
 
     def _now(self) -> float:
         now: float = self._site.reactor.seconds()
         return now
 
 
-def _cannot_tell(domain: str, target: Target) -> TlsDemand:
+def _cannot_tell(domain: str, target: Target, why: str) -> TlsDemand:
     """Asked where it is not known whether the domain has a policy."""
-    text = f"whether {domain} has an MTA-STS policy can't be told now, as it could not be read"
+    text = f"whether {domain} has an MTA-STS policy can't be told now: {why}"
     return TlsDemand(
         policy="verify",
         names=(target.host,),
         reason=text,
         refusal=Reply(451, "4.7.5", text),
-        published=Published(kind="sts", domain=domain),
-        fault=TlsFault("validation-failure", text),
     )
 
 

@@ -60,6 +60,7 @@ class TlsDemand:
         looked at, but what is wrong with it is counted and nothing else
     :ivar published: the policy behind it, for reports; ``None`` when it is the route's own wish
     :ivar fault: what is wrong before anything is connected to, for reports, or ``None``
+    :ivar doubt: why there may be a policy that is not known at present; ``""``: there is no doubt
     """
 
     policy: TlsPolicy
@@ -70,6 +71,7 @@ class TlsDemand:
     is_tried_out: bool = False
     published: Published | None = None
     fault: TlsFault | None = None
+    doubt: str = ""
 
     @property
     def may_go_clear(self) -> bool:
@@ -181,6 +183,7 @@ def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) ->
         is_tried_out=is_tried_out,
         published=asked.published,
         fault=asked.fault,
+        doubt=asked.doubt,
     )
 
 
@@ -200,6 +203,7 @@ def _strict(hop: NextHop, target: Target, demand: TlsDemand) -> TlsDemand:
         " server that is known to be an exchanger of the domain"
     )
     reply = Reply(550, "5.7.10", text)
-    if fault is not None:
-        reply = Reply(454, "4.7.10", f"{text}: {fault.text}")  # that may be otherwise later
+    doubt = demand.doubt if fault is None else fault.text
+    if doubt:
+        reply = Reply(454, "4.7.10", f"{text}: {doubt}")  # that may be otherwise later
     return attrs.evolve(demand, refusal=reply)

@@ -10,6 +10,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.clocks import Elapsed
+from mailframe.delivery import mta_sts
 from mailframe.delivery.addresses import is_prohibited
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.mta_sts import LOOK_AGAIN, NOT_AGAIN, REFRESH, WAIT, MtaSts
@@ -195,8 +196,29 @@ class KeepingTests(MtaStsCase):
         self.later(3601)
         self.assertIsNotNone(self.demand())
         self.later(ENFORCE.max_age)  # now it has run out
-        self.assertIsNone(self.demand())
+        demand = self.demand()
+        assert demand
+        self.assertTrue(demand.may_go_clear)
         self.assertEqual(self.fetches.asked, [BLU])
+
+    def test_doubt(self) -> None:
+        """A message that demands TLS would go back to its sender because a name server failed."""
+        self.resolver.servfail.add(NAME)
+        demand = self.demand()
+        assert demand
+        self.assertEqual(
+            (demand.policy, demand.published, demand.fault), ("opportunistic",) + (None,) * 2
+        )
+        self.assertEqual(
+            demand.doubt,
+            "whether blu.example has an MTA-STS policy can't be told now: DNS failed (SERVFAIL) for"
+            " _mta-sts.blu.example",
+        )
+        self.assertIn(demand.doubt, demand.reason)
+        self.resolver.servfail.clear()
+        self.publish(None)
+        self.later(3601)
+        self.assertIsNone(self.demand())
 
     def test_new_policy(self) -> None:
         """A domain with other exchangers would get no mail until the old policy has run out."""
@@ -291,6 +313,36 @@ class KeepingTests(MtaStsCase):
         self.assertTrue(demand.is_tried_out)
         self.assertEqual(self.fetches.asked, [])
 
+    def test_another_process_had_it(self) -> None:
+        """One process that can't fetch a policy would take it from those that could."""
+        self.fetches.answer = None
+        held = self.begin()
+        had = Stored(domain=BLU, id="1", policy=ENFORCE, fetched=self.reactor.seconds() + 5)
+        PolicyFiles(self.folder).write(had)
+        self.later(10)
+        self.fetches.waiting[0].callback(FAULT)
+        self.successResultOf(held)
+        for _ in range(2):
+            demand = self.demand()
+            assert demand
+            self.assertEqual(demand.policy, "verify")
+            self.start()
+        self.assertEqual(
+            PolicyFiles(self.folder).read(BLU),
+            attrs.evolve(had, failed=self.reactor.seconds(), fault=FAULT),
+        )
+
+    def test_another_process_forgot(self) -> None:
+        """A policy would end because another process knows of nothing but its own failure."""
+        self.demand()
+        self.later(100)
+        failed = Stored(domain=BLU, failed=self.reactor.seconds(), fault=FAULT)
+        self.patch(PolicyFiles, "read", lambda *_: failed)
+        self.later(LOOK_AGAIN)
+        demand = self.demand()
+        assert demand
+        self.assertEqual(demand.policy, "verify")
+
     def test_disk_full(self) -> None:
         """A full disk would have mail go out in clear."""
         self.patch(PolicyFiles, "write", self.fail_to_write)
@@ -305,8 +357,6 @@ class KeepingTests(MtaStsCase):
 
     def test_bounded(self) -> None:
         """Mail to ever different domains would fill the memory."""
-        from mailframe.delivery import mta_sts
-
         self.patch(mta_sts, "MAX_KNOWN", 10)
         for number in range(20):
             self.demand(where=f"mx:{number}.example")
@@ -345,7 +395,7 @@ class KeepingTests(MtaStsCase):
         assert demand
         assert demand.refusal
         self.assertTrue(str(demand.refusal).startswith("451 4.7.5 whether blu.example has an"))
-        self.assertIsNotNone(demand.fault)  # else it is counted as a session without one
+        self.assertIsNone(demand.fault)  # it is ours, and nothing to tell the domain of
 
     def test_end(self) -> None:
         """Between the end of a policy and the next look mail would go out in clear."""
@@ -387,9 +437,98 @@ class WaitingTests(MtaStsCase):
         """A server that does not answer would keep the mail of its domain."""
         delivery = self.begin()
         self.later(WAIT)
-        self.assertIsNone(self.successResultOf(delivery))
+        self.assertIn("being fetched for the first time", self.refusal(delivery))
+        self.fetches.waiting.pop().callback(FAULT)  # it does not take any longer than that
+        delivery = self.begin()
+        demand = self.successResultOf(delivery)
+        assert demand
+        self.assertEqual((demand.policy, demand.fault), ("opportunistic", FAULT))
+        self.later(NOT_AGAIN + 1)
+        delivery = self.begin()
+        self.later(WAIT)
+        self.assertEqual(self.successResultOf(delivery), demand)
         self.fetches.waiting[0].callback(ENFORCE)
-        self.assertIsNotNone(self.demand())  # what came too late serves the next
+        demand = self.demand()  # what came too late serves the next
+        assert demand
+        self.assertEqual(demand.policy, "verify")
+
+    def refusal(self, delivery: Deferred[TlsDemand | None]) -> str:
+        demand = self.successResultOf(delivery)
+        assert demand
+        assert demand.refusal
+        self.assertEqual((demand.refusal.code, demand.refusal.status), (451, "4.7.5"))
+        return str(demand.refusal)
+
+    def take_all_turns(self) -> None:
+        for number in range(25):
+            self.resolver.zone[f"_mta-sts.{number}.example"] = FIRST
+            self.begin(where=f"mx:{number}.example")
+
+    def test_turn_does_not_come(self) -> None:
+        """Who has many web servers that never answer could have others' mail go out in clear."""
+        self.take_all_turns()
+        for _ in range(2):
+            delivery = self.begin()
+            self.later(WAIT)
+            self.assertNotIn(BLU, self.fetches.asked)
+            self.assertIn("being fetched for the first time", self.refusal(delivery))
+        while self.fetches.waiting:
+            answer = ENFORCE if self.fetches.asked[-1] == BLU else FAULT
+            self.fetches.waiting.pop().callback(answer)
+        demand = self.demand()
+        assert demand
+        self.assertEqual(demand.policy, "verify")
+        self.assertEqual(self.source._fetching, {})
+
+    def test_line_is_full(self) -> None:
+        """Mail to ever different domains would fill the memory, or go out in clear."""
+        self.patch(mta_sts, "MAX_FETCHES", 25)
+        self.take_all_turns()
+        self.assertIn("too many others", self.refusal(self.begin()))
+        self.assertEqual(len(self.source._waiting), 25)
+        while self.fetches.waiting:
+            self.fetches.waiting.pop().callback(FAULT)
+        delivery = self.begin()
+        self.fetches.waiting[0].callback(ENFORCE)
+        self.assertIsNotNone(self.successResultOf(delivery))
+
+    def test_policy_holds_while_the_line_is_full(self) -> None:
+        """Mail to a domain whose policy is known would wait behind others' web servers."""
+        self.fetches.answer = ENFORCE
+        first = self.demand()
+        assert first
+        self.fetches.answer = None
+        self.later(REFRESH + 1)
+        self.take_all_turns()
+        self.assertEqual(self.demand(), first)  # it is to be fetched again, and has no turn
+        self.later(LOOK_AGAIN + 1)
+        self.assertEqual(self.demand(), first)
+        self.start()
+        self.publish(FIRST)
+        self.patch(mta_sts, "MAX_FETCHES", 5)
+        self.take_all_turns()
+        self.assertEqual(self.demand(), first)
+        self.assertNotIn(BLU, self.source._fetching)
+        self.later(WAIT)
+
+    def test_fetch_breaks(self) -> None:
+        """A mistake of ours would have mail go out in clear, or take a policy out of force."""
+        delivery = self.begin()
+        self.fetches.waiting.pop().errback(ZeroDivisionError())
+        self.assertIn("something went wrong here", self.refusal(delivery))
+        self.fetches.answer = ENFORCE
+        first = self.demand()
+        assert first
+        self.assertIsNone(first.refusal)
+        self.fetches.answer = None
+        self.later(REFRESH + 1)
+        self.assertEqual(self.demand(), first)
+        self.fetches.waiting.pop().errback(ZeroDivisionError())
+        self.assertEqual(self.demand(), first)
+        self.later(LOOK_AGAIN + 1)
+        self.assertEqual(self.demand(), first)
+        self.assertEqual(len(self.fetches.waiting), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_slow_disk(self) -> None:
         """Mail would go out in clear while nobody knows whether it may."""

@@ -152,6 +152,11 @@ class DemandsTests(SynchronousTestCase):
         refusal = of().refusal
         assert refusal
         self.assertEqual((refusal.code, refusal.status), (454, "4.7.10"))
+        source.answer = TlsDemand(policy="opportunistic", reason="x", doubt="DNS failed")
+        refusal = of().refusal
+        assert refusal
+        self.assertEqual((refusal.code, refusal.status), (454, "4.7.10"))
+        self.assertIn("DNS failed", str(refusal))
         source.answer = TlsDemand(policy="dane", tlsa=("record",), reason="DANE")
         demand = of(tlsa_bases=("mx.blu.example",))
         self.assertEqual((demand.policy, demand.refusal), ("dane", None))
