@@ -40,6 +40,7 @@ from mailframe.reply import Reply
 
 PLACES = 200  # messages that the queue has tried at once
 _CROWDED = Reply(451, "4.4.5", "too many destinations at once do not answer yet")
+_BUSY = Reply(451, "4.4.5", "as many deliveries are under way as may be at once")
 
 
 class Traffic:
@@ -60,8 +61,8 @@ class Traffic:
         self._random = site.random
         self._clock = Elapsed(site.reactor)
         self._places = places
-        self._turns = Turns(settings.connections, self._line())
-        self._strangers = Turns(-(-settings.connections * 3 // 4), self._line())
+        self._turns = Turns(settings.connections, self._line(), _BUSY)
+        self._strangers = Turns(-(-settings.connections * 3 // 4), self._line(), _CROWDED)
         self._lines: set[Destination] = set()  # in which somebody waits, or did a moment ago
         self._looking: IDelayedCall | None = None
         self._limits: dict[str, HopLimits] = {}
@@ -117,24 +118,26 @@ class Traffic:
     async def _turn(self, passage: Passage) -> Refusal | None:
         destination = passage.destination
         if passage.permit.connection is None and not destination.concurrency.is_known:
-            waiting = self._strangers.take()
-            if waiting is not None:
-                self._look_later()
-                why = await waiting
-                if why is not None:
-                    return why
-            passage.is_stranger = True
-        # The turn comes last: who has one waits for no other delivery, so that none waits for ever.
-        waiting = self._turns.take()
-        if waiting is not None:
-            why = await waiting
+            why = await self._take_turn(self._strangers)
             if why is not None:
                 return why
+            passage.is_stranger = True
+        # The turn comes last: who has one waits for no other delivery, so that none waits for ever.
+        why = await self._take_turn(self._turns)
+        if why is not None:
+            return why
         passage.has_turn = True
         # It may have died while we waited for our turn.
         if passage.permit.connection is None and destination.concurrency.is_dead:
             return destination.concurrency.refusal
         return None
+
+    async def _take_turn(self, turns: Turns) -> Refusal | None:
+        taken = turns.take(self._is_scarce)
+        if isinstance(taken, Deferred):
+            self._look_later()
+            return await taken
+        return taken
 
     def _take(
         self, passage: Passage, limits: HopLimits, where: str, provider: str | None
@@ -246,8 +249,9 @@ class Traffic:
             destination.look(is_scarce)
             if not destination.waiting:
                 self._lines.discard(destination)
-        self._strangers.look(is_scarce, _CROWDED)
-        if self._lines or self._strangers.waiting:
+        self._strangers.look(is_scarce)
+        self._turns.look(is_scarce)
+        if self._lines or self._strangers.waiting or self._turns.waiting:
             self._look_later()
 
     def _line(self) -> Line:

@@ -18,12 +18,14 @@ class Turns:
 
     :param limit: how many
     :param line: for those who wait
+    :param reply: what one is told who is not to wait
     """
 
-    def __init__(self, limit: int, line: Line) -> None:
+    def __init__(self, limit: int, line: Line, reply: Reply) -> None:
         self._limit = limit
         self._free = limit
         self._line = line
+        self._reply = reply
         self._serving = False
 
     @property
@@ -31,17 +33,20 @@ class Turns:
         """How many wait."""
         return len(self._line)
 
-    def take(self) -> Deferred[Refusal | None] | None:
+    def take(self, is_scarce: bool) -> Deferred[Refusal | None] | Refusal | None:
         """Ask for a turn.
 
-        :returns: ``None`` for a turn, to be ended by `give_back`; or, where one has to wait, what
-            fires with that or with why there is none
+        :param is_scarce: whether the places run short in which messages are tried
+        :returns: ``None`` for a turn, to be ended by `give_back`; or why there is none; or, where
+            one has to wait, what fires with either
         """
         if self._free and not self._line:
             self._free -= 1
             if not self._free:
                 self._line.full()
             return None
+        if is_scarce and self._line.is_slow(self._limit):
+            return self._throttled()
         return self._line.wait()
 
     def give_back(self) -> None:
@@ -64,7 +69,7 @@ class Turns:
         for who in self._line.too_many(0):
             who.callback(reply)
 
-    def look(self, is_scarce: bool, reply: Reply) -> None:
+    def look(self, is_scarce: bool) -> None:
         """Send those who wait back to the queue when nobody gets on.
 
         :param is_scarce: whether the places run short in which messages are tried
@@ -72,5 +77,9 @@ class Turns:
         self._line.look()
         if is_scarce and self._line.is_stuck:
             for who in self._line.too_many(0):
-                seconds = self._line.later(self._limit)
-                who.callback(Throttled(where="", reply=reply, seconds=seconds))
+                who.callback(self._throttled())
+        for who in self._line.too_long():
+            who.callback(self._throttled())
+
+    def _throttled(self) -> Throttled:
+        return Throttled(where="", reply=self._reply, seconds=self._line.later(self._limit))

@@ -99,6 +99,28 @@ class FairnessTests(TrafficCase):
         for each in silent[:3]:
             self.assertIsInstance(self.successResultOf(each)[0], Postponed)
 
+    def test_slow_ones_have_all_turns(self) -> None:
+        """Whoever waits beside them keeps a place, until there is none for mail that stays here."""
+        self.listen(ScriptedServer(DOT=[TAKEN, *[SILENCE] * 2]))
+        self.listen(ScriptedServer(), SECOND)
+        agent = self.shaped(places=4, connections=2)
+        for hop in (HOP, OTHER):
+            self.assertIsInstance(self.outcome(agent, self.job(hop)), Delivered)
+        slow = [self.start(agent, self.job(HOP)) for _ in range(2)]
+        other = self.start(agent, self.job(OTHER))
+        self.assertNoResult(other)
+        for _ in range(STUCK):
+            self.reactor.advance(LOOK_EVERY)
+        (outcome,) = self.successResultOf(other)
+        self.assertIsInstance(outcome, Throttled)
+        self.assertIn("as many deliveries are under way", str(outcome.reply))
+        self.assertIsInstance(self.outcome(agent, self.job(OTHER)), Throttled)  # at once
+        for each in slow:
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        self.reactor.advance(0)
+        self.assertIsInstance(self.outcome(agent, self.job(OTHER)), Delivered)
+
     def test_broken_sessions(self) -> None:
         """A server that ends each session with 421 would be tried for every single message."""
         server = ScriptedServer(MAIL=b"421 4.7.0 too many\r\n")

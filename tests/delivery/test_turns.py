@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.delivery.line import STUCK, Line
+from mailframe.delivery.line import LONGEST, PATIENCE, STUCK, Line
 from mailframe.delivery.turns import Turns
 from mailframe.outcome import Throttled
 from mailframe.reply import Reply
@@ -22,10 +22,10 @@ class TurnsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.turns = Turns(2, Line(self.clock, random.Random(1)))
+        self.turns = Turns(2, Line(self.clock, random.Random(1)), DOWN)
 
-    def take(self) -> Deferred[Any]:
-        return maybeDeferred(self.turns.take)
+    def take(self, is_scarce: bool = False) -> Deferred[Any]:
+        return maybeDeferred(self.turns.take, is_scarce)
 
     def test_limit(self) -> None:
         """More would be under way at once than the process has descriptors for."""
@@ -59,7 +59,7 @@ class TurnsTests(SynchronousTestCase):
         """A long line of those who are done at once would exhaust the stack."""
 
         async def short() -> None:
-            await maybeDeferred(self.turns.take)
+            await maybeDeferred(self.turns.take, False)
             self.turns.give_back()
 
         for _ in range(2):
@@ -75,10 +75,37 @@ class TurnsTests(SynchronousTestCase):
             self.take()
         waiting = self.take()
         for _ in range(STUCK):
-            self.turns.look(False, DOWN)
+            self.turns.look(False)
         self.assertNoResult(waiting)
-        self.turns.look(True, DOWN)
+        self.turns.look(True)
         throttled = self.successResultOf(waiting)
         self.assertIsInstance(throttled, Throttled)
         self.assertEqual(throttled.reply, DOWN)
         self.assertEqual(self.turns.waiting, 0)
+
+    def test_a_line_that_is_slow(self) -> None:
+        """Mail that waits for a turn takes all places, and mail for mailboxes here gets none."""
+        for _ in range(2):
+            self.take()
+        for _ in range(50):
+            self.turns.look(True)
+            self.clock.advance(0.25)
+            waiting = self.take(True)
+            self.turns.give_back()
+            self.successResultOf(waiting)
+        waiting = [self.take(True) for _ in range(20)]
+        (throttled, *_) = sent_back = [
+            self.successResultOf(each) for each in waiting if each.called
+        ]
+        self.assertIsInstance(throttled, Throttled)
+        self.assertAlmostEqual(20 - len(sent_back), PATIENCE / 0.25, delta=2)
+        self.assertNoResult(self.take())  # there are places enough for those who wait
+
+    def test_too_long(self) -> None:
+        """Mail waits for hours for a turn, and is not tried in the end."""
+        for _ in range(2):
+            self.take()
+        waiting = self.take()
+        self.clock.advance(LONGEST)
+        self.turns.look(False)
+        self.assertIsInstance(self.successResultOf(waiting), Throttled)
