@@ -90,8 +90,12 @@ class Tlsa:
 
 
 def read_all(records: Iterable[bytes]) -> tuple[Tlsa, ...]:
-    """The records of one name, those that are none left out."""
-    return tuple([each for octets in records if (each := Tlsa.read(octets)) is not None])
+    """The records of one name, those that are none left out, whatever their order in the answer.
+
+    Name servers change it from one answer to the next, and the records have not changed then: a
+    connection that was verified by them is still good, and reports tell of one policy.
+    """
+    return tuple([each for octets in sorted(records) if (each := Tlsa.read(octets)) is not None])
 
 
 def usable(records: Sequence[Tlsa]) -> tuple[Tlsa, ...]:

@@ -87,6 +87,11 @@ class DemandTests(SynchronousTestCase):
         self.assertEqual(len(demand.published.lines), 2)
         self.assertIsNone(demand.refusal)
 
+    def test_order(self) -> None:
+        """Connections would be given up, and reports have many policies, for no reason."""
+        records = [server().record(), UNUSABLE, bytes([2, 1, 1]) + bytes(32)]
+        self.assertEqual(self.demand(*records), self.demand(*reversed(records)))
+
     def test_none(self) -> None:
         """Servers without TLSA records would get no mail."""
         self.assertIsNone(self.demand())
