@@ -15,6 +15,7 @@ from twisted.names.error import (
     DNSNotImplementedError,
     DNSQueryRefusedError,
     DNSServerError,
+    ResolverError,
 )
 from twisted.names.error import DNSQueryTimeoutError as QueryTimeout
 
@@ -22,7 +23,7 @@ from mailframe.delivery.exchanges import Exchange, LookupFault, NoSuchName
 
 T = TypeVar("T")
 
-MAX_CNAMES = 8  # links of a chain within one answer
+MAX_CNAMES = 16  # links of a chain within one answer
 LONGEST_KEPT = 3600.0  # seconds
 KEPT_WITHOUT_RECORDS = 60.0  # seconds that "no such name" and "no such record" are kept
 
@@ -40,6 +41,10 @@ class Found(Generic[T]):
     is_secure: bool
 
 
+class EndlessChain(ResolverError):
+    """A chain of CNAMEs leads in a circle, or is longer than any that is meant to be followed."""
+
+
 Answer: TypeAlias = Found[T] | NoSuchName | LookupFault
 
 
@@ -55,6 +60,7 @@ def read_records(
     :param answers: the answer section
     :param read: makes a value of a record; ``None``: it is no good
     :param secure: DNSSEC vouches for the answer
+    :raises EndlessChain: nobody can say then that there is no record
     """
     owner = name.lower()
     aliases: dict[str, tuple[str, int]] = {}
@@ -75,6 +81,8 @@ def read_records(
             break
         owner, ttl = aliases[owner]
         seconds = min(seconds, ttl)
+    if owner not in records and owner in aliases:
+        raise EndlessChain
     found = records.get(owner, [])
     if not found:
         return Found((), owner, secure), min(seconds, KEPT_WITHOUT_RECORDS)
@@ -133,6 +141,8 @@ def fault_reason(error: Exception) -> str:
     """Why there is no answer, in a few words."""
     if isinstance(error, QueryTimeout | DeferredTimeout):
         return "did not answer in time"
+    if isinstance(error, EndlessChain):
+        return "gave a chain of CNAMEs without end"
     if isinstance(error, DNSServerError):
         return "failed (SERVFAIL)"
     if isinstance(error, DNSQueryRefusedError | DNSNotImplementedError):

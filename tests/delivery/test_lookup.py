@@ -122,13 +122,15 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(self.hosts(zone), [("alias.blu.example", "192.0.2.1")])
 
     def test_endless_aliases(self) -> None:
-        """A loop of CNAMEs would be followed for ever."""
+        """A loop of CNAMEs would be followed for ever, or make mail go back to its sender."""
         records = [
             dns.RRHeader("a.example", dns.CNAME, payload=dns.Record_CNAME("b.example")),
             dns.RRHeader("b.example", dns.CNAME, payload=dns.Record_CNAME("a.example")),
         ]
         lookup = self.lookup(Answering(lambda: succeed((records, [], []))))
-        self.assertEqual(self.ask(lookup, "exchanges", "a.example"), ())
+        fault = self.ask(lookup, "exchanges", "a.example")
+        self.assertEqual(fault, LookupFault("DNS gave a chain of CNAMEs without end for a.example"))
+        self.assertEqual(str(self.ask(lookup, "hosts", "a.example"))[:9], "451 4.4.3")
 
     def test_unasked_records(self) -> None:
         """Whoever can slip a record into an answer could have the mail."""
