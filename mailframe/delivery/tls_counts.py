@@ -142,7 +142,6 @@ class TlsCounts:
         self._site = site
         self._new: Counter[Counted] = Counter()
         self._call: IDelayedCall | None = None
-        self._adding: Deferred[None] | None = None
 
     def count(
         self,
