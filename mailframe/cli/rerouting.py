@@ -7,6 +7,7 @@ nobody is connected to. Messages pass through by pages, so that the queue may be
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeAlias
 
@@ -18,13 +19,19 @@ from mailframe.cli.options import Refusal
 from mailframe.cli.queued import find_message, last_routes, pages
 from mailframe.delivery.dispatch import known_of
 from mailframe.documents import Document, decision_document, route_document, route_kind
-from mailframe.entry import Entry
+from mailframe.entry import Entry, QueuedRecipient
 from mailframe.guard import as_deferred
-from mailframe.interfaces import IQueueStorage
+from mailframe.interfaces import IQueueStorage, Known
 from mailframe.outcome import Decision, Hold, Local, Redirect, Relay, Route, Unroutable
+from mailframe.routing.dns import IS_LOCAL, TO_EXCHANGERS
 from mailframe.routing.resolution import Router
+from mailframe.routing.rule import WAITS
 
 AT_ONCE = 50  # messages whose routes are asked at a time
+
+_OF_A_MAP = re.compile(r' \(map "[^"]*"\)$')
+# How the route is told that is taken where no rule matches, and one of a rule that is the same.
+_USUAL = {TO_EXCHANGERS: "mx", IS_LOCAL: "local"}
 
 # Where parts of one recipient's mail end up: each address with its way.
 Ends: TypeAlias = frozenset[tuple[str, object]]
@@ -108,8 +115,8 @@ class Rerouting:
         if self._later is not None:
             found = [await self._compared(entry, index, self._later) for index in pending]
         else:
-            if not any(entry.recipients[i].attempts or entry.recipients[i].held for i in pending):
-                return ()  # no route has been taken yet
+            if not any(_has_gone(entry.recipients[i]) for i in pending):
+                return ()
             last = last_routes(await as_deferred(self.storage.history(entry.id)))
             found = [
                 await self._since(entry, index, last[address])
@@ -129,16 +136,23 @@ class Rerouting:
 
     async def _since(self, entry: Entry, index: int, before: Decision) -> Change | None:
         """Compare a decision with the one that was recorded."""
-        after, _, words = await self._ends(entry, index, self._now)
-        if _way_told(after) == _way_told(before):
+        known = known_of(entry, index)
+        if entry.held and known.released:
+            known = attrs.evolve(known, released=False)  # it is held still
+        after, _, words = await self._ends(entry, index, self._now, known)
+        if isinstance(after, Hold) and entry.held:
+            return None
+        if _way_told(after) == _way_told(before) and not _opened(before, after):
             return None
         address = str(entry.recipients[index].address)
         return Change(recipient=address, before=before, old=before.reason, after=after, new=words)
 
-    async def _ends(self, entry: Entry, index: int, router: Router) -> tuple[Route, Ends, str]:
+    async def _ends(
+        self, entry: Entry, index: int, router: Router, known: Known | None = None
+    ) -> tuple[Route, Ends, str]:
         """The first decision, where all the mail ends up, and that in words."""
         envelope, recipient = entry.envelope, entry.recipients[index].address
-        known = known_of(entry, index)
+        known = known or known_of(entry, index)
         now = self.now()
         route = await router.route(envelope.sender, recipient, envelope.client, now, known)
         if not isinstance(route, Redirect):
@@ -149,9 +163,34 @@ class Rerouting:
         return route, frozenset((each, way(end)) for each, end in ends), words
 
 
+def _has_gone(recipient: QueuedRecipient) -> bool:
+    """Whether a route has been taken, be it one that keeps the mail waiting."""
+    return bool(recipient.attempts or recipient.held) or recipient.throttled is not None
+
+
 def _way_told(decision: Decision) -> tuple[str, str, str]:
-    # The first clause says where to; others may tell of the time of day, or until when mail waits.
-    return decision.plugin, decision.rule, decision.reason.partition("; ")[0]
+    """What a decision tells of the way, whatever the rule is called that decided: rules without a
+    name are numbered, and one that is put before them renames them all."""
+    reason = decision.reason
+    for label in (f'rule "{decision.rule}"', decision.rule):
+        told = reason.removeprefix(f"{label} matches: ")
+        if told != reason:
+            return "", "", _OF_A_MAP.sub("", _first_clause(told))
+    told = _first_clause(reason)
+    for usual in _USUAL:
+        if told.endswith(usual):
+            return "", "", _USUAL[usual]
+    return decision.plugin, decision.rule, told
+
+
+def _first_clause(reason: str) -> str:
+    # It says where to; others may tell of the time of day, or until when mail waits.
+    return reason.partition("; ")[0]
+
+
+def _opened(before: Decision, after: Route) -> bool:
+    """Whether mail that was to wait for its hours need not wait any more."""
+    return WAITS in before.reason and isinstance(after, Relay) and after.not_before is None
 
 
 def way(route: Route) -> object:
@@ -178,6 +217,7 @@ def where(route: Route) -> str:
                     *(() if hop.protocol == "smtp" else (hop.protocol,)),
                     *(() if hop.tls == "opportunistic" else (f"tls {hop.tls}",)),
                     *(() if hop.login is None else (f"as {hop.login}",)),
+                    *(() if hop.source is None else (f"source {hop.source}",)),
                 )
             )
             for hop in route.hops

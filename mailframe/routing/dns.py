@@ -10,6 +10,10 @@ from mailframe.address import Address
 from mailframe.interfaces import Facts, IRoutingPolicy, Site
 from mailframe.outcome import Local, NextHop, Relay, Route
 
+# What the reasons say behind the domain.
+IS_LOCAL = " is a local domain"
+TO_EXCHANGERS = " is not a local domain: to its mail exchangers"
+
 
 @attrs.frozen(kw_only=True)
 class DnsSettings:
@@ -37,9 +41,9 @@ def by_domain(recipient: Address, facts: Facts, *, plugin: str) -> Route:
     """
     domain = recipient.domain
     if facts.local:
-        return Local(mailbox=recipient, reason=f"{domain} is a local domain", plugin=plugin)
+        return Local(mailbox=recipient, reason=f"{domain}{IS_LOCAL}", plugin=plugin)
     return Relay(
         hops=(NextHop(where=f"mx:{domain}"),),
-        reason=f"{domain} is not a local domain: to its mail exchangers",
+        reason=f"{domain}{TO_EXCHANGERS}",
         plugin=plugin,
     )

@@ -24,6 +24,7 @@ from mailframe.routing.rules import ANY, RuleSettings, map_name
 from mailframe.routing.via import parse_via
 from mailframe.routing.way import Way
 
+WAITS = ", so it waits until "  # in the reason of a route that is not open yet
 MAX_WAYS = 1000  # that are kept of those that a map gave
 
 
@@ -103,7 +104,7 @@ class Rule:
         if hours is None or way.via.kind != "hops" or hours.fits(question):
             return Weighed(fits=fits, way=way)
         opens, wall = hours.opens(now)
-        waits = f"{hours.told(question)}, so it waits until {wall}"
+        waits = f"{hours.told(question)}{WAITS}{wall}"
         return Weighed(fits=fits, way=way, opens=opens, waits=waits)
 
     async def seen(self, question: Question) -> RuleSeen:

@@ -30,7 +30,7 @@ class Way:
         label = f'rule "{settings.name}"' if settings.name else rule
         shown = (*via.where, *(f"redirect to {each.text}" for each in via.targets))
         kind = f"{via.kind}: {via.reason}" if via.reason else via.kind
-        self._reason = f"{label} matches: {', '.join(shown) or kind}{told}"
+        self._reason = f"{label} matches: {', '.join(shown) or kind}{_asked(settings, via)}{told}"
         self._retry = settings.retry
         self._hops = tuple(
             NextHop(
@@ -74,3 +74,13 @@ class Way:
             reason = f"{self._reason}, and that is the recipient itself"
             return Unroutable(reply=_ITSELF, reason=reason, rule=self._rule, plugin=PLUGIN)
         return Redirect(addresses=addresses, reason=self._reason, rule=self._rule, plugin=PLUGIN)
+
+
+def _asked(settings: RuleSettings, via: Via) -> str:
+    """What a rule asks besides of the servers that it names, where it is not the usual."""
+    asked = [
+        *(() if settings.protocol == "smtp" else (settings.protocol,)),
+        *(() if settings.tls == "opportunistic" else (f"tls {settings.tls}",)),
+        *(() if settings.source is None else (f"source {settings.source}",)),
+    ]
+    return f" with {', '.join(asked)}" if asked and via.kind == "hops" else ""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 import time
 from typing import Any
 
 import attrs
 
 from mailframe.address import Address
-from mailframe.cli import queued, reroute_report, rerouting
+from mailframe.cli import queued, rerouting
 from mailframe.entry import Event, QueuedRecipient, Ready
 from mailframe.in_force import InForce
-from mailframe.interfaces import IQueueStorage
-from mailframe.outcome import Hold, Local, NextHop, Permit, Redirect, Relay, Unroutable
-from mailframe.reply import Reply
 from mailframe.settings import load
 from tests.cli.test_explain_message import ANGELO, BUSY, INFO, JSMITH, MessageCase
 
@@ -342,62 +337,3 @@ class Options(RerouteCase):
         """A wrong path would end in a traceback."""
         result = self.run_here("queue", "reroute", "--config", self.new, status=2)
         self.assertIn("new.toml", result.stderr)
-
-
-class Words(RerouteCase):
-    """How routes are compared and told."""
-
-    def test_where(self) -> None:
-        """Two ways would be told by the same words, or one be counted as two."""
-        hop = NextHop(where="mx:a.example")
-        relay = Relay(reason="x", hops=(hop,))
-        changed = [
-            Relay(reason="x", hops=(attrs.evolve(hop, tls="verify"),)),
-            Relay(reason="x", hops=(attrs.evolve(hop, protocol="lmtp"),)),
-            Relay(reason="x", hops=(attrs.evolve(hop, login="user"),)),
-            Relay(reason="x", hops=(hop, NextHop(where="mx:b.example"))),
-            Local(reason="x", mailbox=ANGELO),
-            Redirect(reason="x", addresses=(ANGELO, JSMITH)),
-            Unroutable(reason="x", reply=Reply(550, "5.7.1", "no")),
-            Hold(reason="x"),
-        ]
-        routes = [relay, *changed]
-        self.assertEqual(len({rerouting.way(each) for each in routes}), len(routes))
-        self.assertEqual(len({rerouting.where(each) for each in routes}), len(routes))
-        moved = Relay(reason="y", rule="z", hops=(attrs.evolve(hop, password_file="/x"),))
-        self.assertEqual(rerouting.way(moved), rerouting.way(relay))
-
-    def test_on_a_terminal(self) -> None:
-        """A long table would run past, with what it comes to."""
-        self.patch(reroute_report, "_SHOWN", 2)
-        self.patch(reroute_report, "_WAYS", 1)
-        self.patch(reroute_report, "_TOLD", 1)
-        screen = io.StringIO()
-        screen.isatty = lambda: True  # type: ignore[method-assign]  # as a terminal's
-        self.patch(sys, "stdout", screen)
-        self.patch(sys, "stderr", io.StringIO())
-        report = reroute_report.Report(None, True)
-        (entry,) = self.in_storage(self._entries)
-        for where in ("one", "two", "three"):
-            change = rerouting.Change(
-                recipient=str(JSMITH),
-                before=Permit(reason=MX),
-                old=MX,
-                after=Unroutable(reason="x", reply=BUSY),
-                new=where,
-            )
-            report.add(entry, [change], None)
-        report.end()
-        self.assertIn("one", screen.getvalue())
-        self.assertNotIn("three", screen.getvalue())
-
-    async def _entries(self, storage: IQueueStorage) -> Any:
-        sink = storage.receive(self._envelope())
-        await sink.commit()
-        return await storage.messages(None, 1)
-
-    def _envelope(self) -> Any:
-        from mailframe.envelope import Envelope, Recipient
-
-        recipient = Recipient(address=JSMITH, evidence=Permit(reason="x"))
-        return Envelope(sender=None, recipients=(recipient,), client=None, arrived=time.time())

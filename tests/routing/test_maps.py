@@ -116,7 +116,8 @@ class ViaTests(MapCase):
             [(hop.where, hop.tls) for hop in route.hops],
             [("mx:mindspring.com", "require"), ("tcp:backup.example:25", "require")],
         )
-        self.assertEqual(route.reason, 'rule "ways" matches: mx, tcp:backup.example:25 (map "m")')
+        ways = "mx, tcp:backup.example:25 with tls require"
+        self.assertEqual(route.reason, f'rule "ways" matches: {ways} (map "m")')
         self.assertEqual(
             self.seen(table), [(True, 'recipient jsmith@mindspring.com is in map "m"')]
         )

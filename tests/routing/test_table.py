@@ -60,7 +60,7 @@ class RouteTests(SynchronousTestCase):
             ask(self, [rule], JSMITH),
             Relay(
                 hops=(hop,),
-                reason="rule 1 matches: tcp:127.0.0.1:2600",
+                reason="rule 1 matches: tcp:127.0.0.1:2600 with tls verify",
                 rule="rule 1",
                 plugin="table",
             ),
