@@ -13,11 +13,11 @@ import attrs
 import click
 
 from mailframe.cli.counting import Counting
+from mailframe.cli.listing import JsonList
 from mailframe.cli.mbox import Quoted, from_line
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
-from mailframe.cli.output import print_json
 from mailframe.cli.parts import read_settings, with_storage
-from mailframe.cli.queued import find_message, pages
+from mailframe.cli.queued import wanted
 from mailframe.documents import Document, entry_details
 from mailframe.entry import Entry
 from mailframe.files import Files, sync_folder
@@ -44,16 +44,10 @@ class Wanted:
 
         :param refused: gets a line for each that is not there
         """
-        for id in self.ids:
-            try:
-                yield await find_message(storage, id)
-            except Refusal as refusal:
-                refused.append(refusal.message)
-        if not self.ids:
-            async for page in pages(storage):
-                for entry in page:
-                    if self._fits(entry):
-                        yield entry
+        async for some in wanted(storage, self.ids, refused):
+            for entry in some:
+                if self._fits(entry):
+                    yield entry
 
     def _fits(self, entry: Entry) -> bool:
         if self.senders is not None and not self.senders.matches(entry.envelope.sender):
@@ -98,7 +92,7 @@ def export(
         raise Misuse(
             "queue export writes several messages into a folder (--output DIR) or as --mbox"
         )
-    wanted = Wanted(
+    which = Wanted(
         ids=tuple(dict.fromkeys(ids)),
         senders=_patterns("--sender", senders),
         recipients=_patterns("--recipient", recipients),
@@ -106,16 +100,18 @@ def export(
     settings = read_settings(config)
     folder = None if output is None else _folder(output)
     refused: list[str] = []
-    written: list[Document] = []
+    written = JsonList("messages")
 
     async def write(storage: IQueueStorage) -> None:
         counting = Counting("messages")
-        async for entry in wanted.entries(storage, refused):
+        async for entry in which.entries(storage, refused):
             try:
                 if folder is not None:
-                    written.append(await _to_files(storage, entry, folder))
-                    if not as_json:
-                        click.echo(f"{entry.id} {written[-1]['content']}")
+                    files = await _to_files(storage, entry, folder)
+                    if as_json:
+                        written.add(files)
+                    else:
+                        click.echo(f"{entry.id} {files['content']}")
                 elif mbox:
                     await _to_mbox(storage, entry)
                 else:
@@ -133,7 +129,7 @@ def export(
 
     with_storage(settings, write)
     if as_json:
-        print_json({"messages": written})
+        written.end()
     if refused:
         raise Refusal("\n".join(refused))
 

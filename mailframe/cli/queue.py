@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import click
 
 from mailframe.cli.export import export
+from mailframe.cli.listing import JsonList, Rows
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
-from mailframe.cli.output import print_fields, print_json, print_table
+from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import read_settings, with_storage
 from mailframe.cli.queue_findings import damaged
 from mailframe.cli.queued import find_message, last_routes, not_there, pages, why_not_tried
 from mailframe.cli.reroute import reroute
 from mailframe.cli.trace import why
-from mailframe.documents import Document, decision_document, entry_details, queue_document
+from mailframe.documents import Document, decision_document, entry_details, entry_document
 from mailframe.entry import Entry, Event
 from mailframe.interfaces import IQueueStorage, UnknownMessage
 
+_HEADINGS = ("id", "from", "to", "size", "state", "attempts", "next attempt", "last reply")
 _TOLD = 20  # damaged entries told of by name
 
 
@@ -36,44 +39,44 @@ def queue() -> None:
 @json_option
 def list_messages(config: str, as_json: bool) -> None:
     """List the messages in the queue."""
-    entries, unreadable = with_storage(read_settings(config), _all_and_damaged)
-    document = queue_document(entries)
+    write: Callable[[Document], None]
+    if as_json:
+        messages = JsonList("messages")
+        write, end = messages.add, messages.end
+    else:
+        rows = Rows(_HEADINGS)
+        write, end = partial(_add_rows, rows), rows.end
+
+    async def read(storage: IQueueStorage) -> Sequence[tuple[str, str]]:
+        async for page in pages(storage):
+            for entry in page:
+                write(entry_document(entry))
+        return await damaged(storage)
+
+    unreadable = with_storage(read_settings(config), read)
+    end()
     for id, reason in unreadable[:_TOLD]:
         click.echo(f"{id} is damaged and set aside: {reason}", err=True)
     if unreadable:
         number = "1 entry is" if len(unreadable) == 1 else f"{len(unreadable)} entries are"
         click.echo(f"{number} damaged; see `mailframe queue salvage --help`", err=True)
-    if as_json:
-        print_json(document)
-        return
-    print_table(
-        ("id", "from", "to", "size", "state", "attempts", "next attempt", "last reply"),
-        [
+
+
+def _add_rows(rows: Rows, message: Document) -> None:
+    for recipient in message["recipients"]:
+        is_held = message["held"] and recipient["next_attempt"]
+        rows.add(
             (
                 message["id"],
                 message["sender"] or "<>",
                 recipient["address"],
                 message["size"],
-                "held" if message["held"] and recipient["next_attempt"] else recipient["state"],
+                "held" if is_held else recipient["state"],
                 recipient["attempts"],
-                recipient["next_attempt"],
+                None if is_held else recipient["next_attempt"],
                 recipient["last_reply"],
             )
-            for message in document["messages"]
-            for recipient in message["recipients"]
-        ],
-    )
-
-
-async def _all_and_damaged(
-    storage: IQueueStorage,
-) -> tuple[Sequence[Entry], Sequence[tuple[str, str]]]:
-    entries = await _all_messages(storage)
-    return entries, await damaged(storage)
-
-
-async def _all_messages(storage: IQueueStorage) -> Sequence[Entry]:
-    return [entry async for page in pages(storage) for entry in page]
+        )
 
 
 @queue.command()

@@ -25,6 +25,24 @@ async def pages(storage: IQueueStorage) -> AsyncIterator[Sequence[Entry]]:
         after = page[-1].id
 
 
+async def wanted(
+    storage: IQueueStorage, ids: Sequence[str], refused: list[str]
+) -> AsyncIterator[Sequence[Entry]]:
+    """The messages that a command is for, some at a time.
+
+    :param ids: these; empty: all
+    :param refused: gets a line for each that is not there
+    """
+    if not ids:
+        async for page in pages(storage):
+            yield page
+    for id in ids:
+        try:
+            yield [await find_message(storage, id)]
+        except Refusal as refusal:
+            refused.append(refusal.message)
+
+
 async def find_message(storage: IQueueStorage, id: str) -> Entry:
     """One message.
 

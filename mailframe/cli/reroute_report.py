@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import IO
 
 import click
 
-from mailframe.cli.output import print_table, printable
+from mailframe.cli.listing import Rows
+from mailframe.cli.output import printable
 from mailframe.cli.rerouting import Change
 from mailframe.cli.trace import why
 from mailframe.documents import address_text
@@ -37,8 +37,7 @@ class Report:
     def __init__(self, spool: IO[str] | None, dry_run: bool) -> None:
         self._spool = spool
         self._dry_run = dry_run
-        self._rows: list[tuple[object, ...]] = []
-        self._is_terminal = spool is None and sys.stdout.isatty()
+        self._rows = Rows(_HEADINGS, _SHOWN)
         self._ways: Counter[tuple[str, str]] = Counter()
         self._not_due: list[str] = []
         self.refused: list[str] = []
@@ -67,27 +66,17 @@ class Report:
         for change in changes:
             after = change.after
             reason = why(after.reason, after.plugin, after.rule)
-            self._row((entry.id, change.recipient, change.old, change.new, reason))
+            self._rows.add((entry.id, change.recipient, change.old, change.new, reason))
             pair = change.old, change.new
             self._ways[pair if pair in self._ways or len(self._ways) < _WAYS else _OTHERS] += 1
-
-    def _row(self, cells: tuple[object, ...]) -> None:
-        if not self._is_terminal:
-            if self.differ == 1 and not self._rows:
-                self._rows.append(cells)  # the headings have been written
-                print_table(_HEADINGS, [cells])
-            else:
-                click.echo("\t".join(map(printable, cells)))
-        elif len(self._rows) < _SHOWN:
-            self._rows.append(cells)
 
     def end(self) -> None:
         """Tell it."""
         if self._spool is not None:
             self._print_json()
             return
-        if self._is_terminal and self._rows:
-            print_table(_HEADINGS, self._rows)
+        if self.differ:
+            self._rows.end()
         for (old, new), number in self._ways.most_common(_TOLD):
             click.echo(f"{number} from {printable(old)} to {printable(new)}", err=True)
         if len(self._ways) > _TOLD:

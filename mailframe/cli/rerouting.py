@@ -15,8 +15,7 @@ import attrs
 from twisted.internet.defer import gatherResults
 
 from mailframe.assembly import Parts
-from mailframe.cli.options import Refusal
-from mailframe.cli.queued import find_message, last_routes, pages
+from mailframe.cli.queued import last_routes, wanted
 from mailframe.delivery.dispatch import known_of
 from mailframe.documents import Document, decision_document, route_document, route_kind
 from mailframe.entry import Entry, QueuedRecipient
@@ -96,15 +95,9 @@ class Rerouting:
         :param ids: these; empty: all
         :param refused: gets a line for each that is not there
         """
-        if not ids:
-            async for page in pages(self.storage):
-                for first in range(0, len(page), AT_ONCE):
-                    yield page[first : first + AT_ONCE]
-        for id in ids:
-            try:
-                yield [await find_message(self.storage, id)]
-            except Refusal as refusal:
-                refused.append(refusal.message)
+        async for some in wanted(self.storage, ids, refused):
+            for first in range(0, len(some), AT_ONCE):
+                yield some[first : first + AT_ONCE]
 
     async def changes(self, entries: Sequence[Entry]) -> Sequence[Sequence[Change]]:
         """What would go elsewhere of each message."""

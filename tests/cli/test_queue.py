@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
+from typing import Any
 
 from mailframe.cli import queued
 from mailframe.cli.parts import with_storage
-from mailframe.entry import Event, QueuedRecipient, Step
+from mailframe.entry import Entry, Event, QueuedRecipient, Step
 from mailframe.interfaces import IQueueStorage
+from mailframe.queue.sqlite import SqliteStorage
 from mailframe.reply import Reply
 from mailframe.settings import load
 from tests.cli.commands import CommandCase
@@ -97,6 +100,26 @@ class Listing(QueueCase):
         ids = [self.put() for _ in range(5)]
         found = [message["id"] for message in self.document("queue", "list")["messages"]]
         self.assertEqual(found, ids)
+
+    def test_memory(self) -> None:
+        """A long queue could not be listed on the machine whose memory it would take."""
+        self.patch(queued, "PAGE", 2)
+        for _ in range(7):
+            self.put()
+        held: list[int] = []
+        messages = SqliteStorage.messages
+
+        async def counted(storage: SqliteStorage, after: str | None, limit: int) -> Any:
+            page = await messages(storage, after, limit)
+            held.append(sum(isinstance(each, Entry) for each in gc.get_objects()))
+            return page
+
+        self.patch(SqliteStorage, "messages", counted)
+        before = sum(isinstance(each, Entry) for each in gc.get_objects())
+        for options in ((), ("--json",)):
+            self.run_here("queue", "list", *options)
+        self.assertEqual(len(held), 10)
+        self.assertLessEqual(max(held) - before, 2 * queued.PAGE)
 
     def test_show(self) -> None:
         """Nobody could see why a message was let in."""
