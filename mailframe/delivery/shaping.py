@@ -10,7 +10,7 @@ from typing import TypeAlias
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from mailframe.delivery.bucket import Bucket, Rate
+from mailframe.delivery.bucket import Bucket, Lent, Rate
 from mailframe.delivery.relay_settings import RelaySettings
 from mailframe.delivery.shaping_settings import ShapingTable
 from mailframe.delivery.targets import endpoint_parts
@@ -171,28 +171,28 @@ class Rates:
 
     def take(
         self, limits: Sequence[RateLimit], where: str, provider: str | None
-    ) -> Throttled | tuple[Bucket, ...]:
+    ) -> Throttled | tuple[Lent, ...]:
         """Take room for one more.
 
-        :returns: the buckets, to be given back if it does not happen; or why there is no room
+        :returns: what was taken, to be given back if it does not happen; or why there is no room
         """
         refusal = self.refusal(limits, where, provider)
         if refusal is not None:
             return refusal
-        return self.take_ahead(limits, where, provider)
-
-    def take_ahead(
-        self, limits: Sequence[RateLimit], where: str, provider: str | None
-    ) -> tuple[Bucket, ...]:
-        """Take one more whether there is room or not: those that come next have less.
-
-        :returns: the buckets, to be given back if it does not happen
-        """
         now = self._clock.seconds()
-        taken = tuple([bucket for _, bucket in self._of(limits, where, provider)])
-        for bucket in taken:
+        return tuple([bucket.lend(now) for _, bucket in self._of(limits, where, provider)])
+
+    def give_back(self, taken: Sequence[Lent]) -> None:
+        """What was taken room for did not happen."""
+        now = self._clock.seconds()
+        for lent in taken:
+            lent.give_back(now)
+
+    def take_ahead(self, limits: Sequence[RateLimit], where: str, provider: str | None) -> None:
+        """Take one more whether there is room or not: those that come next have less."""
+        now = self._clock.seconds()
+        for _, bucket in self._of(limits, where, provider):
             bucket.take(now)
-        return taken
 
     def room(self, limits: Sequence[RateLimit], where: str) -> Iterator[tuple[RateLimit, int]]:
         """How many there is room for at once now, for limits of a next hop whoever sends."""

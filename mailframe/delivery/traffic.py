@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from mailframe.clocks import Elapsed
-from mailframe.delivery.bucket import Bucket
+from mailframe.delivery.bucket import Lent
 from mailframe.delivery.concurrency import Concurrency
 from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.destination import Destination, Destinations, Granted, Permit
@@ -157,20 +157,20 @@ class Traffic:
         """
         if passage.limits is None or not passage.limits.connection_rates:
             return None
-        if passage.has_tried:
-            self.rates.take_ahead(passage.limits.connection_rates, hop.where, None)
-            return None
-        taken = self.rates.take(passage.limits.connection_rates, hop.where, None)
-        if isinstance(taken, Throttled):
-            return taken
-        passage.has_tried = True
-        return None
+        limits = passage.limits.connection_rates
+        refusal = None if passage.has_tried else self.rates.refusal(limits, hop.where, None)
+        if refusal is None:
+            self.rates.take_ahead(limits, hop.where, None)
+            passage.has_tried = True
+        return refusal
 
     def leave(self, passage: Passage) -> None:
         """See `Passage.leave`."""
         if not passage.is_used:
-            for bucket in passage.taken:
-                bucket.give_back()
+            self.rates.give_back(passage.taken)
+        else:
+            for lent in passage.taken:
+                lent.used()
         if passage.is_stranger:
             self._strangers.give_back()
         if passage.has_turn:
@@ -304,7 +304,7 @@ class Passage:
     is_stranger: bool = False
     has_turn: bool = False
     has_tried: bool = False
-    taken: tuple[Bucket, ...] = ()
+    taken: tuple[Lent, ...] = ()
 
     def has_connection(self, connection: RelayConnection) -> None:
         """A server let us in."""

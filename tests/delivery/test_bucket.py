@@ -94,14 +94,54 @@ class BucketTests(SynchronousTestCase):
         bucket = Bucket(Rate(40, 60.0), random.Random(1))
         self.assertEqual(bucket.room(5.0), 2)
         self.assertTrue(bucket.is_unused(5.0))
-        bucket.take(5.0)
-        bucket.take(5.0)
+        bucket.lend(5.0).used()
+        lent = bucket.lend(5.0)
         self.assertEqual(bucket.room(5.0), 0)
         self.assertGreater(bucket.wait(5.0), 0)
         self.assertFalse(bucket.is_unused(5.0))
-        bucket.give_back()
+        lent.give_back(5.0)
         self.assertEqual(bucket.wait(5.0), 0)
         self.assertEqual(bucket.room(5.0), 1)
+
+    def test_given_back_late(self) -> None:
+        """Room that has come back by itself comes back once more: two go out where one may."""
+        bucket = Bucket(Rate(10, 60.0), random.Random(1))
+        never_sent = bucket.lend(0.0)
+        self.assertEqual(bucket.wait(60.0), 0)
+        bucket.take(60.0)
+        never_sent.give_back(61.0)
+        self.assertAlmostEqual(bucket.wait(61.0), 5.0)
+
+    @given(
+        count=st.sampled_from([1, 7, 40, 100]),
+        steps=st.lists(
+            st.tuples(st.floats(0, 2, allow_nan=False), st.sampled_from([0, 0, 0, 2, 4])),
+            min_size=20,
+            max_size=100,
+        ),
+    )
+    @settings(deadline=None, max_examples=80)
+    def test_never_more_though_given_back(self, count: int, steps: list[tuple[float, int]]) -> None:
+        """A receiver that counts would block us, because others are dead."""
+        bucket = Bucket(Rate(count, 60.0), random.Random(1))
+        alone = Bucket(Rate(count, 60.0), random.Random(1))  # of those that are never given back
+        now, sent, lent = 0.0, [], []
+        for pause, later in steps:
+            now += pause * 60.0 / count
+            while lent and lent[0][0] <= now:
+                heapq.heappop(lent)[2].give_back(now)
+            if bucket.wait(now) > 0:
+                continue
+            taken = bucket.lend(now)
+            if later:
+                heapq.heappush(lent, (now + (later - 1) * 60.0 / count, id(taken), taken))
+            else:
+                taken.used()
+                sent.append(now)
+                self.assertLess(alone.wait(now), 1e-6)
+                alone.take(now)
+        for number in range(count, len(sent)):
+            self.assertGreaterEqual(sent[number] - sent[number - count], 60.0 * (1 - 1e-9))
 
 
 class PromisesTests(SynchronousTestCase):
