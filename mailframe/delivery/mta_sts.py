@@ -8,8 +8,9 @@ For each domain that mail goes to by its MX records:
 3. one that is not known, or not that one, is fetched. If that fails the known one stays, and it is
    not tried again for a while (§3.3);
 4. one that is known is fetched again once a day, while mail goes on by the old one, so that who
-   hinders us from fetching does not have it run out. Where no mail goes for a while it is fetched
-   again shortly before its end.
+   hinders us from fetching does not have it run out; and whatever becomes of its record, so that he
+   who hinders us from looking that up does not either (§10.2). Where no mail goes for a while it is
+   fetched again shortly before its end.
 
 Those who wait for the same domain wait for the same questions. Nobody waits longer than `WAIT`:
 then they go on with what is known, and what comes too late serves the next. There is no going on,
@@ -227,17 +228,20 @@ class MtaSts:
         texts = await self._lookup.texts(f"_mta-sts.{domain}")
         found = record_id(texts) if isinstance(texts, tuple) else None
         now = self._now()
-        is_new = stored.in_force(now) is None or found != stored.id
+        policy = stored.in_force(now)
+        if found is None and policy is not None and policy.mode != "none":
+            found = stored.id  # it may have a record that is kept from us
+        is_new = policy is None or found != stored.id
+        seconds = LOOK_AGAIN if isinstance(texts, tuple) else NOT_AGAIN
         if found is None or 0 <= now - stored.failed < NOT_AGAIN:
-            seconds = LOOK_AGAIN if isinstance(texts, tuple) else NOT_AGAIN
-            if found is None and stored.fault is not None and stored.in_force(now) is None:
+            if found is None and stored.fault is not None and policy is None:
                 stored = Stored(domain=domain)  # there is no policy any more that could be had
             self._keep(stored, seconds, texts.reason if isinstance(texts, LookupFault) else "")
             return ""
         if not is_new and 0 <= now - stored.fetched < REFRESH:
-            self._keep(stored, LOOK_AGAIN)
+            self._keep(stored, seconds)
             return ""
-        is_first = stored.in_force(now) is None and not stored.failed
+        is_first = policy is None and not stored.failed
         if len(self._fetching) >= MAX_FETCHES:
             self._keep(stored, 0 if is_first else LOOK_AGAIN)
             return _TOO_MANY if is_first else ""

@@ -201,6 +201,23 @@ class KeepingTests(MtaStsCase):
         self.assertTrue(demand.may_go_clear)
         self.assertEqual(self.fetches.asked, [BLU])
 
+    def test_refreshed_without_record(self) -> None:
+        """Who can hold back one answer of DNS long enough could read the mail (RFC 8461 §10.2)."""
+        self.demand()
+        self.publish(None)
+        for _ in range(12):
+            self.later(REFRESH + 1)
+            self.demand()
+        self.assertEqual(self.fetches.asked, [BLU] * 13)
+        self.resolver.servfail.add(NAME)
+        self.fetches.answer = NONE
+        self.later(REFRESH + 1)
+        self.demand()
+        self.assertIsNone(self.demand())
+        self.later(NONE.max_age // 2)  # the end of it
+        self.assertIsNone(self.demand())
+        self.assertEqual(self.fetches.asked, [BLU] * 14)
+
     def test_doubt(self) -> None:
         """A message that demands TLS would go back to its sender because a name server failed."""
         self.resolver.servfail.add(NAME)
