@@ -268,7 +268,9 @@ class RelayAgent(Service):
                 if failed is None:
                     return
                 again = failed.reply is USED_UP
-                if not again:
+                if again:
+                    passage.has_tried = False  # it is not for a failure that there is one more
+                else:
                     attempt.passed_over(connection.where, failed.reply)
         if why is not None and not let_in:
             self._nobody_let_in(passage, why, began)
@@ -292,7 +294,8 @@ class RelayAgent(Service):
             convert=self._settings.convert_8bit,
             now=self._site.reactor.seconds(),
         )
-        passage.is_used = True
+        if failed is None or not failed.untouched:
+            passage.is_used = True
         if failed is None:
             passage.destination.went_well()
             return None

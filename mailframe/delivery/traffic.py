@@ -152,8 +152,9 @@ class Traffic:
     def may_connect(self, passage: Passage, hop: NextHop) -> Throttled | None:
         """Whether the rate of connections has room for one; it is taken.
 
-        Only the first of a passage has to find room. The others are taken from what comes next:
-        else one server that is down would use up what its hop may get, and the others get nothing.
+        After a server that failed a further one need not find room. It is taken from what comes
+        next: else one server that is down would use up what its hop may get, and the others get
+        nothing.
         """
         if passage.limits is None or not passage.limits.connection_rates:
             return None

@@ -263,6 +263,29 @@ class LimitsTests(TrafficCase):
         self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
         self.assertEqual(len(server.commands), 2)
 
+    def test_connection_rate_and_a_server_that_tires(self) -> None:
+        """One message to many would open a hundred connections, and keep all others waiting."""
+        server = ScriptedServer(EHLO=b"250-mx\r\n250 LIMITS MAILMAX=1 RCPTMAX=1\r\n")
+        self.listen(server)
+        table = ShapingTable(name="a", destinations=("*",), connection_rate="40/1m")
+        agent = self.shaped(table)
+        people = [Address.parse(f"{name}@blu.example") for name in "abcde"]
+        outcomes = self.deliver(agent, self.job(HOP, recipients=people))
+        self.assertEqual([type(each) for each in outcomes], [Delivered] * 2 + [Throttled] * 3)
+        self.assertEqual(len(server.commands), 2)
+
+    def test_rate_and_a_kept_connection_that_ended(self) -> None:
+        """Nothing was sent, and yet it counts, until nothing may be sent."""
+        server = ScriptedServer(MAIL=[b"250 ok\r\n", b"421 4.3.2 idle for too long\r\n"])
+        self.listen(server)
+        table = ShapingTable(name="a", destinations=("*",), rate="40/1h", connection_rate="1/1m")
+        agent = self.shaped(table)
+        kinds = []
+        for pause in (0, 60, 0):
+            kinds.append(type(self.outcome(agent, self.job(HOP))))
+            self.reactor.advance(pause)
+        self.assertEqual(kinds, [Delivered, Throttled, Delivered])
+
     def test_recipients(self) -> None:
         """A receiver that takes few recipients at once would refuse the message."""
         server = ScriptedServer()
