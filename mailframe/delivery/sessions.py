@@ -226,8 +226,11 @@ class Sessions:
     ) -> None:
         fault = connection.handshake.fault or demand.fault
         is_tls_fault = failed is not None and failed.stage in ("starttls", "tls")
-        if failed is not None and not is_tls_fault and not connection.is_encrypted:
-            return  # it never came to TLS
+        if failed is not None and (
+            self._closing  # which broke it off
+            or not (is_tls_fault or connection.is_encrypted)  # it never came to TLS
+        ):
+            return
         if fault is None and (is_tls_fault or not connection.is_encrypted):
             if failed is not None and failed.stage == "tls":
                 fault = TlsFault("validation-failure", " ".join(failed.reply.text))

@@ -206,6 +206,19 @@ class CountTests(SessionsCase):
         ((counted, number),) = file.of(day_of(self.reactor.seconds())).items()
         self.assertEqual((counted.result, number), ("validation-failure", 1))
 
+    def test_shutdown(self) -> None:
+        """Each restart of ours would be told to others as a fault of theirs."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = CountFile(str(folder))
+        self.sessions._counts = TlsCounts(file, self.site)
+        self.reactor.at(HOST).listenTCP(25, ScriptedServer(EHLO=WITH_TLS))
+        result = self.begin("opportunistic")
+        self.reactor.advance(0)
+        self.nothing_left()
+        self.assertIsInstance(self.successResultOf(result), Failed)
+        self.assertEqual(file.of(day_of(self.reactor.seconds())), {})
+
 
 class TlsTests(SessionsCase):
     """STARTTLS, for real."""
