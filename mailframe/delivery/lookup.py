@@ -150,7 +150,7 @@ class Lookup:
             return dns_fault(domain, fault)
         return tuple(
             [
-                attrs.evolve(host, tlsa_bases=bases[host.name])
+                attrs.evolve(host, tlsa_bases=bases[host.name], is_genuine=True)
                 for host in hosts
                 if host.name in bases
             ]

@@ -42,6 +42,7 @@ class Target:
         when the operating system is to choose
     :ivar tlsa_bases: names under which its TLSA records may stand, the better one first
         (`mailframe.delivery.exchanges.Host`)
+    :ivar is_genuine: DNSSEC vouches for its being an exchanger of the domain
     """
 
     where: str
@@ -54,6 +55,7 @@ class Target:
     is_verified: bool = False
     source: Source | None = None
     tlsa_bases: tuple[str, ...] = ()
+    is_genuine: bool = False
 
     def __str__(self) -> str:
         """``mx.example [192.0.2.1]:25``, or the endpoint string."""
@@ -135,6 +137,7 @@ class Targets:
                     endpoint=self._endpoint(address, source, seconds),
                     source=source,
                     tlsa_bases=by_address[address].tlsa_bases,
+                    is_genuine=by_address[address].is_genuine,
                 )
 
     def _endpoint(

@@ -196,7 +196,7 @@ def _strict(hop: NextHop, target: Target, demand: TlsDemand) -> TlsDemand:
         return demand
     published, fault = demand.published, demand.fault
     is_named = published is not None and published.kind == "sts" and fault is None
-    if is_named or target.tlsa_bases or target.host == hop.where.removeprefix("mx:").strip("[]"):
+    if is_named or target.is_genuine or target.host == hop.where.removeprefix("mx:").strip("[]"):
         return demand
     text = (
         f"neither DNSSEC nor MTA-STS vouches for {target.host}, and the sender asks for TLS with a"

@@ -164,6 +164,7 @@ class SessionTests(SessionsCase):
             port=25,
             endpoint=TCP4ClientEndpoint(self.reactor, HOST, 25),
             tlsa_bases=("mx.blu.example",),
+            is_genuine=True,
         )
         hop = NextHop(where="mx:blu.example", tls=policy)
         opening = Deferred.fromCoroutine(self.sessions.open(target, hop, None))

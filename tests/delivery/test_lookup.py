@@ -396,6 +396,18 @@ class SecureTests(SynchronousTestCase):
             {"192.0.2.4": ("only.blu.example",)},
         )
 
+    def test_genuine(self) -> None:
+        """Mail that demands TLS would come back, or go to an exchanger that somebody made up."""
+
+        def genuine(*secure: str, **kwargs: Any) -> set[bool]:
+            lookup = self.lookup(*secure, **kwargs)
+            hosts = self.successResultOf(Deferred.fromCoroutine(lookup.hosts("blu.example")))
+            return {host.is_genuine for host in hosts}
+
+        self.assertEqual(genuine("example"), {True})  # one has an address of another domain
+        self.assertEqual(genuine("test"), {False})
+        self.assertEqual(genuine("example", validating=False), {False})
+
     def test_insecure(self) -> None:
         """DANE would be believed although somebody else chose the exchangers, or be asked for."""
         for lookup in (

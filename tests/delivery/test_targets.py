@@ -26,8 +26,8 @@ class FakeLookup:
             return (Host("c.example", "2001:db8::3"),)
         if domain == "both.example":
             return (
-                Host("a.example", "2001:db8::1", ("a.example",)),
-                Host("a.example", "192.0.2.1", ("a.example",)),
+                Host("a.example", "2001:db8::1", ("a.example",), is_genuine=True),
+                Host("a.example", "192.0.2.1", ("a.example",), is_genuine=True),
                 Host("b.example", "192.0.2.2"),
             )
         if domain == "blu.example":
@@ -105,6 +105,7 @@ class TargetsTests(SynchronousTestCase):
         self.assertEqual([six.host, four.host, other.host], ["a.example", "a.example", "b.example"])
         self.assertEqual(six.tlsa_bases, ("a.example",))
         self.assertEqual(other.tlsa_bases, ())
+        self.assertEqual((six.is_genuine, other.is_genuine), (True, False))
 
     def test_sources(self) -> None:
         """Mail would go out from another address of ours, or from one of the wrong family."""

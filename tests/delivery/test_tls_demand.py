@@ -135,7 +135,7 @@ class DemandsTests(SynchronousTestCase):
         assert refusal
         self.assertEqual((refusal.code, refusal.status), (550, "5.7.10"))
         for more in (
-            {"tlsa_bases": ("mx.blu.example",)},  # DNSSEC
+            {"is_genuine": True},  # DNSSEC, which need not vouch for the address
             {"host": "blu.example"},  # there is no MX record
             {"where": "mx:[192.0.2.1]", "host": "192.0.2.1"},
             {"where": "tcp:mx.blu.example:25"},
@@ -158,7 +158,7 @@ class DemandsTests(SynchronousTestCase):
         self.assertEqual((refusal.code, refusal.status), (454, "4.7.10"))
         self.assertIn("DNS failed", str(refusal))
         source.answer = TlsDemand(policy="dane", tlsa=("record",), reason="DANE")
-        demand = of(tlsa_bases=("mx.blu.example",))
+        demand = of(is_genuine=True, tlsa_bases=("mx.blu.example",))
         self.assertEqual((demand.policy, demand.refusal), ("dane", None))
 
     def test_strict_shares_nothing(self) -> None:
