@@ -34,6 +34,17 @@ class Conversion:
     is_needed: bool
     open: Callable[[], Awaitable[IContent]]
 
+    async def size(self) -> int:
+        """How many octets it has in that form, which is read for it."""
+        octets = 0
+        content = await self.open()
+        try:
+            while piece := await content.read():
+                octets += len(piece)
+        finally:
+            content.close()
+        return octets
+
 
 async def plan_conversion(
     open_content: Callable[[], Awaitable[IContent]],

@@ -39,6 +39,7 @@ from mailframe.wire.sender_parameters import Limits, takes_binary
 
 log = Logger()
 
+MOST_GROWTH = 4  # each octet as three (RFC 2045 §6.7), line ends, and what headers say of it
 MAX_SECONDS = 999_999_999  # nine digits, RFC 2852 §4
 _NO_SMTPUTF8 = Reply(
     550, "5.6.7", "the message is internationalised, and the server does not offer SMTPUTF8"
@@ -126,7 +127,8 @@ async def _fit(
             return None
         body = conversion.body
         if conversion.is_needed:
-            size, open_content = None, conversion.open
+            size = await _encoded_size(connection, conversion, job.size)
+            open_content = conversion.open
         else:
             content = await attempt.content.in_hand()
     indices = _within(connection.limits, attempt.unsettled[: attempt.room], job.recipients)
@@ -204,6 +206,22 @@ async def _conversion(
         attempt.settle_all(connection.where, _NOT_ENCODED)
         return None
     return conversion
+
+
+async def _encoded_size(
+    connection: RelayConnection, conversion: Conversion, size: int
+) -> int | None:
+    """How large content is once it is encoded, where that may be more than the server takes.
+
+    It is not to be sent in vain: that is looked at before anything is.
+
+    :param size: before
+    """
+    said = connection.parameters("SIZE")
+    limit = int(said) if said.isdecimal() else 0
+    if limit < size:
+        return size if limit else None  # it does not get smaller
+    return await conversion.size() if limit < size * MOST_GROWTH else None
 
 
 def _within(

@@ -85,6 +85,25 @@ class EightBitTests(FittingCase):
             self.assertEqual(parsed["Content-Transfer-Encoding"], "quoted-printable")
             self.nothing_left()
 
+    def test_too_large_when_encoded(self) -> None:
+        """A large message would be sent as a whole only to be refused."""
+        large = b"Subject: x\r\n\r\n" + ("\xe4" * 30 + "\r\n").encode() * 3_000
+        self.send(content=large, envelope=self.DECLARED)
+        size = len(self.server.messages[0])
+        self.assertGreater(size, len(large))
+        for limit, taken in ((len(large) - 1, 0), (size - 1, 0), (size, 1), (5 * size, 1), (0, 1)):
+            self.nothing_left()
+            self.setUp()
+            (outcome,) = self.send([f"SIZE {limit}"], content=large, envelope=self.DECLARED)
+            self.assertEqual(len(self.server.messages), taken, limit)
+            if taken:
+                self.assertIsInstance(outcome, Delivered)
+            else:
+                self.assert_refused(outcome, 552, "5.3.4")
+                self.assertEqual(self.server.verbs, ["EHLO"])
+            if limit == size:
+                self.assertIn(f" SIZE={size}".encode(), self.line(b"MAIL"))
+
     def test_large(self) -> None:
         """A message of any size would stand whole in memory while it is encoded."""
         large = b"Subject: x\r\n\r\n" + ("ä" * 30 + "\r\n").encode() * 3_000
