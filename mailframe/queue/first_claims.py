@@ -5,6 +5,9 @@ be its next claim: so it is put into the queue with its lease, in one step, and 
 without a look into the queue. No other process gets at it meanwhile, and its content is read from
 memory. Beyond that room messages are put into the queue without a lease, for whoever claims first.
 
+While more is due than there is room for, what arrives would stand behind all of it, be that mail
+for one server that can't follow. So it gets up to half of the places that fall free.
+
 What is not claimed soon, or asked for by somebody else, is given back.
 """
 
@@ -15,6 +18,7 @@ from mailframe.queue.ids import id_text
 from mailframe.queue.ledger import Arrival, Lease
 
 SOON = 1.0  # seconds from arrival to claim; also how long a claim may do without looking
+KEPT = 50  # messages at the most that are leased beside a backlog, before there is room for them
 
 
 class FirstClaims:
@@ -24,6 +28,8 @@ class FirstClaims:
         self._owner: str | None = None
         self._length = 0.0
         self._room = 0
+        self._kept = 0  # beyond the room, soon after a claim
+        self._claimed = 0.0
         self._looked = 0.0
         self._waiting: dict[int, tuple[Entry, Lease, float]] = {}
 
@@ -37,9 +43,14 @@ class FirstClaims:
         :param due: when the message is due; not much earlier than now, for older ones go first
         :param now: POSIX seconds
         """
-        if self._owner is None or self._room <= 0 or not 0 <= now - due <= SOON:
+        if self._owner is None or not 0 <= now - due <= SOON:
             return None
-        self._room -= 1
+        if self._room > 0:
+            self._room -= 1
+        elif self._kept > 0 and 0 <= now - self._claimed <= SOON:
+            self._kept -= 1
+        else:
+            return None
         return Lease(owner=self._owner, until=now + self._length)
 
     def add(self, arrival: Arrival, now: float) -> None:
@@ -87,12 +98,16 @@ class FirstClaims:
         """The queue was looked at for what is due."""
         self._looked = now
 
-    def claimed(self, owner: str, length: float, room: int) -> None:
+    def claimed(self, owner: str, now: float, length: float, room: int, backlog: int) -> None:
         """A claim has ended.
 
         :param owner: whose it was
+        :param now: POSIX seconds
         :param length: how long it leases messages, in seconds
         :param room: how many more messages there was room for
+        :param backlog: how many it could have had if the queue held more than it had room for; 0
+            when it did not
         """
-        self._owner, self._length = owner, length
+        self._owner, self._length, self._claimed = owner, length, now
         self._room = room - len(self._waiting)
+        self._kept = min(backlog // 2, KEPT) - len(self._waiting)

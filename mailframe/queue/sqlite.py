@@ -169,21 +169,24 @@ class SqliteStorage:
         await self._housekeeping.tidy(now)
         first = self._first
         entries = first.take(owner, now, limit)
-        if not entries or first or not first.may_do_without_looking(now):
-            entries += await self._look(owner, now, limit - len(entries), until)
-        first.claimed(owner, until - now, limit - len(entries))
+        room, backlog = limit - len(entries), 0
+        if room and (not entries or first or not first.may_do_without_looking(now)):
+            entries += await self._look(owner, now, room, until)
+            backlog = limit if len(entries) == limit else 0
+        first.claimed(owner, now, until - now, limit - len(entries), backlog)
         return entries
 
     async def _look(self, owner: str, now: float, limit: int, until: float) -> list[Entry]:
         """Claim what is due and was not claimed on its arrival."""
         leases = self._first.give_back()
-        self._first.looked(now)
 
         def look(ledger: Ledger) -> list[Entry]:
             ledger.give_back(leases)
             return ledger.claim(owner, now, limit, until)
 
         found: list[Entry] = await self.committer.write(look)
+        if len(found) < limit:  # else the next claim looks again, whatever arrives
+            self._first.looked(now)
         return found
 
     async def renew(self, owner: str, ids: Sequence[str], until: float) -> None:

@@ -275,6 +275,32 @@ class FirstClaimTests(SqliteCase):
         self.assertEqual([entry.id for entry in first], ids[:1])
         self.assertEqual(self.claim(self.storage, "one"), ids[1:2])
 
+    def few(self, limit: int) -> list[str]:
+        now = self.clock.seconds()
+        entries = self.result(self.storage.claim("one", now, limit, now + 300))
+        return [entry.id for entry in entries]
+
+    def test_a_backlog(self) -> None:
+        """What arrives waits for minutes behind mail for a server that can't follow."""
+        backlog = [self.accept(storage=self.other) for _ in range(30)]
+        self.clock.advance(1)
+        self.assertEqual(self.few(10), backlog[:10])
+        arrived = [self.accept() for _ in range(8)]
+        # Half of the places at the most, or the backlog would never be tried.
+        self.assertEqual(self.few(10), arrived[:5] + backlog[10:15])
+        more = [self.accept() for _ in range(2)]
+        self.assertEqual(self.few(1), more[:1])
+        self.assertEqual(self.few(3), more[1:] + backlog[15:17])
+
+    def test_a_backlog_and_no_room(self) -> None:
+        """What arrived waits for a process that tries nothing, while another one has room."""
+        backlog = [self.accept(storage=self.other) for _ in range(4)]
+        self.clock.advance(1)
+        self.assertEqual(self.few(2), backlog[:2])
+        self.clock.advance(1.1)
+        arrived = self.accept()
+        self.assertEqual(self.claim(self.other, "two"), [*backlog[2:], arrived])
+
     def test_what_waits_too_long(self) -> None:
         """A lease that nobody renews must not be handed out when it is about to run out."""
         id = self.accept()
