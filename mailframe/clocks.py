@@ -46,6 +46,11 @@ def cpu_time(clock: Any) -> Callable[[], float]:
     return time.process_time if isinstance(clock, ReactorBase) else lambda: 0.0
 
 
+def thread_cpu_time(clock: Any) -> Callable[[], float]:
+    """The same for the thread that asks."""
+    return time.thread_time if isinstance(clock, ReactorBase) else lambda: 0.0
+
+
 @implementer(IReactorTime)
 class Elapsed:
     """A clock that measures and does not tell the time of day: its ``seconds()`` never jump.

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mailframe.clocks import cpu_time
+from mailframe.clocks import cpu_time, thread_cpu_time
 from mailframe.entry import Entry, Ready, Step
 from mailframe.guard import PluginFault, ask, started
 from mailframe.interfaces import IContent, IQueueStorage, LeaseLost
@@ -113,6 +113,7 @@ class QueueRunner(Service):
         self._turn_again = False
         self._more_due = False
         self._turned_away = TurnedAway(clock.seconds, cpu_time(clock))
+        self._cpu_time = thread_cpu_time(clock)
         self._asked = self._due = 0.0  # when the storage was asked what is due next, and its answer
         self._alarm: IDelayedCall | None = None
         self._renewal: LoopingCall | None = None
@@ -329,6 +330,7 @@ class QueueRunner(Service):
 
     async def _try(self, standing: Standing) -> Sequence[Tried]:
         entry = standing.entry
+        used = self._cpu_time()
         try:
             tried = await self.dispatch.attempt(
                 entry,
@@ -337,7 +339,7 @@ class QueueRunner(Service):
                 standing.record_arrived,
             )
             if any(isinstance(each.outcome, Throttled) for each in tried):
-                self._turned_away.count()
+                self._turned_away.count(self._cpu_time() - used)
             return tried
         except Exception:
             log.failure("attempt at {id} failed; it is postponed", id=entry.id)

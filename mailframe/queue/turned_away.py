@@ -20,9 +20,13 @@ AT_ONCE = 1500.0  # before that counts
 BUSY_RATE = 40.0  # the same while there is other work
 BUSY_AT_ONCE = 50.0
 GROUP = 20.0  # so many at least are allowed at a time: to claim one by one costs more
-BUSY = 0.3  # the part of the time that other work takes of a CPU; more, and the process is busy
+BUSY = 0.2  # the part of the time that other work takes of a CPU; more, and the process is busy
 COST = 0.001  # seconds of a CPU that one of these attempts takes at the most
+# How often the time that such an attempt takes until it has come to nothing is in what it takes in
+# all: it is claimed and recorded as well.
+WHOLE = 3
 LOOK = 0.05  # seconds for which it is measured
+CALM = 1.0  # seconds for which it must not have been busy: who waits for a disk is not at leisure
 # Seconds for which there may be no room at the most, however many came to nothing. Those that were
 # tried while there was nothing else to do would else have to be made up for: for an hour after ten
 # minutes of them, during which no other mail is tried either.
@@ -43,12 +47,17 @@ class TurnedAway:
         self._cpu_time = cpu_time
         self._idle = _Bucket(RATE, AT_ONCE, now())
         self._busy = _Bucket(BUSY_RATE, BUSY_AT_ONCE, now())
-        self._is_busy = False
-        self._looked, self._used, self._counted = now(), cpu_time(), 0
+        self._was_busy = float("-inf")  # when it was last found busy
+        self._looked, self._used, self._in_vain = now(), cpu_time(), 0.0
 
-    def count(self) -> None:
-        """An attempt came to nothing."""
-        self._counted += 1
+    def count(self, cpu_time: float) -> None:
+        """An attempt came to nothing.
+
+        :param cpu_time: seconds of CPU time until it had; may be more, where it had to wait
+        """
+        # A fixed cost would hide the other work of a process that makes them for less, and all the
+        # more the more it makes: it would never be found busy.
+        self._in_vain += min(cpu_time * WHOLE, COST)
         now = self._now()
         for bucket in (self._idle, self._busy):
             bucket.refill(now)
@@ -70,7 +79,8 @@ class TurnedAway:
         self._look(now)
         self._idle.refill(now)
         self._busy.refill(now)
-        return (self._idle, self._busy) if self._is_busy else (self._idle,)
+        is_busy = 0 <= now - self._was_busy < CALM
+        return (self._idle, self._busy) if is_busy else (self._idle,)
 
     def _look(self, now: float) -> None:
         """See what the process has been doing besides."""
@@ -78,8 +88,9 @@ class TurnedAway:
         if 0 <= passed < LOOK:
             return
         used = self._cpu_time()
-        self._is_busy = used - self._used - self._counted * COST > BUSY * passed > 0
-        self._looked, self._used, self._counted = now, used, 0
+        if used - self._used - self._in_vain > BUSY * passed > 0:
+            self._was_busy = now
+        self._looked, self._used, self._in_vain = now, used, 0.0
 
 
 class _Bucket:

@@ -9,11 +9,13 @@ from mailframe.queue.turned_away import (
     AT_ONCE,
     BUSY_AT_ONCE,
     BUSY_RATE,
+    CALM,
     COST,
     GROUP,
     LONGEST_REST,
     LOOK,
     RATE,
+    WHOLE,
     TurnedAway,
 )
 
@@ -26,9 +28,9 @@ class TurnedAwayTests(SynchronousTestCase):
         self.used = 0.0
         self.turned_away = TurnedAway(self.clock.seconds, lambda: self.used)
 
-    def count(self, times: int) -> None:
+    def count(self, times: int, cpu_time: float = COST / WHOLE) -> None:
         for _ in range(times):
-            self.turned_away.count()
+            self.turned_away.count(cpu_time)
 
     def test_none(self) -> None:
         """Who is never turned away is held up all the same."""
@@ -77,8 +79,22 @@ class TurnedAwayTests(SynchronousTestCase):
         self.work(0.7)
         self.count(int(BUSY_AT_ONCE) * 2)
         self.assertEqual(self.turned_away.room, 0)
-        self.work(0.1, LOOK + 0.001)
+        self.work(0.1, CALM + 0.001)
         self.assertGreater(self.turned_away.room, AT_ONCE / 2)
+
+    def test_busy_but_for_a_moment(self) -> None:
+        """Each time that a busy process waits for its disk, hundreds are tried in vain."""
+        self.work(0.7)
+        self.count(int(BUSY_AT_ONCE))
+        self.assertEqual(self.turned_away.room, 0)
+        self.work(0.1, LOOK + 0.001)
+        self.assertEqual(self.turned_away.room, 0)
+
+    def test_quick_attempts(self) -> None:
+        """Attempts that take less than they may hide the other work: the process looks idle."""
+        self.count(500, COST / WHOLE / 4)
+        self.work(0.5 + 500 * COST / 4 / 0.5, seconds=0.5)
+        self.assertEqual(self.turned_away.room, 0)
 
     def test_busy_after_a_long_backlog(self) -> None:
         """What was tried at leisure has to be made up for: no mail goes out for an hour."""
@@ -96,9 +112,9 @@ class TurnedAwayTests(SynchronousTestCase):
 
     def test_its_own_work(self) -> None:
         """The attempts themselves count as work, so that a backlog is never passed quickly."""
-        for _ in range(5):
-            self.count(200)
-            self.work(200 * COST, LOOK + 0.001)
+        for cost in (COST, COST / 4, COST, COST / 4, COST):
+            self.count(200, cost / WHOLE)
+            self.work(200 * cost / 0.2, 0.2)
         self.assertGreater(self.turned_away.room, BUSY_AT_ONCE)
 
     def test_a_jump(self) -> None:
