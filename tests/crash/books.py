@@ -77,6 +77,10 @@ class Tally:
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in attrs.asdict(self).items())
 
+    def __add__(self, other: Tally) -> Tally:
+        mine, others = attrs.astuple(self), attrs.astuple(other)
+        return Tally(*(a + b for a, b in zip(mine, others, strict=True)))
+
 
 @attrs.define(eq=False)
 class Books:
@@ -84,6 +88,8 @@ class Books:
 
     Threads write to it.
 
+    :ivar away: held by a client that waits for the server to be there again
+    :ivar changed: that something was acknowledged is notified by it
     :ivar switched: how often the power was cut and switched on; odd while it is off. The server
         runs on for a moment then, and some file systems answer a sync with success after they
         were ended. So what was not asked and read between the same two cuts counts for nothing.
@@ -93,6 +99,8 @@ class Books:
     tally: Tally = attrs.field(factory=Tally)
     findings: list[str] = attrs.field(factory=list)
     lock: threading.RLock = attrs.field(factory=threading.RLock)
+    changed: threading.Condition = attrs.field()
+    away: threading.Lock = attrs.field(factory=threading.Lock)
     letters: dict[bytes, Letter] = attrs.field(factory=dict)
     names: dict[tuple[str, bytes], str] = attrs.field(factory=dict)
     deleted: dict[tuple[str, bytes], float] = attrs.field(factory=dict)
@@ -101,6 +109,10 @@ class Books:
     present: set[tuple[str, bytes] | None] = attrs.field(factory=set)
     numbers: int = 0
     switched: int = 0
+
+    @changed.default
+    def _changed(self) -> threading.Condition:
+        return threading.Condition(self.lock)
 
     # --- what happens --------------------------------------------------------------------------
 
@@ -123,6 +135,7 @@ class Books:
                 return
             letter.acknowledged, letter.at = True, time.monotonic()
             self.tally.acknowledged += 1
+            self.changed.notify_all()
 
     def saw(self, box: str, name: str, text: bytes, at: float) -> tuple[str, bytes] | None:
         """A message was seen in a mailbox.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 
 import attrs
 
@@ -15,7 +16,8 @@ from tests.crash.sites import SMALL_LOG, Strike
 from tests.crash.world import PATIENCE, By, World
 from tests.crash.zygote import Zygote
 
-EPOCH = 20  # rounds, after which everything must have arrived
+EPOCH = 25  # rounds, after which everything must have arrived
+PART = 50  # rounds, after which another disk is used
 MOST_CALLS = 1500  # of which one is struck
 
 
@@ -24,26 +26,51 @@ class Report:
     """What a campaign came to.
 
     :ivar what: its name
-    :ivar rounds: how often the server was ended
+    :ivar rounds: how often a server that clients use was ended, or one of its processes
+    :ivar starts: how often one was started
     :ivar sites: at how many calls of the program it was ended, before or after
-    :ivar unreached: of those, the ones that no server came to
+    :ivar several: how many of the rounds were of servers in several processes
+    :ivar unreached: calls at which it was to be ended, and that no server came to
+    :ivar seconds: how long it took, were its parts done one after the other
     """
 
     what: str
     rounds: int = 0
+    starts: int = 0
     sites: int = 0
+    several: int = 0
     unreached: list[str] = attrs.field(factory=list)
     tally: Tally = attrs.field(factory=Tally)
     findings: list[str] = attrs.field(factory=list)
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        text = f"{self.what}: {self.rounds} rounds in {self.seconds:.0f} s"
+        text = f"{self.what}: {self.rounds} rounds, {self.starts} starts, {self.seconds:.0f} s"
         if self.sites:
-            text += f", {self.sites} of them at a call of its own"
+            text += f"; {self.sites} rounds at a call of its own"
         if self.unreached:
             text += f", {len(self.unreached)} of these not reached"
+        if self.several:
+            text += f"; {self.several} rounds of several processes"
         return "\n  ".join([f"{text}; {self.tally}", *self.findings])
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every promise was kept."""
+        return self.tally.is_clean
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            self.what,
+            rounds=self.rounds + other.rounds,
+            starts=self.starts + other.starts,
+            sites=self.sites + other.sites,
+            several=self.several + other.several,
+            unreached=self.unreached + other.unreached,
+            tally=self.tally + other.tally,
+            findings=self.findings + other.findings,
+            seconds=self.seconds + other.seconds,
+        )
 
 
 Progress = Callable[[Report], None]
@@ -70,7 +97,7 @@ def crash(
     :param several: the share of rounds in which the server is several processes
     :param until_found: stop as soon as a promise was broken
     """
-    report = Report(f"{by} on {kind}, seed {seed}", sites=len(sites))
+    report = Report(f"{by} on {kind}", sites=len(sites))
     disk = Folder() if kind == "folder" else Disk(kind)
     with closing(disk), World(disk, zygote, f"{seed}/{kind}") as world:
         report.tally, report.findings = world.books.tally, world.books.findings
@@ -115,6 +142,7 @@ class _Campaign:
                     self._end_one()
                 elif several > 0:
                     several -= (ended := self.world.end_several(self.by))
+                    self.report.several += ended
                     self._ended(ended)
             while fresh:
                 self._drain()
@@ -182,6 +210,7 @@ class _Campaign:
     def _ended(self, count: int) -> None:
         self.report.rounds += count
         self.report.seconds = time.monotonic() - self.begin
+        self.report.starts = self.world.starts
         self.since += count
         if self.since >= EPOCH:
             self._drain()
@@ -192,10 +221,37 @@ class _Campaign:
     def _drain(self) -> None:
         self.since = 0
         self.world.drain()
+        self.report.starts = self.world.starts
         self.report.seconds = time.monotonic() - self.begin
 
 
-def shares(rounds: int, kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The rounds, shared out among kinds of disks."""
-    for n, kind in enumerate(kinds):
-        yield kind, rounds // len(kinds) + (n < rounds % len(kinds))
+def parts(
+    by: By,
+    kinds: Sequence[str],
+    *,
+    rounds: int,
+    sites: Sequence[Strike],
+    seed: str,
+    several: float = 0.0,
+) -> dict[int, partial[Report]]:
+    """A campaign in parts, by their numbers; each has a seed and a disk of its own.
+
+    A longer campaign begins as a shorter one does, when the rounds of both are whole `PART` ones.
+
+    :param kinds: of the disks, in turns
+    :param rounds: at random moments
+    :param sites: see `crash`
+    """
+    count = max(math.ceil(max(rounds, len(sites)) / PART), len(kinds))
+    return {
+        n: partial(
+            crash,
+            by=by,
+            kind=kinds[n % len(kinds)],
+            rounds=rounds * (n + 1) // count - rounds * n // count,
+            sites=sites[n::count],
+            seed=f"{seed}/{n}",
+            several=several,
+        )
+        for n in range(count)
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -34,6 +36,7 @@ NUMBERS = ("ENOSPC", "EDQUOT", "EIO", "EMFILE", "EROFS")
 PATIENCE = 0.7  # seconds until a call must have been made
 LONGER = 2.0  # the same, from the start of a server on
 SLOW = 0.05  # seconds between the batches of a queue that does much at once
+PART = 75  # faults, after which another server is used
 TOGETHER = 25  # faults, after which everything must have arrived
 EXPECTED = re.compile(
     r"OSError|\w*(NotFound|Permission|Exists|Directory)\w*Error|StorageFault|StorageFull"
@@ -55,7 +58,7 @@ class FaultReport:
     :ivar unreached: calls that the server did not come to
     """
 
-    seed: str
+    what: str = "faults"
     faults: int = 0
     sites: int = 0
     not_started: int = 0
@@ -67,11 +70,23 @@ class FaultReport:
 
     def __str__(self) -> str:
         text = (
-            f"faults, seed {self.seed}: {self.faults} at {self.sites} calls, {self.seconds:.0f} s, "
+            f"{self.what}: {self.faults} at {self.sites} calls, {self.seconds:.0f} s, "
             f"{self.not_started} of them ended a start, {len(self.unreached)} not reached; "
             f"replies {dict(self.replies)}; {self.tally}"
         )
         return "\n  ".join([text, *self.findings])
+
+    def __add__(self, other: FaultReport) -> FaultReport:
+        return FaultReport(
+            faults=self.faults + other.faults,
+            sites=max(self.sites, other.sites),
+            not_started=self.not_started + other.not_started,
+            replies=self.replies + other.replies,
+            unreached=self.unreached + other.unreached,
+            tally=self.tally + other.tally,
+            findings=self.findings + other.findings,
+            seconds=self.seconds + other.seconds,
+        )
 
     @property
     def is_clean(self) -> bool:
@@ -79,16 +94,10 @@ class FaultReport:
         return self.tally.is_clean and not self.findings
 
 
-def faults(
-    zygote: Zygote,
-    sites: Sequence[Strike],
-    *,
-    seed: str,
-    pairs: int | None = None,
-    most: int | None = None,
-    progress: Callable[[FaultReport], None] = lambda report: None,
-) -> FaultReport:
-    """Make every fault at every site.
+def parts(
+    sites: Sequence[Strike], *, seed: str, pairs: int | None = None, most: int | None = None
+) -> dict[int, partial[FaultReport]]:
+    """Every fault at every site, in parts, by their numbers; each has a server of its own.
 
     :param pairs: make so many pairs instead, of faults and sites that are chosen at random
     :param most: of all that there are, make no more than so many
@@ -100,7 +109,40 @@ def faults(
     short: list[Fault] = [("short", 0), ("short", 1)]
     cases += itertools.product((each for each in sites if each.site.startswith("write")), short)
     chance.shuffle(cases)
-    report = FaultReport(seed, sites=len(sites))
+    if pairs is None:
+        cases = cases[:most]
+        count = math.ceil(len(cases) / PART)
+        given = [cases[n::count] for n in range(count)]
+    else:
+        cases = [case for case in cases if not case[0].starting]
+        given = [cases] * math.ceil(pairs / PART)
+    return {
+        n: partial(
+            faults,
+            cases=some,
+            sites=len(sites),
+            pairs=None if pairs is None else min(PART, pairs - n * PART),
+            seed=f"{seed}/{n}",
+        )
+        for n, some in enumerate(given)
+    }
+
+
+def faults(
+    zygote: Zygote,
+    cases: Sequence[tuple[Strike, Fault]],
+    *,
+    sites: int,
+    seed: str,
+    pairs: int | None = None,
+    progress: Callable[[FaultReport], None] = lambda report: None,
+) -> FaultReport:
+    """Make faults, or pairs of them that are chosen at random.
+
+    :param sites: at how many calls, for the report
+    """
+    chance = random.Random(f"{seed}/order")  # as above
+    report = FaultReport(sites=sites)
     disk = Folder()
     with (
         closing(disk),
@@ -113,9 +155,9 @@ def faults(
         world.wait_for_mail(20)
         campaign = _Campaign(world, control, report, chance, progress)
         if pairs is None:
-            campaign.run(cases[:most])
+            campaign.run(cases)
         else:
-            campaign.run_pairs([case for case in cases if not case[0].starting], pairs)
+            campaign.run_pairs(cases, pairs)
         campaign.look_back()
     return report
 

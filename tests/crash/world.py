@@ -25,6 +25,7 @@ from tests.crash.zygote import Process, Zygote
 SENDERS = 3
 DRAIN = 60.0  # seconds until what was acknowledged must have arrived
 PATIENCE = 2.0  # seconds until a call must have been made
+LOOK = 0.05  # seconds between two looks whether the server lives
 STALL = 30.0  # seconds without any acknowledgement: the server does not serve
 
 
@@ -58,6 +59,7 @@ class World:
         self.clients = [*self.senders, Reader(self.books, f"{seed}/reader", pop3), self.mover]
         self.server = Process(0, -1)
         self.hooks: dict[str, Any] = {}
+        self.starts = 0
 
     @property
     def mail(self) -> str:
@@ -83,6 +85,7 @@ class World:
 
     def start(self, **hooks: Any) -> None:
         """Start the server."""
+        self.starts += 1
         self.server = self._zygote.start(self.place, **{**self.hooks, **hooks})
 
     # --- crashes -----------------------------------------------------------------------------
@@ -90,14 +93,15 @@ class World:
     def wait_for_mail(self, count: int) -> None:
         """Wait until so many more were acknowledged. :raises Broken: none is, any more"""
         tally = self.books.tally
-        wanted = tally.acknowledged + count
-        before, until = tally.acknowledged, time.monotonic() + STALL
-        while tally.acknowledged < wanted:
-            if tally.acknowledged > before:
-                before, until = tally.acknowledged, time.monotonic() + STALL
-            if time.monotonic() > until or not self.server.is_alive():
-                raise Broken(f"the server takes no mail\n{self.log()}")
-            time.sleep(0.002)
+        with self.books.changed:
+            wanted = tally.acknowledged + count
+            before, until = tally.acknowledged, time.monotonic() + STALL
+            while tally.acknowledged < wanted:
+                if tally.acknowledged > before:
+                    before, until = tally.acknowledged, time.monotonic() + STALL
+                if time.monotonic() > until or not self.server.is_alive():
+                    raise Broken(f"the server takes no mail\n{self.log()}")
+                self.books.changed.wait(LOOK)
 
     def at_an_acknowledgement(self, act: Callable[[], None]) -> None:
         """Do something in the very moment in which a client has read 250."""
@@ -155,6 +159,7 @@ class World:
 
         :returns: how often something was ended
         """
+        self.starts += 1
         family = self._zygote.start_several(self.place)
         self.server = family
         kills = self.chance.randint(0, 3)
@@ -245,11 +250,12 @@ class World:
     def _wait_and_judge(self) -> None:
         until = time.monotonic() + DRAIN
         while time.monotonic() < until and self.server.is_alive():
-            if not self.books.missing() and self.queue_length() == 0:
-                break
+            if self.queue_length() == 0:
+                with self.mover.busy:
+                    self.books.scan(self.mail)
+                if not self.books.missing():
+                    break
             time.sleep(0.02)
-            with self.mover.busy:
-                self.books.scan(self.mail)
         with self.mover.busy:
             if not self.books.end(self.mail):
                 self.books.findings += [f"in the queue: {row}" for row in self.queue()]

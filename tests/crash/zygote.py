@@ -29,8 +29,11 @@ from tests.crash.server import Place
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PARTS = (
+    "encodings.idna",
     "twisted.internet.epollreactor",
     "twisted.names.client",
+    "mailframe.accounts.file",
+    "mailframe.authorisation.providers",
     "mailframe.delivery.maildir",
     "mailframe.delivery.relay",
     "mailframe.queue.sqlite",
