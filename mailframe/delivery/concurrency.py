@@ -87,9 +87,10 @@ class Concurrency:
         return 1
 
     def use(self, *, first: int, most: int) -> None:
-        """Other limits, from now on."""
+        """Other limits, from now on; what got fewer than the first ones gets no more for that."""
+        is_shrunk = self.limit < self.first
         self.first, self.most = min(first, most), most
-        self.limit = min(max(self.limit, self.first), most)
+        self.limit = min(self.limit if is_shrunk else max(self.limit, self.first), most)
 
     def let_in(self) -> None:
         """One of its servers let us in."""

@@ -105,6 +105,11 @@ class ConcurrencyTests(SynchronousTestCase):
         self.assertEqual((each.limit, each.first), (3, 3))
         each.use(first=8, most=20)
         self.assertEqual(each.limit, 8)
+        for _ in range(5):
+            each.failed(DOWN)
+        for first, limit in ((8, 3), (2, 3), (2, 3), (5, 5)):
+            each.use(first=first, most=20)
+            self.assertEqual(each.limit, limit, "a reload makes a server get more that had failed")
 
     @given(st.lists(st.sampled_from(["in", "well", "failed", "die", "wait"]), max_size=60))
     @settings(deadline=None, max_examples=60)
