@@ -8,6 +8,8 @@ set, as in CI, it fails the test instead.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import random
 import shutil
@@ -23,9 +25,10 @@ from typing import NoReturn
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-DEADLINE = 30.0  # seconds until something that should happen has not happened
+DEADLINE = 60.0  # seconds until something that should happen has not happened
 # Below those that Linux gives to clients, of which there are thousands at some moments.
-SERVER_PORTS = 15000, 32000
+SERVER_PORTS = range(15000, 32000)
+SHARE = 1000  # ports that one of several processes with tests may use
 ADMIN_PATHS = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
@@ -92,7 +95,7 @@ class InteropCase(SynchronousTestCase):
         if process.poll() is None:
             process.send_signal(number)
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(15)
@@ -109,7 +112,7 @@ class InteropCase(SynchronousTestCase):
             stdin=subprocess.DEVNULL if input is None else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=2 * DEADLINE,
             env={**inherited(command[0]), "HOME": str(self.folder), "USER": "root"},
         )
         if check and done.returncode:
@@ -187,22 +190,55 @@ class InteropCase(SynchronousTestCase):
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody uses at the moment, and that no client is given by the system."""
-    sockets: list[socket.socket] = []
+    """Loopback ports that nobody uses at the moment, and that no client is given by the system.
+
+    A server binds its port later than it is found here. So no other process with tests is given one
+    of them meanwhile, and nobody here: they are given out in turn.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_ports())
+        if _is_free(port):
+            found.append(port)
+    return found
+
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """The ports of this process, over and over."""
+    shares = [SERVER_PORTS[n : n + SHARE] for n in range(0, len(SERVER_PORTS), SHARE)]
+    random.shuffle(shares)
+    chosen = next(filter(_is_ours, shares), shares[0])
+    first = random.randrange(SHARE)  # what an earlier process was given has time to come to rest
+    return itertools.cycle([*chosen[first:], *chosen[:first]])
+
+
+_CLAIMS: list[socket.socket] = []
+
+
+def _is_ours(share: range) -> bool:
+    """Claim a share for as long as this process runs, by a name that only one can have (Linux)."""
+    claim = socket.socket(socket.AF_UNIX)
     try:
-        while len(sockets) < count:
-            each = socket.socket()
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claim.bind(f"\0mailframe-tests-{share.start}")
+    except OSError:
+        claim.close()
+        return False
+    _CLAIMS.append(claim)
+    return True
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody listens there, over TCP or UDP."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(type=kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                each.bind(("127.0.0.1", random.randrange(*SERVER_PORTS)))
+                probe.bind(("127.0.0.1", port))
             except OSError:
-                each.close()
-            else:
-                sockets.append(each)
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+                return False
+    return True
 
 
 def maildir(path: Path) -> list[bytes]:

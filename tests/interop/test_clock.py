@@ -74,7 +74,7 @@ class ClockTests(ServersCase, MailframeCase):
 
     def assert_arrived(self, count: int) -> None:
         """Wait until so many messages are in the mailbox."""
-        self.wait_for("all delivered", lambda: len(maildir(self.box)) >= count, 15)
+        self.wait_for("all delivered", lambda: len(maildir(self.box)) >= count)
         self.assertEqual(len(maildir(self.box)), count)
 
     def test_set(self) -> None:

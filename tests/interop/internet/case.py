@@ -55,7 +55,7 @@ RECORDS = (
 )
 CARRIED = '[[routing.rule]]\nname = "by the carrier"\nvia = "mx:carrier.example"\n'
 CARRIED += 'recipients = ["*@*.example"]\n'
-# Long enough for a server that answers, on a machine that is busy, and short for one that is cut off.
+# Long enough for a server that answers on a busy machine, and short for one that is cut off.
 PATIENCE = """
 connect = "2s"
 lookup = "2s"

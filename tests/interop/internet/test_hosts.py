@@ -18,6 +18,7 @@ from tests.interop.programs import InteropCase
 
 HERE, THERE = ("192.0.2.1", "2001:db8:1::1"), ("198.51.100.1", "2001:db8:2::1")
 SOON = 0.3  # seconds in which nothing arrives
+PATIENCE = 20.0  # seconds for what does arrive
 KILLED = f"""
 import signal, subprocess, os
 from tests.interop.internet.hosts import Internet
@@ -48,12 +49,12 @@ class HostsTests(InteropCase):
                 ("::", 25), family=socket.AF_INET6, dualstack_ipv6=True
             )
         self.addCleanup(listening.close)
-        listening.settimeout(SOON)
+        listening.settimeout(PATIENCE)
         return listening
 
-    def connect(self, address: str) -> socket.socket:
+    def connect(self, address: str, seconds: float = PATIENCE) -> socket.socket:
         with self.internet.at("here"):
-            connection = socket.create_connection((address, 25), timeout=SOON)
+            connection = socket.create_connection((address, 25), timeout=seconds)
         self.addCleanup(connection.close)
         return connection
 
@@ -69,7 +70,7 @@ class HostsTests(InteropCase):
         self.assertEqual(self.internet.openings("here", "there"), 2)
         self.assertEqual(self.internet.openings("here", THERE[1]), 1)
         self.assertEqual(self.internet.openings("there", "here"), 0)
-        self.assertRaises(TimeoutError, self.connect, "203.0.113.77")
+        self.assertRaises(TimeoutError, self.connect, "203.0.113.77", SOON)
 
     def test_a_cut_is_silent(self) -> None:
         """Nobody is told of a cut: neither end notices; mended, it goes on."""
@@ -80,9 +81,9 @@ class HostsTests(InteropCase):
         self.internet.cut("here", "there")
         connection.sendall(b"EHLO here\r\n")
         self.assertRaises(TimeoutError, accepted.recv, 100)
-        self.assertRaises(TimeoutError, self.connect, THERE[1])
+        self.assertRaises(TimeoutError, self.connect, THERE[1], SOON)
         self.internet.mend("here", "there")
-        accepted.settimeout(10)
+        accepted.settimeout(PATIENCE)
         self.assertEqual(accepted.recv(100), b"EHLO here\r\n")
         accepted.close()
 
@@ -92,16 +93,17 @@ class HostsTests(InteropCase):
             listening = self.listen()
             connection = self.connect(THERE[0])
             accepted, _ = listening.accept()
-            accepted.settimeout(SOON)
+            accepted.settimeout(PATIENCE)
             moment = self.internet.cut_when("here", "there", saying(b"DATA"), forward=forward)
             connection.sendall(b"MAIL\r\n")
             self.assertEqual(accepted.recv(100), b"MAIL\r\n")
             self.assertFalse(moment.happened.is_set())
             connection.sendall(b"DATA\r\n")
-            self.assertTrue(moment.happened.wait(10))
+            self.assertTrue(moment.happened.wait(PATIENCE))
             if forward:
                 self.assertEqual(accepted.recv(100), b"DATA\r\n")
             connection.sendall(b"QUIT\r\n")
+            accepted.settimeout(SOON)
             self.assertRaises(TimeoutError, accepted.recv, 100)
             accepted.close()
             listening.close()
@@ -129,10 +131,10 @@ class HostsTests(InteropCase):
         other.close()
         self.assertIsNone(process.poll())
         self.doCleanups()
-        self.assertEqual(process.wait(10), -signal.SIGKILL)
+        self.assertEqual(process.wait(PATIENCE), -signal.SIGKILL)
         killed = subprocess.run((sys.executable, "-c", KILLED), stdout=subprocess.PIPE)
         self.assertEqual(killed.returncode, -signal.SIGKILL)
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while inside({int(killed.stdout)}) and time.monotonic() < end:
             time.sleep(0.02)
         self.assertEqual(inside({int(killed.stdout)}), [])
