@@ -23,6 +23,7 @@ from mailframe.delivery.exchanges import Exchange, LookupFault, NoSuchName
 
 T = TypeVar("T")
 
+_EMPTY, _RECORD = 500, 150  # octets of memory, beside what a record says
 MAX_CNAMES = 16  # links of a chain within one answer
 LONGEST_KEPT = 3600.0  # seconds
 KEPT_WITHOUT_RECORDS = 60.0  # seconds that "no such name" and "no such record" are kept
@@ -100,6 +101,12 @@ def records_of(answer: Answer[T]) -> tuple[T, ...] | NoSuchName | LookupFault:
 def records_or_none(answer: Answer[T]) -> tuple[T, ...]:
     """What was found, if anything."""
     return answer.records if isinstance(answer, Found) else ()
+
+
+def octets_of(answer: Answer[Any]) -> int:
+    """How much memory an answer needs, roughly."""
+    values = (getattr(record, "name", record) for record in records_or_none(answer))
+    return _EMPTY + sum(_RECORD + len(value) for value in values)
 
 
 def _text(name: dns.Name) -> str:

@@ -8,7 +8,6 @@ long as their TTL says, within bounds.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from random import Random
 from typing import Any, TypeAlias, TypeVar, cast
@@ -28,6 +27,7 @@ from mailframe.delivery.dns_answers import (
     Answer,
     Found,
     fault_reason,
+    octets_of,
     read_alias,
     read_exchange,
     read_ipv4,
@@ -53,6 +53,7 @@ from mailframe.delivery.exchanges import (
     is_ours,
 )
 from mailframe.delivery.families import alternating
+from mailframe.delivery.remembered import Remembered
 from mailframe.delivery.resolver import TLSA
 from mailframe.reply import Reply
 
@@ -61,6 +62,7 @@ T = TypeVar("T")
 Both: TypeAlias = tuple[Answer[str], Answer[str]]  # IPv4 and IPv6 addresses
 
 MAX_KEPT = 4096  # answers
+MAX_OCTETS = 16 * 1024 * 1024  # of them together; others choose how long they are
 
 
 class Lookup:
@@ -96,7 +98,9 @@ class Lookup:
         self._prohibited = prohibited
         self._random = random
         self._validating = validating
-        self._kept: OrderedDict[tuple[int, str], tuple[float, Any]] = OrderedDict()
+        self._kept: Remembered[tuple[int, str], tuple[float, Any]] = Remembered(
+            MAX_KEPT, MAX_OCTETS
+        )
 
     async def hosts(self, domain: str) -> tuple[Host, ...] | Reply:
         """The hosts to try for a domain, in order, or the reply that says why there is none.
@@ -273,14 +277,9 @@ class Lookup:
                 error=repr(error),
             )
             return LookupFault(f"DNS {reason} for {name}")
-        self._keep((kind, name), now + min(seconds, LONGEST_KEPT), answer)
+        until = now + min(seconds, LONGEST_KEPT)
+        self._kept.put((kind, name), (until, answer), octets_of(answer))
         return answer
-
-    def _keep(self, key: tuple[int, str], until: float, answer: object) -> None:
-        self._kept[key] = (until, answer)
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
 
 
 def _addresses(v4: Answer[str], v6: Answer[str]) -> Addresses:

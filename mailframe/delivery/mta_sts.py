@@ -21,7 +21,6 @@ Else who keeps all turns busy, with servers that never answer, could have mail g
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Protocol
 
 import attrs
@@ -34,6 +33,7 @@ from mailframe.delivery.exchanges import LookupFault
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
 from mailframe.delivery.mta_sts_policy import StsPolicy, record_id
+from mailframe.delivery.remembered import Remembered
 from mailframe.delivery.targets import Target
 from mailframe.delivery.tls_demand import Published, TlsDemand
 from mailframe.delivery.tls_fault import TlsFault
@@ -49,9 +49,11 @@ NOT_AGAIN = 300.0  # seconds that a server which gave no policy is left alone (R
 REFRESH = 86_400.0  # seconds after which a policy is fetched again though it has not changed
 LOOK_FOR_ENDS = 3600.0  # seconds after which policies are looked for that run out soon
 MAX_KNOWN = 4096  # domains kept in memory
+MAX_OCTETS = 16 * 1024 * 1024  # of what is known of them; they choose how long their policies are
 AT_ONCE = 20  # policies that are fetched at once
 AGAIN_AT_ONCE = 5  # those among them of domains whose policy could not be fetched last time
 MAX_FETCHES = 2000  # policies that are fetched or wait for their turn
+_EMPTY, _PATTERN = 1000, 60  # octets of memory that a policy and each of its exchangers need
 _UNREAD = "what is kept of it could not be read"
 _FETCHING = "it is being fetched for the first time"
 _TOO_MANY = "too many others are being fetched"
@@ -94,7 +96,7 @@ class MtaSts:
         self._files = files
         self._fetch = fetch
         self._clock = Elapsed(site.reactor)
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._known: Remembered[str, Known] = Remembered(MAX_KNOWN, MAX_OCTETS)
         # by the domain that is looked after; they fire with why what is known is not enough
         self._waiting: dict[str, list[Deferred[str]]] = {}
         self._fetching: dict[str, bool] = {}  # by domain, whether it never was before
@@ -156,7 +158,7 @@ class MtaSts:
             Deferred.fromCoroutine(self._before_they_end())
         known = self._known.get(domain)
         if known is not None and now < known.until:
-            self._known.move_to_end(domain)
+            self._known.used(domain)
             return known
         waiting: Deferred[str] = Deferred()
         line = self._waiting.get(domain)
@@ -297,10 +299,10 @@ class MtaSts:
         policy = stored.in_force(self._now())
         if policy is not None:  # when it ends there may be another
             seconds = min(seconds, stored.fetched + policy.max_age - self._now())
-        self._known[stored.domain] = Known(stored, self._clock.seconds() + seconds, doubt)
-        self._known.move_to_end(stored.domain)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        known = Known(stored, self._clock.seconds() + seconds, doubt)
+        patterns = stored.policy.mx if stored.policy else ()
+        octets = _EMPTY + sum(_PATTERN + len(pattern) for pattern in patterns)
+        self._known.put(stored.domain, known, octets)
 
     def _serve(self, domain: str, why: str = "") -> None:
         """Let those go on who wait for a domain; who comes later waits anew."""

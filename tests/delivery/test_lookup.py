@@ -246,6 +246,13 @@ class LookupTests(SynchronousTestCase):
         for number in range(MAX_KEPT + 10):
             self.ask(lookup, "exchanges", f"d{number}.example")
         self.assertEqual(len(lookup._kept), MAX_KEPT)
+        exchanges = [
+            (1, f"mx{number}.example") for number in range(2000)
+        ]  # as many as there may be
+        lookup = self.lookup(FakeResolver({f"d{n}.example": {"MX": exchanges} for n in range(90)}))
+        for number in range(90):
+            self.ask(lookup, "exchanges", f"d{number}.example")
+        self.assertIn(len(lookup._kept), range(30, 60))
 
     def test_no_ttl(self) -> None:
         """A record that says it must not be kept would be kept."""

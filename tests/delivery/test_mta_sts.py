@@ -93,6 +93,12 @@ class MtaStsCase(SynchronousTestCase):
     def demand(self, host: str = f"mx.{BLU}", **hop: Any) -> TlsDemand | None:
         return self.successResultOf(self.begin(host, **hop))
 
+    def in_force(self) -> StsPolicy | None:
+        """What holds for the domain as far as is known in memory."""
+        known = self.source._known.get(BLU)
+        assert known
+        return known.stored.in_force(self.reactor.seconds())
+
     def later(self, seconds: float) -> None:
         self.reactor.advance(seconds)
 
@@ -298,7 +304,7 @@ class KeepingTests(MtaStsCase):
         self.assertIsNotNone(self.demand())
         self.fetches.waiting[0].callback(ENFORCE)
         self.later(ENFORCE.max_age - 1)
-        self.assertEqual(self.source._known[BLU].stored.in_force(self.reactor.seconds()), ENFORCE)
+        self.assertEqual(self.in_force(), ENFORCE)
 
     def test_where_no_mail_goes(self) -> None:
         """A policy would run out between two messages, and the second be anybody's to read."""
@@ -306,12 +312,12 @@ class KeepingTests(MtaStsCase):
         for _ in range(30):
             self.later(86_400)
             self.demand(where="mx:other.example")
-        self.assertIsNotNone(self.source._known[BLU].stored.in_force(self.reactor.seconds()))
+        self.assertIsNotNone(self.in_force())
         self.assertIn(len(self.fetches.asked), (4, 5))  # each time shortly before it ends
         for _ in range(30):  # but not for ever
             self.later(86_400)
             self.demand(where="mx:other.example")
-        self.assertIsNone(self.source._known[BLU].stored.in_force(self.reactor.seconds()))
+        self.assertIsNone(self.in_force())
 
     def test_ends_can_not_be_looked_for(self) -> None:
         """A mistake of ours would hold up mail that has nothing to do with it."""
@@ -375,9 +381,18 @@ class KeepingTests(MtaStsCase):
     def test_bounded(self) -> None:
         """Mail to ever different domains would fill the memory."""
         self.patch(mta_sts, "MAX_KNOWN", 10)
+        self.start()
         for number in range(20):
             self.demand(where=f"mx:{number}.example")
         self.assertEqual(len(self.source._known), 10)
+        exchangers = tuple(f"mx.{number}.{BLU}" for number in range(1000))
+        self.fetches.answer = attrs.evolve(ENFORCE, mx=exchangers)  # as many as there may be
+        self.patch(mta_sts, "MAX_OCTETS", 300_000)
+        self.start()
+        for number in range(8):
+            self.resolver.zone[f"_mta-sts.{number}.example"] = FIRST
+            self.assertIsNotNone(self.demand(where=f"mx:{number}.example"))
+        self.assertIn(len(self.source._known), (2, 3, 4))
 
     def test_not_to_be_read_now(self) -> None:
         """A process without free descriptors would send in clear, and forget the policy."""
