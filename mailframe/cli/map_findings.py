@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from mailframe.cli.findings import Finding
 from mailframe.routing.forwarding import Forwarding
-from mailframe.routing.maps import build_maps
+from mailframe.routing.maps import build_map
 from mailframe.routing.table import TableSettings
 from mailframe.settings import Settings
 
@@ -24,7 +24,7 @@ def of_maps(settings: Settings) -> Iterator[Finding]:
     for each in table.map:
         subject = f"map {each.name}"
         try:
-            build_maps([each], table.rule, Clock(), execute)
+            build_map(each, table.rule, Clock(), execute)
         except ValueError as error:
             yield Finding("error", subject, str(error), "mend it")
         else:

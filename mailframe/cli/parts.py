@@ -58,9 +58,14 @@ def with_parts(settings: Settings, seams: Sequence[str], act: Callable[[Parts], 
     try:
         return run(main)
     except PartError as error:
-        raise Misuse(str(error)) from None
+        raise unbuilt(settings, error) from None
     except StorageFault as error:
         raise Refusal(f"the queue's storage: {error}") from None
+
+
+def unbuilt(settings: Settings, error: PartError) -> Misuse:
+    """What a user is told when a part of a configuration can't be built."""
+    return Misuse(f"{settings.path}: {error}")
 
 
 async def as_deferred_or_none(answer: Awaitable[object] | None) -> None:

@@ -14,10 +14,10 @@ import attrs
 import click
 from twisted.internet.defer import gatherResults
 
-from mailframe.assembly import Parts, build_parts
+from mailframe.assembly import PartError, Parts, build_parts
 from mailframe.cli.counting import Counting
 from mailframe.cli.options import Refusal, json_option
-from mailframe.cli.parts import as_deferred_or_none, read_settings, with_parts
+from mailframe.cli.parts import as_deferred_or_none, read_settings, unbuilt, with_parts
 from mailframe.cli.queued import why_not_tried
 from mailframe.cli.reroute_report import Report
 from mailframe.cli.rerouting import Rerouting
@@ -115,12 +115,15 @@ async def _beside(settings: Settings, site: Site, act: Callable[[Parts], Awaitab
     """Do something with the decisions of a configuration that is not in force.
 
     :param site: of the one that is; no folder is made for the other
-    :raises PartError: a part of it can't be built
+    :raises Misuse: a part of it can't be built
     """
     site = attrs.evolve(
         site, hostname=settings.hostname, local_domains=frozenset(settings.local_domains)
     )
-    parts = build_parts(settings, site, _SEAMS, {})
+    try:
+        parts = build_parts(settings, site, _SEAMS, {})
+    except PartError as error:
+        raise unbuilt(settings, error) from None
     for service in parts.services:
         service.startService()
     try:

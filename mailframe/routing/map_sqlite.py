@@ -15,6 +15,12 @@ from zope.interface import implementer
 from mailframe.interfaces import ILookup, LookupFault
 
 MAX_SECONDS = 10.0  # that one query may take
+_READS = (
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+)
 _STEPS = 10_000  # of SQLite's virtual machine, between two looks at the time
 
 
@@ -33,9 +39,15 @@ class SqliteMap:
         self._in_thread = in_thread
         try:
             with closing(self._open()) as connection:
+                connection.set_authorizer(_only_read)
                 connection.execute(f"EXPLAIN {query}", ("",))
         except sqlite3.Error as error:
-            raise ValueError(f"{path} can't be asked {query!a}: {error}") from error
+            why = str(error)
+            if why == "not authorized":
+                why = "a map only reads, with SELECT"
+            elif "number of bindings" in why:
+                why = "a query has one ?, in the place of what is looked up"
+            raise ValueError(f"{path} can't be asked {query!a}: {why}") from error
 
     async def find(self, key: str) -> str | None:
         """See `ILookup`."""
@@ -60,3 +72,7 @@ class SqliteMap:
         with closing(self._open()) as connection:
             connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
             return connection.execute(self._query, (key,)).fetchone()
+
+
+def _only_read(action: int, *_: object) -> int:
+    return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY

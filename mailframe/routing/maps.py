@@ -155,21 +155,38 @@ def build_maps(
     """
     maps: dict[str, Map] = {}
     for each in settings:
-        users = [rule for rule in rules if parse_via(rule.via).map == each.name]
-
-        def check(value: str, users: Sequence[RuleSettings] = users) -> None:
-            for rule in users:
-                parse_value(value, rule)
-
-        lookup: ILookup
-        if each.file is not None:
-            lookup = FileMap(each.file, clock, in_thread, check)
-        elif each.regex is not None:
-            lookup = RegexMap(each.regex, clock, in_thread)
-        else:
-            lookup = SqliteMap(each.sqlite or "", each.query or "", in_thread)
-        maps[each.name] = Map(each.name, each.by, lookup)
+        try:
+            maps[each.name] = build_map(each, rules, clock, in_thread)
+        except ValueError as error:
+            raise ValueError(f'map "{each.name}": {error}') from error
     return maps
+
+
+def build_map(
+    settings: MapSettings,
+    rules: Sequence[RuleSettings],
+    clock: IReactorTime,
+    in_thread: Callable[..., Deferred[Any]],
+) -> Map:
+    """Make one of them.
+
+    :param rules: see `build_maps`
+    :raises ValueError: it can't be used
+    """
+    users = [rule for rule in rules if parse_via(rule.via).map == settings.name]
+
+    def check(value: str) -> None:
+        for rule in users:
+            parse_value(value, rule)
+
+    lookup: ILookup
+    if settings.file is not None:
+        lookup = FileMap(settings.file, clock, in_thread, check)
+    elif settings.regex is not None:
+        lookup = RegexMap(settings.regex, clock, in_thread)
+    else:
+        lookup = SqliteMap(settings.sqlite or "", settings.query or "", in_thread)
+    return Map(settings.name, settings.by, lookup)
 
 
 def _key(by: str, question: Question) -> str | None:

@@ -25,7 +25,9 @@ _REJECT = "reject:"
 _HOLD = "hold"
 _REDIRECT = "redirect:"
 _ALONE = (_REJECT, f"{_HOLD}:", _REDIRECT, MAP)  # no one of several
-_PLACE = re.compile(r"\$(local|domain)\b")
+_PARTS = ("local", "domain")
+_PLACE = re.compile(rf"\$({'|'.join(_PARTS)})\b")
+_WORD = re.compile(r"\$(\w+)")
 _ALLOWED = (
     'a Twisted client endpoint string such as "tcp:127.0.0.1:2600", "tls:smarthost.example:465" or '
     '"unix:/run/lmtp.sock" (or a list of them), "mx", "mx:other.example", "local", '
@@ -120,6 +122,10 @@ def _reason(text: str, prefix: str, what: str = "reason") -> str:
 
 def _parse_target(text: str) -> Target:
     local_part, _, domain = text.removeprefix(_REDIRECT).strip().rpartition("@")
+    for word in _WORD.findall(local_part):
+        meant = nearest(word, _PARTS)
+        if meant is not None and word not in _PARTS:
+            raise _refused(text, f"${word} stands for nothing", f"${meant}")
     try:
         # A $ may stand in any local part, but in no domain.
         sample = _PLACE.sub("name", domain)

@@ -202,6 +202,7 @@ class Changed(RerouteCase):
         self.write_new('"accounts.toml"', '"absent/accounts.toml"')
         result = self.run_here(*arguments, "--dry-run", status=2)
         self.assertIn("absent/accounts.toml", result.stderr)
+        self.assertTrue(result.stderr.startswith(f"{self.new}: [accounts]"), result.stderr)
 
 
 class Since(RerouteCase):

@@ -46,7 +46,12 @@ class SqliteMapTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(self.ask("x' OR '1'='1")))
 
     def test_nothing_is_changed(self) -> None:
-        """A slip in the query would change the database with every recipient."""
+        """A slip in the query would change the database with every recipient, or have all mail wait
+        because it can't be changed."""
+        for query in ("DELETE FROM way WHERE address = ?", "ATTACH ? AS other"):
+            error = self.assertRaises(ValueError, self.ask, "a@x.example", query)
+            self.assertIn("a map only reads, with SELECT", str(error))
+        self.patch(map_sqlite, "_only_read", lambda *_: sqlite3.SQLITE_OK)
         asked = self.ask("a@x.example", "DELETE FROM way WHERE address = ?")
         fault = self.failureResultOf(asked, LookupFault)
         self.assertIn("readonly", str(fault.value))
@@ -56,8 +61,8 @@ class SqliteMapTests(SynchronousTestCase):
         """A server would start with a map that it can't use."""
         for query, words in [
             ("SELECT via FROM wy WHERE a = ?", "no such table: wy"),
-            ("SELECT via FROM way", "0, and there are 1"),
-            ("SELECT ?, ?", "uses 2"),
+            ("SELECT via FROM way", "a query has one ?"),
+            ("SELECT ?, ?", "a query has one ?"),
             ("SELECT ?; SELECT ?", "one statement at a time"),
         ]:
             error = self.assertRaises(ValueError, SqliteMap, self.path, query, execute)

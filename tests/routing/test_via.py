@@ -59,7 +59,7 @@ class ParseTests(SynchronousTestCase):
             ("redirect: $local@mindspring.com", '"two words"@mindspring.com'),
             ("redirect:$local-$domain@sub.$domain", '"two words-rosse.example"@sub.rosse.example'),
             ('redirect:"$domain x"@$domain', '"rosse.example x"@rosse.example'),
-            ("redirect:$locals@$domain", "$locals@rosse.example"),
+            ("redirect:$vip@$domain", "$vip@rosse.example"),
         ]:
             via = parse_via(text)
             self.assertEqual(via.kind, "redirect")
@@ -109,6 +109,8 @@ class ParseTests(SynchronousTestCase):
             ("redirect:jsmith", "local part is missing"),
             ("redirect:a b@mindspring.com", "needs quoting"),
             ("redirect:$local@$domian", "not a host name"),
+            ("redirect:$locl@x.example", "$locl stands for nothing"),
+            ("redirect:a-$Local@x.example", 'did you mean "$local"?'),
             (("redirect:a@x.example", "mx"), "can't be one of several"),
             (("hold", "mx"), "can't be one of several"),
             (("local", "mx"), "can't be one of several"),
