@@ -19,6 +19,7 @@ from mailframe.address import AddressError, normal_domain
 from mailframe.reply import Reply
 
 MAX_EXCHANGES = 50  # MX records that are looked at, the most preferred ones
+MAX_READ = 4 * MAX_EXCHANGES  # of which some may name no host
 MAX_LOOKUPS = 10  # exchangers whose addresses are looked up at once
 MAX_HOSTS = 10  # hosts that are tried in one attempt
 
@@ -85,15 +86,16 @@ def exchanges_in_order(
         return (Exchange(0, domain),)
     if all(exchange.name in ("", ".") for exchange in answer):  # RFC 7505 §3
         return Reply(556, "5.1.10", f"the domain {domain} accepts no mail (null MX)")
+    by_preference = list(answer)
+    random.shuffle(by_preference)
+    by_preference.sort(key=lambda exchange: exchange.preference)
     usable = [
         Exchange(exchange.preference, name)
-        for exchange in answer
+        for exchange in by_preference[:MAX_READ]  # an answer over TCP may have thousands
         if (name := _host_name(exchange.name)) is not None
     ]
     if not usable:
         return Reply(550, "5.4.4", f"the MX records of {domain} name no host")
-    random.shuffle(usable)
-    usable.sort(key=lambda exchange: exchange.preference)
     del usable[MAX_EXCHANGES:]
     ours = [exchange.preference for exchange in usable if exchange.name == hostname]
     return _better_than(min(ours), usable, domain) if ours else tuple(usable)

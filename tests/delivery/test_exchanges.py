@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.delivery import exchanges
 from mailframe.delivery.exchanges import (
     MAX_EXCHANGES,
     MAX_HOSTS,
+    MAX_READ,
     NO_SUCH_NAME,
     Addresses,
     Exchange,
@@ -34,7 +36,7 @@ def in_order(answer: Exchanges, seed: int = 0) -> tuple[tuple[int, str], ...] | 
 
 
 def hosts(
-    exchanges: list[tuple[int, str]],
+    found: list[tuple[int, str]],
     addresses: dict[str, Addresses],
     own: tuple[str, ...] = (),
     prohibited: tuple[str, ...] = (),
@@ -42,7 +44,7 @@ def hosts(
     """The addresses in order, or the code and the status of the reply."""
     result = hosts_in_order(
         DOMAIN,
-        [Exchange(*exchange) for exchange in exchanges],
+        [Exchange(*exchange) for exchange in found],
         addresses,
         own_addresses=own,
         prohibited=lambda address: address in prohibited,
@@ -107,6 +109,10 @@ class ExchangesTests(SynchronousTestCase):
         result = in_order(answer)
         self.assertEqual(len(result), MAX_EXCHANGES)
         self.assertEqual(result[0], (0, "h0.example"))
+        read: list[str] = []
+        self.patch(exchanges, "_host_name", lambda name: read.append(name) or name)
+        self.assertEqual(in_order(answer), result)
+        self.assertEqual(len(read), MAX_READ)
 
     @settings(deadline=None, max_examples=200)
     @given(st.lists(st.tuples(st.integers(0, 65535), st.text(max_size=20))), st.integers())
