@@ -74,6 +74,7 @@ class Destination:
         self._line_begins = line_begins
         self._permits: set[Permit] = set()
         self._idle: list[RelayConnection] = []
+        self._ending: set[RelayConnection] = set()  # closed by us, but not gone yet
         self._serving = False
 
     @property
@@ -89,7 +90,7 @@ class Destination:
     @property
     def is_at_rest(self) -> bool:
         """Whether there are neither permits nor connections, nor anybody who waits."""
-        return not (self._permits or self._idle or self._line)
+        return not (self._permits or self._idle or self._ending or self._line)
 
     @property
     def is_of_interest(self) -> bool:
@@ -111,7 +112,7 @@ class Destination:
         self.reuse_messages = reuse_messages
         self.concurrency.use(first=first, most=most)
         while self._idle and len(self._permits) + len(self._idle) > most:
-            self._idle.pop(0).quit()
+            self._end(self._idle.pop(0))
         self._note_room()
         self.serve()
 
@@ -176,18 +177,35 @@ class Destination:
         if self._note_room():
             self._line.moved()
         self._permits.discard(permit)
-        self._note_room()
         connection = permit.connection
-        if connection is not None and connection.usable:
+        if connection is not None:
             has_place = len(self._permits) + len(self._idle) < self.concurrency.most
-            if self._keep and has_place and connection.messages < self.reuse_messages:
+            is_kept = self._keep and has_place and connection.messages < self.reuse_messages
+            if is_kept and connection.usable:
                 connection.rest()
                 self._idle.append(connection)
             else:
-                connection.quit()
-        elif connection is not None:
-            connection.quit()
+                self._end(connection)
+        self._note_room()
         self.serve()
+
+    def drop(self, permit: Permit) -> None:
+        """End the connection of a permit, which may get another one."""
+        connection, permit.connection = permit.connection, None
+        if connection is not None:
+            self._end(connection)
+
+    def _end(self, connection: RelayConnection) -> None:
+        """End a connection. Until it is gone its server counts it, and so do we."""
+        if not connection.closed.called:
+            self._ending.add(connection)
+            connection.closed.addCallback(lambda _: self._ended(connection))
+        connection.quit()
+
+    def _ended(self, connection: RelayConnection) -> None:
+        self._ending.discard(connection)
+        self.serve()
+        self._note_room()
 
     def let_in(self) -> None:
         """One of its servers let us in: it takes more messages than this one."""
@@ -243,9 +261,13 @@ class Destination:
             connection = self._idle.pop()  # the last used one: the others may grow old and close
             if connection.usable:
                 return self._new_permit(connection)
-        if len(self._permits) < self.concurrency.allowed:
-            return self._new_permit(None)
-        return None
+            self._end(connection)
+        return self._new_permit(None) if self._has_room else None
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether there may be one more connection."""
+        return len(self._permits) + len(self._ending) < self.concurrency.allowed
 
     def _new_permit(self, connection: RelayConnection | None) -> Permit:
         permit = Permit(connection)
@@ -259,7 +281,7 @@ class Destination:
         :returns: whether that was known before
         """
         was_full = self._line.is_full
-        if len(self._permits) < self.concurrency.allowed:
+        if self._has_room:
             self._line.has_room()
             return False
         if not was_full:

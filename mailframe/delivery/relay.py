@@ -213,8 +213,9 @@ class RelayAgent(Service):
             attempt.limit_room(passage.limits.recipients)
         connection = passage.permit.connection
         if connection is not None and not await self._sessions.may_go_on(connection, hop):
-            connection.quit()
-            connection = passage.permit.connection = None
+            passage.drop_connection()
+            await connection.quit()  # else the server would have two at once
+            connection = None
         if connection is not None:
             failed = await self._hand_over(passage, connection, attempt, is_kept=True)
             if failed is None:
@@ -232,8 +233,7 @@ class RelayAgent(Service):
             and connection.usable
             and self._sessions.connections > self._settings.connections
         ):
-            connection.quit()
-            passage.permit.connection = None
+            passage.drop_connection()
 
     async def _try_servers(self, hop: NextHop, passage: Passage, attempt: Attempt) -> None:
         began = self._clock.seconds()
@@ -269,6 +269,7 @@ class RelayAgent(Service):
                     return
                 again = failed.reply is USED_UP
                 if again:
+                    await connection.quit()  # else the server would have two at once
                     passage.has_tried = False  # it is not for a failure that there is one more
                 else:
                     attempt.passed_over(connection.where, failed.reply)
@@ -299,8 +300,7 @@ class RelayAgent(Service):
         if failed is None:
             passage.destination.went_well()
             return None
-        passage.permit.connection = None
-        connection.quit()
+        passage.drop_connection()
         if failed.stage != "idle" and not (is_kept and failed.untouched) and not self._stopping:
             # Not when the server tired of a connection that was kept, nor for a fault of ours.
             passage.destination.failed(failed.reply)

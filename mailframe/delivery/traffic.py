@@ -313,6 +313,10 @@ class Passage:
         self.permit.connection = connection
         self.traffic.let_in(self)
 
+    def drop_connection(self) -> None:
+        """End the connection; there may be another one."""
+        self.destination.drop(self.permit)
+
     def leave(self) -> None:
         """Give everything back. To be called once."""
         self.traffic.leave(self)

@@ -100,12 +100,34 @@ class DestinationTests(SynchronousTestCase):
             permit.connection = connection
             self.destination.give_back(permit)
             self.assertEqual(connection.calls, [call])
-            self.assertEqual(self.destination.is_at_rest, call != "rest")
+            self.assertFalse(self.destination.is_at_rest)
+            if call == "quit":
+                connection.closed.callback(None)
+                self.assertTrue(self.destination.is_at_rest)
         self.destination = self.make(keep=False)
         permit = self.successResultOf(self.ask())
         permit.connection = connection = FakeConnection()
         self.destination.give_back(permit)
         self.assertEqual(connection.calls, ["quit"])
+
+    def test_until_they_are_gone(self) -> None:
+        """A server that allows one connection counts two, and turns the next message away."""
+        ended = FakeConnection(messages=3)
+        permit = self.successResultOf(self.ask())
+        permit.connection = ended
+        waiting, more = self.ask(), self.ask()
+        self.destination.give_back(permit)
+        self.assertNoResult(waiting)
+        ended.closed.callback(None)
+        permit = self.successResultOf(waiting)
+        permit.connection = dropped = FakeConnection()
+        self.destination.drop(permit)
+        self.assertEqual((dropped.calls, permit.connection), (["quit"], None))
+        self.destination.give_back(permit)
+        self.assertNoResult(more)
+        dropped.closed.callback(None)
+        self.destination.give_back(self.successResultOf(more))
+        self.assertTrue(self.destination.is_at_rest)
 
     def test_closed_while_idle(self) -> None:
         """A dead connection would be handed out, or remembered for ever."""
@@ -114,7 +136,10 @@ class DestinationTests(SynchronousTestCase):
         self.destination.watch(connection)
         self.destination.give_back(permit)
         connection.usable = False
-        self.assertIsNone(self.successResultOf(self.ask()).connection)
+        waiting = self.ask()
+        self.assertNoResult(waiting)  # for its server it is still there
+        connection.closed.callback(None)
+        self.assertIsNone(self.successResultOf(waiting).connection)
         self.setUp()
         permit = self.successResultOf(self.ask())
         permit.connection = connection = FakeConnection()

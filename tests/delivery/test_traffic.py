@@ -286,6 +286,33 @@ class LimitsTests(TrafficCase):
             self.reactor.advance(pause)
         self.assertEqual(kinds, [Delivered, Throttled, Delivered])
 
+    def test_one_connection(self) -> None:
+        """A server that counts connections finds one too many each time one is exchanged."""
+        for server, settings in (
+            (ScriptedServer(QUIT=[SILENCE] * 5), {"reuse_messages": 1}),
+            (ScriptedServer(QUIT=[SILENCE] * 5), {"reuse_idle": 0}),
+            (
+                ScriptedServer(
+                    EHLO=b"250-mx\r\n250 LIMITS MAILMAX=1 RCPTMAX=1\r\n", QUIT=[SILENCE] * 5
+                ),
+                {},
+            ),
+        ):
+            self.setUp()
+            self.listen(server)
+            agent = self.shaped(ShapingTable(name="a", connections=1), **settings)
+            people = [Address.parse(f"{name}@blu.example") for name in "ab"]
+            results = [
+                self.start(agent, self.job(HOP, recipients=people)),
+                self.start(agent, self.job(HOP)),
+            ]
+            for _ in range(50):
+                self.assertLessEqual(len(server.connections), 1)
+                self.reactor.advance(0.2)
+            for each in results:
+                kinds = {type(outcome) for outcome in self.successResultOf(each)}
+                self.assertEqual(kinds, {Delivered})
+
     def test_recipients(self) -> None:
         """A receiver that takes few recipients at once would refuse the message."""
         server = ScriptedServer()
