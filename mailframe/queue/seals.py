@@ -6,6 +6,11 @@ place is found as well. Columns of their own stand once more in the texts: in th
 the size, and the checksum of the content; in that of the recipients when the next attempt is, and
 the marks.
 
+Who has a lease and when it runs out are in no seal, for these change with every claim. Whoever that
+seems to be, the lease runs out; then the message is claimed by anybody. What whoever has it records
+until then is refused, as after any lease that was lost. A time that is not the one of the next
+attempt is found when there is no lease.
+
 CRC-32 finds every single flipped bit and every run of up to 32; it is no protection against people.
 """
 

@@ -23,10 +23,13 @@ import attrs
 from mailframe.files import Files
 from mailframe.guard import as_deferred
 from mailframe.queue.housekeeping import EVERY
-from tests.crash.model import House, _folder, _messages, _what, careless, mark
+from tests.crash.model import START, House, _folder, _messages, _what, careless, mark
 
-VICTIM = {"small": 0, "large": 2500}  # octets, so that the one lies in the database, and the
-NEIGHBOUR = 0  # other in a file
+# Octets, so that the content lies in the database or in a file. What is leased has an owner that
+# has died, and of whose lease some time is left.
+VICTIM = {"small": 0, "large": 2500, "leased": 0}
+NEIGHBOUR = 0
+OWNER = "dead"
 DATABASE = "state/queue/queue.db"
 PAGE = 4096
 ANN = "ann@here.example"
@@ -74,6 +77,8 @@ def flips(seed: str, kind: str, share: float = 1.0) -> FlipReport:
     size = VICTIM[kind]
     with _folder() as folder, _folder() as after:
         fill(folder, size)
+        if kind == "leased":
+            lease(folder)
         for place, path, bits in places(folder, size):
             for bit in bits:
                 if chance.random() >= share:
@@ -107,6 +112,20 @@ def fill(folder: str, size: int) -> None:
     assert len(notes) == 3, notes
 
 
+def lease(folder: str) -> None:
+    """Have the victim be leased by somebody who has died."""
+    with closing(sqlite3.connect(f"{folder}/{DATABASE}")) as connection:
+        connection.execute(
+            "UPDATE message SET owner = ?, due = ? WHERE key ="
+            " (SELECT key FROM message ORDER BY key LIMIT 1 OFFSET 1)",
+            (OWNER, START + 500.0),
+        )
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(f"{folder}/state/queue/owners/{OWNER}", "w", encoding="ascii"):
+        pass  # that nobody has it locked says that he is dead
+
+
 def places(folder: str, size: int) -> Iterator[tuple[str, str, range]]:
     """Where the victim stands: what that is, a path below the folder, and bits of that file."""
     database = f"{folder}/{DATABASE}"
@@ -123,6 +142,7 @@ def places(folder: str, size: int) -> Iterator[tuple[str, str, range]]:
         ("row", recipients.encode()),
         ("content", b"\nend of " + mark(2, size) + b"\r\n"),
         ("index", index),
+        ("owners", OWNER.encode() + key.to_bytes(8, "big")),
         ("history", events.encode()),
     ):
         if last in octets:

@@ -28,6 +28,13 @@ class FlipTests(SynchronousTestCase):
         self.assertTrue(report.is_clean, str(report))
         self.assertGreater(report.flips["file"], 80)
 
+    def test_some_of_a_leased_one(self) -> None:
+        """Whom a lease belongs to has no checksum: a message whose owner is garbled would wait."""
+        report = flips("1", "leased", share=0.1)
+        self.assertTrue(report.is_clean, str(report))
+        self.assertGreater(report.flips["owners"], 5)
+        self.assertGreater(report.delivered, 50)
+
     def test_without_checksums(self) -> None:
         """What flips bits might flip none that matter, and nobody would know."""
         self.patch(Kept, "is_content", lambda kept, size, checksum: True)
