@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.names import dns
 from twisted.names.client import Resolver
-from twisted.names.error import DNSServerError
+from twisted.names.error import DNSQueryTimeoutError, DNSServerError
 from twisted.python.failure import Failure
+
+log = Logger()
 
 _RESOLV_CONF = "/etc/resolv.conf"
 _TIMEOUTS = (1, 3, 5, 9)  # seconds that each round of questions waits for an answer over UDP
 _TCP_TIMEOUT = 8  # seconds that a name server gets to answer over TCP, connecting included
 _PORT = 53
 _MOST_PORTS = 100  # that are tried until one is free
+_OUT_OF_ORDER = (dns.ESERVER, dns.ENOTIMP, dns.EREFUSED)
 TLSA = 52  # RFC 6698 §7.1; Twisted has no name for it
 
 
@@ -41,7 +45,8 @@ class StubResolver(Resolver):
     """Asks recursive name servers over UDP, and over TCP when an answer was cut off.
 
     The base class keeps a TCP connection for all questions, and a question is lost with it; here
-    each has its own, and the next name server is asked when one can't be reached.
+    each has its own. The next name server is asked when one can't be reached, and also when it
+    answers that it can't or will not say, of which the base class makes a fault.
     """
 
     _reactor: Any
@@ -64,6 +69,42 @@ class StubResolver(Resolver):
         except Exception:  # no port is free, or it is no name at all
             self._waiting.pop((name, type, cls), None)
             return fail()
+
+    def _query(self, *args: Any) -> Deferred[dns.Message]:
+        """Called to ask one name server."""
+        asked: Deferred[dns.Message] = super()._query(*args)  # type: ignore[no-untyped-call]  # Twisted's
+        return asked.addCallback(_unless_out_of_order)
+
+    def _reissue(
+        self, reason: Failure, addressesLeft: Any, addressesUsed: Any, query: Any, timeout: Any
+    ) -> Any:
+        """Called when one name server gave no answer, to ask the next."""
+        if isinstance(reason.value, _OutOfOrder) and not addressesLeft:
+            return reason.value.message  # all have been asked: it is what is said
+        return super()._reissue(reason, addressesLeft, addressesUsed, query, timeout)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def maybeParseConfig(self) -> None:
+        """Called now and then to look at ``/etc/resolv.conf``."""
+        try:
+            super().maybeParseConfig()  # type: ignore[no-untyped-call]  # Twisted's
+        except OSError as error:
+            if not self.dynServers:
+                raise  # at the start
+            log.warn("the name servers can't be read again now: {error}", error=str(error))
+            self._parseCall = self._reactor.callLater(
+                self._resolvReadInterval, self.maybeParseConfig
+            )
+
+    def parseConfig(self, resolvConf: Iterable[bytes]) -> None:
+        """Called with its lines, of which only those count that name a name server."""
+        lines = [line.split() for line in resolvConf]
+        super().parseConfig(  # type: ignore[no-untyped-call]  # Twisted's
+            [
+                b" ".join(words)
+                for words in lines
+                if len(words) > 1 and words[0] == b"nameserver" and _is_address(words[1])
+            ]
+        )
 
     def filterAnswers(self, message: dns.Message) -> Any:
         """Called with each answer over UDP."""
@@ -94,8 +135,8 @@ class StubResolver(Resolver):
             finally:
                 if questions.transport is not None:
                     questions.transport.loseConnection()
-            if message.trunc:
-                why = DNSServerError("cut off over TCP as well")
+            if message.trunc or message.rCode in _OUT_OF_ORDER:
+                why = DNSServerError("cut off over TCP as well, or no answer")
                 continue
             return self._sections(message)
         raise why
@@ -119,6 +160,28 @@ class StubResolver(Resolver):
             else:
                 break
         return questions
+
+
+class _OutOfOrder(DNSQueryTimeoutError):
+    """A name server says that it can't answer, or will not; another one may."""
+
+    def __init__(self, message: dns.Message) -> None:
+        super().__init__(message.id)  # type: ignore[no-untyped-call]  # Twisted's
+        self.message = message
+
+
+def _unless_out_of_order(message: dns.Message) -> dns.Message:
+    if message.rCode in _OUT_OF_ORDER:
+        raise _OutOfOrder(message)
+    return message
+
+
+def _is_address(word: bytes) -> bool:
+    try:
+        ipaddress.ip_address(word.decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 class _Questions(dns.DNSDatagramProtocol):

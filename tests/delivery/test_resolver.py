@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.names import dns
 from twisted.names.error import DNSNameError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.delivery import resolver as resolver_module
 from mailframe.delivery.resolver import (
     TLSA,
     Sections,
@@ -38,6 +40,30 @@ class ResolverTests(SynchronousTestCase):
         resolver = make_resolver([], clock)
         self.assertTrue(resolver.dynServers)
         self.assertEqual(len(clock.getDelayedCalls()), 1)  # which looks at the file again
+
+    def test_system_changes(self) -> None:
+        """After a moment without descriptors, or a bad line, no change would be seen again."""
+        clock = task.Clock()
+        path = self.mktemp()
+        self.patch(resolver_module, "_RESOLV_CONF", path)
+
+        def write(text: str, seconds: int) -> None:
+            with open(path, "w") as file:
+                file.write(text)
+            os.utime(path, (seconds, seconds))
+
+        write("nameserver 192.0.2.1\n", 1000)
+        resolver = make_resolver([], clock)
+        opening = resolver._openFile
+        resolver._openFile = _fail  # type: ignore[method-assign]  # as it happens
+        clock.advance(60)
+        self.assertEqual(list(resolver.dynServers), [("192.0.2.1", 53)])
+        resolver._openFile = opening  # type: ignore[method-assign]  # as it was
+        write("nameserver\nnameserver dns.example\nnameserver 2001:db8::1 # x\nsearch\n", 2000)
+        clock.advance(60)
+        self.assertEqual(list(resolver.dynServers), [("2001:db8::1", 53)])
+        self.patch(StubResolver, "_openFile", _fail)
+        self.assertRaises(PermissionError, make_resolver, [], clock)
 
     def test_forms(self) -> None:
         """A name server could not be written as an IPv6 address."""
@@ -105,6 +131,10 @@ class NameServer(dns.DNSProtocol):
         self.answer(self, message)
 
 
+def _fail(*_: Any) -> None:
+    raise PermissionError("no")
+
+
 class QuestionTests(SynchronousTestCase):
     """Questions and answers, in memory."""
 
@@ -152,6 +182,24 @@ class QuestionTests(SynchronousTestCase):
             self.reply(rCode=code)
             self.failureResultOf(answer, error)
 
+    def test_next_server(self) -> None:
+        """One name server out of order would keep all mail from going out, whatever others know."""
+        for code in (dns.ESERVER, dns.ENOTIMP, dns.EREFUSED):
+            answer = self.resolver("192.0.2.53", "192.0.2.54").lookupAddress("a.example")
+            self.reply(rCode=code)
+            self.assertEqual(self.datagrams.sent[-1][1], ("192.0.2.54", 53))
+            self.reply()
+            self.successResultOf(answer)
+        answer = self.resolver("192.0.2.53", "192.0.2.54").lookupAddress("a.example")
+        sent = len(self.datagrams.sent)
+        for _ in range(2):
+            self.reply(rCode=dns.ESERVER)
+        self.failureResultOf(answer, DNSServerError)
+        self.assertEqual(len(self.datagrams.sent), sent + 1)  # and not over and over
+        answer = self.resolver("192.0.2.53", "192.0.2.54").lookupAddress("a.example")
+        self.reply(rCode=dns.ENAME)
+        self.failureResultOf(answer, DNSNameError)
+
     def test_other_types(self) -> None:
         """TLSA records could not be asked for."""
         answer = self.resolver().lookupTLSA("_25._tcp.a.example")
@@ -189,14 +237,19 @@ class QuestionTests(SynchronousTestCase):
         self.serve(
             "192.0.2.55", lambda server, message: server.sendString(answer_to(message.toStr()))
         )
-        servers = ["192.0.2.53", "2001:db8::53", "192.0.2.54", "192.0.2.55"]
+        self.serve(
+            "192.0.2.56",
+            lambda server, message: server.sendString(answer_to(message.toStr(), rCode=2)),
+        )
+        servers = ["192.0.2.53", "2001:db8::53", "192.0.2.54", "192.0.2.56", "192.0.2.55"]
         answer = self.resolver(*servers).lookupAddress("a.example")
         self.reply(trunc=1)
         self.assertEqual(self.successResultOf(answer)[0][0].payload.dottedQuad(), "192.0.2.1")
-        self.assertEqual(len(self.tcp), 3)
+        self.assertEqual(len(self.tcp), 4)
         for some, error in (
             (servers[2:3], DNSServerError),
             (servers[1:2], ConnectionLost),
+            (["192.0.2.56"], DNSServerError),
         ):
             answer = self.resolver(*some).lookupAddress("a.example")
             self.reply(trunc=1)
