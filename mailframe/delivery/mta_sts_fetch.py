@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailframe.clocks import Elapsed
+from mailframe.delivery.exchanges import LookupFault
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.mta_sts_policy import BadPolicy, StsPolicy, read_policy
 from mailframe.delivery.tls_demand import TlsDemand
@@ -89,6 +90,8 @@ class PolicyFetch:
     async def _octets(self, domain: str, limit: _Limit) -> bytes | TlsFault:
         host = f"mta-sts.{domain}"
         found = await self._lookup.addresses(host)
+        if isinstance(found, LookupFault):
+            return _fetch_error(found.reason)
         if not isinstance(found, tuple) or not found:
             return _fetch_error(f"{host} has no address")
         addresses = [address for address in found if not self._prohibited(address)]

@@ -18,6 +18,7 @@ Mode: TypeAlias = Literal["enforce", "testing", "none"]
 
 LONGEST_AGE = 31_557_600  # seconds (RFC 8461 §3.2)
 MAX_PATTERNS = 1000  # exchangers that a policy may name
+MAX_LINES = 2000  # that it may have; reading them is done in the reactor thread
 _MODES = ("enforce", "testing", "none")
 
 # RFC 8461 §3.1; the record is ASCII, and what is no extension field is no valid record.
@@ -98,7 +99,10 @@ def read_policy(octets: bytes) -> StsPolicy:
         raise BadPolicy("it is not UTF-8") from None
     fields: dict[str, str] = {}
     patterns: dict[str, None] = {}
-    for line in text.replace("\r\n", "\n").split("\n"):
+    lines = text.replace("\r\n", "\n").split("\n")
+    if len(lines) > MAX_LINES:
+        raise BadPolicy(f"it has more than {MAX_LINES} lines")
+    for line in lines:
         if not line.strip(" \t"):
             continue
         key, colon, value = line.partition(":")
@@ -107,6 +111,8 @@ def read_policy(octets: bytes) -> StsPolicy:
             raise BadPolicy(f"{line[:80]!a} is no key and value")
         if key == "mx":
             patterns[_pattern(value)] = None
+            if len(patterns) > MAX_PATTERNS:
+                raise BadPolicy(f"it names more than {MAX_PATTERNS} exchangers")
         else:
             fields.setdefault(key, value)
     if fields.get("version") != "STSv1":
@@ -118,8 +124,6 @@ def read_policy(octets: bytes) -> StsPolicy:
         raise BadPolicy("its max_age is no number of seconds")
     if not patterns and mode != "none":
         raise BadPolicy("it names no exchanger")
-    if len(patterns) > MAX_PATTERNS:
-        raise BadPolicy(f"it names more than {MAX_PATTERNS} exchangers")
     return StsPolicy(
         mode=cast(Mode, mode),
         mx=tuple(patterns),

@@ -189,8 +189,10 @@ class FetchTests(SynchronousTestCase):
         """A domain could have us ask servers inside of our network."""
         for domain, words in (
             ("inside.example", "only private, loopback or reserved addresses"),
-            ("other.example", "has no address"),
+            ("other.example", "mta-sts.other.example has no address"),
+            ("failing.example", "DNS failed (SERVFAIL) for mta-sts.failing.example"),
         ):
+            self.site.resolver.servfail.add("mta-sts.failing.example")
             fault = self.fault(domain)
             self.assertEqual(fault.kind, "sts-policy-fetch-error")
             self.assertIn(words, fault.text)

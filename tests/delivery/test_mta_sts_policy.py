@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailframe.delivery import mta_sts_policy
 from mailframe.delivery.mta_sts_policy import (
     LONGEST_AGE,
+    MAX_LINES,
     MAX_PATTERNS,
     BadPolicy,
     StsPolicy,
@@ -110,6 +112,25 @@ class PolicyTests(SynchronousTestCase):
             with self.assertRaises(BadPolicy) as caught:
                 read_policy(policy)
             self.assertIn(words, str(caught.exception))
+
+    def test_no_more_is_read_than_may_be(self) -> None:
+        """A policy of thousands of lines would keep the server from all others' mail."""
+        read: list[str] = []
+
+        def pattern(value: str) -> str:
+            read.append(value)
+            return value
+
+        self.patch(mta_sts_policy, "_pattern", pattern)
+        many = b"".join(b"mx: %d.example\n" % number for number in range(MAX_PATTERNS + 500))
+        for policy, words in (
+            (POLICY + many, "names more than"),
+            (POLICY + b"a: b\n" * MAX_LINES + many, "more than 2000 lines"),
+        ):
+            with self.assertRaises(BadPolicy) as caught:
+                read_policy(policy)
+            self.assertIn(words, str(caught.exception))
+        self.assertLessEqual(len(read), MAX_PATTERNS + 1)
 
     @given(
         st.lists(
