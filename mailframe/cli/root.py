@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
+
+from mailframe.cli.options import Refusal
 
 # One line of help each. A command is an object of its own name in the module of that
 # name, with _ for each hyphen.
@@ -37,6 +40,16 @@ class CommandList(click.Group):
         found = getattr(module, name)
         assert isinstance(found, click.Command)
         return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a disk that is full, or any such fault, ends it without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read what it prints has seen enough; click ends it silently
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else "what it tells can't be written: "
+            raise Refusal(f"{what}{error.strerror or error}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe import cli
-from mailframe.cli import quiet, root
+from mailframe.cli import plugins, quiet, root
 from tests.cli.commands import CommandCase
 
 
@@ -25,6 +26,31 @@ class Root(CommandCase):
         for name, line in root.COMMANDS.items():
             self.assertIn(f"{name} ", text)
             self.assertIn(line, text)
+
+    def test_full_disk(self) -> None:
+        """What is written to a disk that is full would end in a traceback."""
+        for error, words in (
+            (
+                OSError(errno.ENOSPC, "No space left"),
+                "what it tells can't be written: No space left",
+            ),
+            (OSError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied"),
+        ):
+
+            def fails(*_: object, error: OSError = error) -> None:
+                raise error
+
+            self.patch(plugins, "print_table", fails)
+            self.assertEqual(self.run_here("plugins", status=1).stderr, f"{words}\n")
+
+    def test_nobody_reads_on(self) -> None:
+        """``mailframe queue list | head`` would tell of a fault."""
+
+        def fails(*_: object) -> None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        self.patch(plugins, "print_table", fails)
+        self.assertEqual(self.run_here("plugins", status=1).output, "")
 
     def test_every_command(self) -> None:
         """A command could not be called, or could not be told where the configuration is."""
