@@ -175,6 +175,11 @@ class Transfer:
         self._mail_answered = True
         if reply.code < 300:
             self._mail_accepted = True
+        elif reply.code == 503 and self._dialogue.expected:
+            # MAIL was in order. Either this answers a command that was sent along with it, or the
+            # server is still busy with another transaction: it says nothing of this message.
+            how = f"it found MAIL out of order: {reply}"
+            return self._dialogue.protocol_error(how, "mail")
         elif reply.code >= 400:
             self.replies = [reply] * len(self.replies)
             self._commands.clear()

@@ -89,6 +89,29 @@ class TransactionTests(SynchronousTestCase):
         self.assertEqual(dialogue.last, Settled((refusal, refusal)))
         self.assertTrue(dialogue.begin().startswith(b"MAIL"))  # no transaction, so no RSET
 
+    def test_mail_out_of_order(self) -> None:
+        """A server that answers in another order than it was asked would make mail bounce."""
+        for extensions in (("PIPELINING",), ("PIPELINING", "CHUNKING")):
+            dialogue = Dialogue().ready(*extensions)
+            dialogue.begin()
+            dialogue.hear(b"503 5.5.1 need MAIL first\r\n250 ok\r\n")
+            failed = dialogue.last
+            assert isinstance(failed, Failed)
+            self.assertEqual(
+                failed.reply,
+                Reply(
+                    451,
+                    "4.5.0",
+                    "the server broke the protocol: it found MAIL out of order:"
+                    " 503 5.5.1 need MAIL first",
+                ),
+            )
+            self.assertEqual(failed.replies, (None,))  # another server may take it
+        dialogue = Dialogue().ready()  # here it can be nothing else than the answer
+        dialogue.begin()
+        dialogue.hear(b"503 5.5.1 AUTH first\r\n")
+        self.assertEqual(dialogue.last, Settled((Reply(503, "5.5.1", "AUTH first"),)))
+
     def test_all_recipients_refused(self) -> None:
         """A message for nobody would be sent, or the next one would join its transaction."""
         refusal = Reply(550, "5.1.1", "nobody")
