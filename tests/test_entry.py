@@ -5,9 +5,71 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.entry import Entry, QueuedRecipient, RecipientState
+from mailframe.address import Address
+from mailframe.entry import Entry, QueuedRecipient, Ready, RecipientState, Wait
 from mailframe.envelope import Notify
+from mailframe.reply import Reply
 from mailframe.testing.samples import RECIPIENT, SENDER, make_envelope
+
+# Nothing in it is as it would be by default.
+EVERYTHING = QueuedRecipient(
+    address=RECIPIENT,
+    state="failed",
+    attempts=3,
+    last_reply=Reply(451, "4.3.0", "later"),
+    where="mx.rosse.example",
+    parent=2,
+    ready=Ready(mailbox=RECIPIENT, since=5.0, where="tmp"),
+    held=True,
+    throttled=6.0,
+    wait=Wait(until=7.0, planned=8.0),
+)
+
+
+class ChangedTests(SynchronousTestCase):
+    def test_nothing_is_by_default(self) -> None:
+        """The others don't notice that something was left behind."""
+        bare = QueuedRecipient(address=Address("nobody", "nowhere.example"))
+        for field in attrs.fields(QueuedRecipient):
+            self.assertNotEqual(getattr(EVERYTHING, field.name), getattr(bare, field.name))
+
+    def test_with_ready(self) -> None:
+        """A copy is recorded, and how often it was tried and who redirected it is forgotten."""
+        for ready in (Ready(mailbox=SENDER, since=9.0, where="new"), None):
+            self.assertEqual(EVERYTHING.with_ready(ready), attrs.evolve(EVERYTHING, ready=ready))
+
+    def test_after_attempt(self) -> None:
+        """An attempt's end loses what is known of a recipient, or the copy that lies ready."""
+        reply = Reply(250, "2.0.0", "taken")
+        for may_be_ready in (True, False):
+            self.assertEqual(
+                EVERYTHING.after_attempt("relayed", reply, "mx", may_be_ready=may_be_ready),
+                attrs.evolve(
+                    EVERYTHING,
+                    state="relayed",
+                    attempts=4,
+                    last_reply=reply,
+                    where="mx",
+                    ready=EVERYTHING.ready if may_be_ready else None,
+                    throttled=None,
+                    wait=None,
+                ),
+            )
+
+    def test_with_recipients(self) -> None:
+        """That a message is held, or its sender warned, is forgotten when a copy lies ready."""
+        entry = Entry(
+            id="q1",
+            envelope=make_envelope(),
+            size=7,
+            recipients=(),
+            next_attempt=3.0,
+            held=True,
+            warned=True,
+        )
+        changed = entry.with_recipients((EVERYTHING,))
+        self.assertEqual(changed, attrs.evolve(entry, recipients=(EVERYTHING,)))
+        self.assertEqual(changed.recipients, (EVERYTHING,))
 
 
 class EntryTests(SynchronousTestCase):

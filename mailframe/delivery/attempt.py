@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
 from twisted.logger import Logger
 
 from mailframe.delivery.content_facts import ContentFacts
@@ -69,16 +68,16 @@ class Attempt:
         for index, reply in zip(indices, replies, strict=True):
             if reply is not None and again and taken and _is_too_many(reply):
                 self.limit_room(max(len(taken), LEAST_ROOM))
+            elif reply is not None and reply.is_positive:
+                self._outcomes[index] = Delivered(
+                    where=where,
+                    reply=reply,
+                    notifies=dsn and bool(self.job.originals[index].notify),
+                    is_final=lmtp and not dsn,
+                    knows_deadline=deliver_by,
+                )
             elif reply is not None:
-                outcome = _outcome(where, reply)
-                if isinstance(outcome, Delivered):
-                    outcome = attrs.evolve(
-                        outcome,
-                        notifies=dsn and bool(self.job.originals[index].notify),
-                        is_final=lmtp and not dsn,
-                        knows_deadline=deliver_by,
-                    )
-                self._outcomes[index] = outcome
+                self._outcomes[index] = _outcome(where, reply)
         self._note_unsettled()
 
     def settle(self, where: str, indices: Sequence[int], reply: Reply) -> None:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-import attrs
-
 from mailframe.entry import Entry, Event, Notice, QueuedRecipient, Ready, Step
 from mailframe.interfaces import LeaseLost
 from mailframe.outcome import Tried
@@ -58,7 +56,7 @@ class Standing:
         :raises LeaseLost: the attempt is over, or others have the message
         """
         recipients = self.entry.recipients
-        changed = {i: attrs.evolve(recipients[i], ready=record) for i, record in ready.items()}
+        changed = {i: recipients[i].with_ready(record) for i, record in ready.items()}
         await self._record(changed, self.entry.warned, (), ())
 
     async def record_arrived(self, tried: Sequence[Tried]) -> None:
@@ -100,4 +98,4 @@ class Standing:
         recipients = list(self.entry.recipients)
         for index, recipient in changed.items():
             recipients[index] = recipient
-        self.entry = attrs.evolve(self.entry, recipients=tuple(recipients))
+        self.entry = self.entry.with_recipients(tuple(recipients))
