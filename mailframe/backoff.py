@@ -27,12 +27,17 @@ class Backoff:
     :ivar factor: how many times as long each wait is as the one before it; 1: all the same
     :ivar longest: no wait is longer, seconds
     :ivar jitter: the part of each wait by which chance may shorten it, 0 to 0.5
+    :ivar warn_after: from arrival to the delay warning, seconds, in place of what all mail has;
+        0 is never
+    :ivar give_up_after: from arrival to the failure notice, seconds, likewise
     """
 
     first: Seconds = Seconds(300.0)
     factor: float = 2.0
     longest: Seconds = Seconds(14400.0)
     jitter: float = 0.2
+    warn_after: Seconds | None = None
+    give_up_after: Seconds | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.first < 1:

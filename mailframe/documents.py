@@ -233,8 +233,8 @@ def schedule_document(
     return {
         "retry_every": schedule.retry_every,
         "waits": _waits_document(waits),
-        "warn_after": schedule.warn_after or None,
-        "give_up_after": schedule.give_up_after,
+        "warn_after": times.warn_at,
+        "give_up_after": times.give_up_at,
         "first_attempts": list(islice(_attempts(times, 0.0, opens), shown)),
     }
 

@@ -104,7 +104,7 @@ class NoticeWriter:
             return progress.step, ()
         after = attrs.evolve(entry, recipients=progress.step.recipients)
         is_whole = bool(content) and self.returns_whole(entry, progress)
-        ways = _ways(progress.step.events)
+        ways, ends = _ways(progress.step.events), progress.give_up_at
         notices: list[Notice] = []
         events: list[Event] = []
         for action, indices in progress.notices.items():
@@ -112,7 +112,7 @@ class NoticeWriter:
             if self.rate.take(sender, self.settings.notices_per_sender, now):
                 whole = is_whole and action == "failed"
                 notices.append(
-                    self._notice(action, after, sender, indices, content, whole, now, ways)
+                    self._notice(action, after, sender, indices, content, whole, now, ways, ends)
                 )
             else:
                 kind, reason = "dropped", f"{sender} got too many notices within an hour"
@@ -139,8 +139,10 @@ class NoticeWriter:
         is_whole: bool,
         now: float,
         ways: Mapping[Address, str],
+        ends: Mapping[int, float],
     ) -> Notice:
         times = times_of(entry, self.schedule)
+        until = min(ends.get(index, times.give_up_at) for index in indices)
         # A server that is told of an address beyond ASCII offers SMTPUTF8 and thereby 8BITMIME
         # (RFC 6531 §3.1); mailboxes here take everything. Of other ways nothing is known.
         utf8 = not str(sender).isascii()
@@ -151,10 +153,10 @@ class NoticeWriter:
             returned = report.headers(report.header_section(content), carries)
         fields = delivery_status(
             self._message_status(entry),
-            [self._recipient_status(action, entry, index, times, now) for index in indices],
+            [self._recipient_status(action, entry, i, times, now, ends.get(i)) for i in indices],
             utf8,
         )
-        words = text(action, entry, indices, self.hostname, times.give_up_at, is_whole, now, ways)
+        words = text(action, entry, indices, self.hostname, until, is_whole, now, ways)
         parts = (
             report.explanation(words, carries),
             report.status(fields, carries),
@@ -199,7 +201,13 @@ class NoticeWriter:
         )
 
     def _recipient_status(
-        self, action: Action, entry: Entry, index: int, times: Times, now: float
+        self,
+        action: Action,
+        entry: Entry,
+        index: int,
+        times: Times,
+        now: float,
+        end: float | None,
     ) -> RecipientStatus:
         recipient = entry.recipients[index]
         reply = recipient.last_reply
@@ -213,7 +221,7 @@ class NoticeWriter:
             reply=reply if action != "expanded" else None,
             where=recipient.where,
             attempted=now if recipient.attempts else None,
-            retry_until=times.give_up_at if action == "delayed" else None,
+            retry_until=(end or times.give_up_at) if action == "delayed" else None,
             original=entry.original(index).orcpt,
         )
 

@@ -48,7 +48,7 @@ from mailframe.outcome import (
 from mailframe.queue.asked import Action, is_asked
 from mailframe.queue.redirects import Redirects
 from mailframe.queue.schedule import Schedule, Times
-from mailframe.queue.waits import Turns, with_waits
+from mailframe.queue.waits import OwnTimes, Turns, with_waits
 from mailframe.reply import Reply
 
 
@@ -59,11 +59,14 @@ class Progress:
     :ivar notices: of what the sender is to be told: for each action the places of the recipients in
         ``step.recipients``, at least one. Empty for a null reverse-path, whatever happened
     :ivar holds: nobody is left but those whose route holds the message: it is to be held
+    :ivar give_up_at: until when recipients are tried whose route has an end of its own, POSIX
+        seconds, by their places; only of those about whom the sender is told
     """
 
     step: Step
     notices: Mapping[Action, tuple[int, ...]]
     holds: bool = False
+    give_up_at: Mapping[int, float] = attrs.field(factory=dict)
 
 
 def advance(entry: Entry, tried: Sequence[Tried], now: float, schedule: Schedule) -> Progress:
@@ -97,6 +100,7 @@ class _Attempt:
         self._postponed: list[tuple[int, Route, int]] = []
         self._throttled: list[tuple[int, Route, Throttled, int | None]] = []
         self._held: dict[int, Hold] = {}
+        self._give_up_at: dict[int, float] = {}
 
     def settle(self, tried: Tried) -> None:
         """Apply one result."""
@@ -125,8 +129,15 @@ class _Attempt:
             state = kind = "delivered" if isinstance(route, Local) else "relayed"
         elif isinstance(outcome, Refused):
             state, kind = "failed", "refused"
-        self.recipients[index] = before.after_attempt(
-            state, outcome.reply, outcome.where, may_be_ready=isinstance(outcome, Postponed)
+        self.recipients[index] = attrs.evolve(
+            before,
+            state=state,
+            attempts=before.attempts + 1,
+            last_reply=outcome.reply,
+            where=outcome.where,
+            ready=before.ready if isinstance(outcome, Postponed) else None,
+            throttled=None,
+            wait=None,
         )
         if state == "failed":
             self._redirects.failed(index)
@@ -155,7 +166,7 @@ class _Attempt:
         """What all the results come to."""
         next_attempt: float | None = None
         if self._is_pending:
-            next_attempt = self._wait(times_of(self.entry, schedule))
+            next_attempt = self._wait(schedule)
         holds = self._hold()
         return Progress(
             step=Step(
@@ -166,6 +177,7 @@ class _Attempt:
             ),
             notices={action: tuple(indices) for action, indices in self.notices.items()},
             holds=holds,
+            give_up_at=self._give_up_at,
         )
 
     def _hold(self) -> bool:
@@ -186,39 +198,53 @@ class _Attempt:
     def _warned(self) -> bool:
         return self.entry.warned or "delayed" in self.notices
 
-    def _wait(self, times: Times) -> float | None:
+    def _wait(self, schedule: Schedule) -> float | None:
         """Give up, or warn, as it is time for; when to try again."""
+        times = times_of(self.entry, schedule)
+        own = OwnTimes(self.entry, schedule, times)
         planned = self.entry.next_attempt
-        for index, *_ in self._throttled:
-            if times.are_chances_missed(planned, self.now, self._throttled_since(index)):
-                self._change(index, throttled=self.now)
-        if times.is_expired(planned, self.now):
-            for index, route, _ in self._postponed:
+        left = []
+        for each in self._postponed:
+            index, route, _ = each
+            if own.of(route).is_expired(planned, self.now):
                 self._give_up(index, route)
-            self._postponed.clear()
-            for index, route, outcome, _ in self._throttled:
-                if times.is_out_of_chances(planned, self.now, self._throttled_since(index)):
-                    self._give_up(index, route, outcome)
-        elif times.is_warning_due(self.now) and not self.entry.warned:
-            for index in (*(i for i, *_ in self._postponed), *(i for i, *_ in self._throttled)):
+            else:
+                left.append(each)
+        self._postponed = left
+        waiting = [(index, route) for index, route, _ in left]
+        for index, route, outcome, _ in self._throttled:
+            limits = own.of(route)
+            if limits.are_chances_missed(planned, self.now, self._throttled_since(index)):
+                self._change(index, throttled=self.now)
+            if limits.is_out_of_chances(planned, self.now, self._throttled_since(index)):
+                self._give_up(index, route, outcome)
+            elif not limits.is_expired(planned, self.now):
+                waiting.append((index, route))
+        if not self.entry.warned:
+            self._warn(waiting, own)
+        return self._take_turns(times, own) if self._is_pending else None
+
+    def _warn(self, waiting: Sequence[tuple[int, Route]], own: OwnTimes) -> None:
+        """Tell of the delay when that is due, of all who wait: a message is warned of once."""
+        if not any(own.of(route).is_warning_due(self.now) for _, route in waiting):
+            return
+        for index, route in waiting:
+            times = own.of(route)
+            if times.warn_at is not None and self._ask("delayed", index) and times is not own.usual:
+                self._give_up_at[index] = times.give_up_at
+        if "delayed" not in self.notices:
+            return
+        asked = {index for index, *_ in (*self._postponed, *self._throttled)}
+        for index, recipient in enumerate(self.recipients):  # also of those who sat it out
+            if recipient.state == "pending" and recipient.wait is not None and index not in asked:
                 self._ask("delayed", index)
-            if "delayed" in self.notices:  # the only such notice: also of those who sat it out
-                asked = {i for i, *_ in self._throttled}
-                for index, recipient in enumerate(self.recipients):
-                    if (
-                        recipient.state == "pending"
-                        and recipient.wait is not None
-                        and index not in asked
-                    ):
-                        self._ask("delayed", index)
-        return self._take_turns(times) if self._is_pending else None
 
     def _give_up(self, index: int, route: Route, outcome: Outcome | None = None) -> None:
         self._change(index, state="failed")
         self._tell("expired", self.recipients[index], route, outcome)
         self._failed(index)
 
-    def _take_turns(self, times: Times) -> float:
+    def _take_turns(self, times: Times, own: OwnTimes) -> float:
         """Settle when it is the turn of each recipient that is left; the earliest."""
         if not (self._postponed or self._throttled or self._held or self._redirected) and not any(
             recipient.wait is not None for recipient in self.recipients
@@ -231,10 +257,10 @@ class _Attempt:
         places: dict[int, int | None] = {}
         for index, route, place in self._postponed:
             attempts, places[index] = self.recipients[index].attempts, place
-            turns[index] = all_turns.after_attempt(attempts, route)
-        for index, _, outcome, told in self._throttled:
+            turns[index] = own.turns(all_turns, route).after_attempt(attempts, route)
+        for index, route, outcome, told in self._throttled:
             since, places[index] = self._throttled_since(index), told
-            turns[index] = all_turns.after_throttling(since, outcome.seconds)
+            turns[index] = own.turns(all_turns, route).after_throttling(since, outcome.seconds)
         for index, recipient in enumerate(self.recipients):
             if recipient.state != "pending":
                 turns.pop(index, None)

@@ -35,6 +35,9 @@ class Schedule:
     def __attrs_post_init__(self) -> None:
         if self.retry_every < 1:
             raise ValueError("retry_every must be at least 1s")
+        for key in ("warn_after", "give_up_after"):
+            if self.retry is not None and getattr(self.retry, key) is not None:
+                raise ValueError(f"'{key}' stands beside 'retry' here; only rules have it in there")
 
     @property
     def backoff(self) -> Backoff:
@@ -60,10 +63,15 @@ class Schedule:
             is given up then, unless it is earlier; with mode ``N`` that is when the sender
             is warned, instead of after ``warn_after``
         :param id: its queue id, from which chance is drawn
-        :param retry: the waits that its route asks for
+        :param retry: the waits that its route asks for, and maybe a warning and an end of its own
         """
-        warn_at = since + self.warn_after if self.warn_after > 0 else None
-        give_up_at, is_deadline = since + self.give_up_after, False
+        warn_after, give_up_after = self.warn_after, self.give_up_after
+        if retry is not None and retry.warn_after is not None:
+            warn_after = retry.warn_after
+        if retry is not None and retry.give_up_after is not None:
+            give_up_after = retry.give_up_after
+        warn_at = since + warn_after if warn_after > 0 else None
+        give_up_at, is_deadline = since + give_up_after, False
         if deliver_by is None:
             pass
         elif deliver_by.mode == "R":

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
+from mailframe.backoff import Backoff
 from mailframe.entry import Entry, QueuedRecipient, Wait
 from mailframe.outcome import Relay, Route
-from mailframe.queue.schedule import Times
+from mailframe.queue.schedule import Schedule, Times
 
 SOON = 1.0  # seconds
 
@@ -71,6 +72,40 @@ class Turns:
         if index < len(self.entry.recipients) and self.entry.is_waiting(index, self.now):
             return self.of_untried(index, self.entry.recipients[index], None)
         return self.now
+
+
+class OwnTimes:
+    """The times of recipients whose route has a warning or an end of its own.
+
+    :param entry: the message
+    :param schedule: the queue's
+    :param usual: the times of all others
+
+    :ivar usual: as given
+    """
+
+    def __init__(self, entry: Entry, schedule: Schedule, usual: Times) -> None:
+        self.usual = usual
+        self._entry = entry
+        self._schedule = schedule
+        self._known: dict[Backoff, Times] = {}
+
+    def of(self, route: Route) -> Times:
+        """The times of a recipient that goes that way."""
+        retry = route.retry if isinstance(route, Relay) else None
+        if retry is None or (retry.warn_after is None and retry.give_up_after is None):
+            return self.usual
+        if retry not in self._known:
+            envelope = self._entry.envelope
+            self._known[retry] = self._schedule.times(
+                envelope.due, envelope.deliver_by, self._entry.id, retry
+            )
+        return self._known[retry]
+
+    def turns(self, turns: Turns, route: Route) -> Turns:
+        """The turns with the times of a recipient that goes that way."""
+        times = self.of(route)
+        return turns if times is self.usual else attrs.evolve(turns, times=times)
 
 
 def with_waits(

@@ -372,6 +372,26 @@ class WarningTests(SynchronousTestCase):
         self.assertIn(b"Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 -0000", notice.content)
         self.assertEqual(parse(notice)["Subject"], "Delayed mail (still being tried)")
 
+    def test_until_a_rule_s_own_end(self) -> None:
+        """The same, where a rule gives up mail for one of the recipients sooner."""
+        about_one = about(Reply(451, "4.4.1", "connection refused"), attempts=3)
+        message = entry(
+            about_one, attrs.evolve(about_one, address=Address.parse("bob@blu.example"))
+        )
+        wanted = attrs.evolve(
+            progress(message, {"delayed": (0, 1)}), give_up_at={0: ARRIVED + 24 * HOUR}
+        )
+        _step, (notice,) = writer().write(message, wanted, HEADERS, ARRIVED + 4 * HOUR)
+        untils = [line for line in notice.content.split(b"\r\n") if b"Retry-Until" in line]
+        self.assertEqual(
+            untils,
+            [
+                b"Will-Retry-Until: Wed, 15 Nov 2023 22:13:20 -0000",
+                b"Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 -0000",
+            ],
+        )
+        self.assertIn("it is tried until Wed, 15 Nov 2023", explanation(notice))
+
     def test_until_the_deadline(self) -> None:
         """The sender is promised five days, where the message is given up after one."""
         deadline = DeliverBy(at=ARRIVED + 24 * HOUR, mode="R")

@@ -96,6 +96,17 @@ class BackoffTests(SynchronousTestCase):
         self.assertEqual(times.next_attempt(0.0, False, 7, own), HOUR)
         self.assertEqual(self.SCHEDULE.times(0.0, retry=own).retry, own)
 
+    def test_a_route_s_own_end(self) -> None:
+        """What is of no use tomorrow is tried for days."""
+        own = Backoff(warn_after=Seconds(60.0), give_up_after=Seconds(HOUR))
+        times = self.SCHEDULE.times(100.0, retry=own)
+        self.assertEqual((times.warn_at, times.give_up_at), (160.0, 100.0 + HOUR))
+        never = self.SCHEDULE.times(100.0, retry=Backoff(warn_after=Seconds(0.0)))
+        usual = self.SCHEDULE.times(100.0)
+        self.assertEqual((never.warn_at, never.give_up_at), (None, usual.give_up_at))
+        error = self.assertRaises(ValueError, Schedule, retry=own)
+        self.assertIn("'warn_after' stands beside 'retry' here", str(error))
+
     def test_longest(self) -> None:
         """After a jump of the clock long waits are cut short, or those of a day stay."""
         self.assertEqual((Schedule().longest_wait, self.SCHEDULE.longest_wait), (900.0, 4 * HOUR))

@@ -169,6 +169,45 @@ class ProgressTests(SynchronousTestCase):
         at, _ = self.throttle_from(message.next_attempt, 6 * DAY, message)
         self.assertEqual(at, 6 * DAY + LAST_CHANCES)
 
+    def test_a_rule_with_an_end_of_its_own(self) -> None:
+        """A password that is good for ten minutes arrives after five days."""
+        short = Backoff(first=Seconds(300.0), warn_after=Seconds(0.0), give_up_after=Seconds(600.0))
+        soon = attrs.evolve(RELAY, retry=short)
+        message, now, seen = entry(MARY, JSMITH), 0.0, []
+        while now < 5 * HOUR:
+            pending = [i for i in message.pending if not message.is_waiting(i, now)]
+            results = [tried(i, POSTPONED, soon if i == 0 else RELAY) for i in pending]
+            result = advance(message, results, now, Schedule())
+            seen += [(now, action, places) for action, places in result.notices.items()]
+            message = after(message, result.step)
+            now = message.next_attempt
+        self.assertEqual(seen, [(600.0, "failed", (0,)), (4 * HOUR, "delayed", (1,))])
+        self.assertEqual(message.recipients[0].attempts, 3)
+
+    def test_a_rule_with_a_warning_of_its_own(self) -> None:
+        """Who is told of one recipient hears nothing of the others, or nothing in time."""
+        retry = Backoff(warn_after=Seconds(HOUR), give_up_after=Seconds(9 * DAY))
+        urgent = attrs.evolve(RELAY, retry=retry)
+        message = attrs.evolve(entry(MARY, JSMITH), next_attempt=HOUR)
+        results = [tried(0, POSTPONED, urgent), tried(1, THROTTLED)]
+        result = advance(message, results, HOUR, Schedule())
+        self.assertEqual(result.notices, {"delayed": (0, 1)})
+        self.assertEqual(result.give_up_at, {0: 9 * DAY})
+        message = attrs.evolve(after(message, result.step), next_attempt=5 * DAY)
+        result = advance(
+            message, [tried(i, POSTPONED, urgent) for i in (0, 1)], 5 * DAY, Schedule()
+        )
+        self.assertEqual(result.notices, {})
+        message = after(message, result.step)
+        result = advance(
+            attrs.evolve(message, next_attempt=9 * DAY),
+            [tried(0, POSTPONED, urgent), tried(1, THROTTLED, urgent)],
+            9 * DAY,
+            Schedule(),
+        )
+        self.assertEqual(result.notices, {"failed": (0,)})
+        self.assertEqual(result.step.recipients[1].state, "pending")
+
     def test_an_estimate_of_months(self) -> None:
         """One odd answer keeps mail for ever."""
         message = attrs.evolve(entry(), next_attempt=5 * DAY)
