@@ -129,15 +129,8 @@ class _Attempt:
             state = kind = "delivered" if isinstance(route, Local) else "relayed"
         elif isinstance(outcome, Refused):
             state, kind = "failed", "refused"
-        self.recipients[index] = attrs.evolve(
-            before,
-            state=state,
-            attempts=before.attempts + 1,
-            last_reply=outcome.reply,
-            where=outcome.where,
-            ready=before.ready if isinstance(outcome, Postponed) else None,
-            throttled=None,
-            wait=None,
+        self.recipients[index] = before.after_attempt(
+            state, outcome.reply, outcome.where, may_be_ready=isinstance(outcome, Postponed)
         )
         if state == "failed":
             self._redirects.failed(index)
