@@ -31,6 +31,7 @@ from mailframe.outcome import (
     Unroutable,
     Verdict,
 )
+from mailframe.queue.asked import is_asked
 from mailframe.queue.schedule import Schedule, Times
 from mailframe.reply import Reply
 
@@ -271,7 +272,8 @@ def times_document(
         first = max(entry.next_attempt_of(index), now)
         made, since = entry.recipients[index].attempts, entry.recipients[index].throttled
         coming = _attempts(times, first, opens, made, entry.warned, since)
-    warn_at = None if entry.warned else times.warn_at
+    is_told = entry.envelope.sender is not None and is_asked("delayed", entry.original(index))
+    warn_at = times.warn_at if is_told and not entry.warned else None
     return {
         "waits": _waits_document(times.retry),
         "next_attempts": [time_text(at) for at in islice(coming, shown)],

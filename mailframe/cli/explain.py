@@ -21,6 +21,7 @@ from mailframe.cli.explain_text import verdict_fields, way_fields
 from mailframe.cli.options import Misuse, config_option, json_option
 from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import read_settings, with_parts
+from mailframe.cli.send import CLIENT, EVIDENCE
 from mailframe.config_errors import nearest
 from mailframe.documents import (
     Document,
@@ -31,9 +32,10 @@ from mailframe.documents import (
 )
 from mailframe.envelope import Client
 from mailframe.interfaces import Account, Known
-from mailframe.outcome import Deny, Permit, Relay, Route, Verdict
+from mailframe.outcome import Deny, Permit, Relay, Route, Unroutable, Verdict
 from mailframe.queue.memory import MemoryStorage
 from mailframe.reply import Reply
+from mailframe.routing.resolution import Router
 from mailframe.server.admission import Admission
 from mailframe.settings import Settings
 from mailframe.units import parse_size
@@ -85,7 +87,8 @@ def explain(
     """Show which decisions the server would take for a message.
 
     Either for one that a client would hand over, which takes --server, --from-ip, SENDER and
-    RECIPIENT; SENDER may be "<>", the null reverse-path. Or, with --message, for one that is in the
+    RECIPIENT; SENDER may be "<>", the null reverse-path. With --server local it is a program on
+    this machine that hands it over, by `mailframe send`. Or, with --message, for one that is in the
     queue. Nothing is sent. The exit status is 1 when the message would not be taken or any part of
     it would bounce.
     """
@@ -98,13 +101,16 @@ def explain(
             )
         explain_message(read_settings(config), id, as_json)
         return
-    if name is None or from_ip is None or sender is None or recipient is None:
+    is_local = name == CLIENT.server
+    if name is None or sender is None or recipient is None or (from_ip is None and not is_local):
         raise Misuse(
-            "explain takes --server NAME --from-ip IP SENDER RECIPIENT, or --message ID for a "
-            "message of the queue"
+            "explain takes --server NAME --from-ip IP SENDER RECIPIENT, or --server local for a "
+            "program on this machine, or --message ID for a message of the queue"
         )
+    if is_local and (from_ip is not None or login is not None):
+        raise Misuse("a program on this machine (--server local) has no --from-ip and no --login")
     settings = read_settings(config)
-    client = _client(settings, name, from_ip, login)
+    client = CLIENT if from_ip is None else _client(settings, name, from_ip, login)
     reverse_path = sender if isinstance(sender, Address) else None
     if not isinstance(recipient, Address):
         recipient = Address(POSTMASTER, settings.default_domain)
@@ -132,7 +138,7 @@ def _client(settings: Settings, name: str, from_ip: str, login: Address | None) 
         hint = f"; did you mean {guess!r}?" if guess else ""
         raise Misuse(f"no [[server]] is named {name!r}; there are: {', '.join(servers)}{hint}")
     protocol = servers[name].protocol
-    if protocol not in ("smtp", "submission"):
+    if protocol not in ("smtp", "submission", "lmtp"):
         raise Misuse(f"[[server]] {name!r} speaks {protocol} and takes no mail")
     try:
         address = ipaddress.ip_address(from_ip)
@@ -180,7 +186,10 @@ async def examine(
         clock=parts.site.reactor,
         local_domains=parts.site.local_domains,
     )
-    first, verdict = await admission.judge(client, sender, recipient, Known(size=size))
+    if client is CLIENT:
+        first, verdict = await _of_program(follower.router, sender, recipient, parts)
+    else:
+        first, verdict = await admission.judge(client, sender, recipient, Known(size=size))
     refusal = admission.mail(client, sender, size, "7BIT")
     if isinstance(refusal, Reply):
         most = parts.settings.limits.message_size
@@ -200,6 +209,17 @@ async def examine(
         has_login=has_login,
         now=parts.site.reactor.seconds(),
     )
+
+
+async def _of_program(
+    router: Router, sender: Address | None, recipient: Address, parts: Parts
+) -> tuple[Route, Verdict]:
+    """What ``mailframe send`` decides of a recipient."""
+    route = await router.route(sender, recipient, CLIENT, parts.site.reactor.seconds())
+    if isinstance(route, Unroutable) and route.reply.is_permanent:
+        refused = Deny(reason=route.reason, rule=route.rule, plugin=route.plugin, reply=route.reply)
+        return route, refused
+    return route, EVIDENCE
 
 
 async def _is_account(parts: Parts, address: Address) -> bool | None:
@@ -240,6 +260,8 @@ def explain_document(
         opens = (route.not_before if isinstance(route, Relay) else None) or explanation.now
         wait = max(0, round(opens - explanation.now))
         shown["retry"] = schedule_document(settings.schedule, retry, wait)
+        if sender is None:
+            shown["retry"]["warn_after"] = None  # nobody is told
     return document
 
 

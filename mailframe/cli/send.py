@@ -173,7 +173,7 @@ def _address(text: str, settings: Settings) -> Address:
     """An address of the command line; one without a domain is meant for here."""
     try:
         if "@" not in text:
-            return Address(text, _default_domain(settings))
+            return Address(text, settings.default_domain)
         return Address.parse(text)
     except AddressError as error:
         raise Misuse(f"send: {text!a}: {error}") from None
@@ -207,7 +207,3 @@ def _accounts(settings: Settings) -> Iterable[Address]:
         return AccountStore.load(chosen.settings.path).accounts
     except SettingsError:
         return ()  # which building the part will tell
-
-
-def _default_domain(settings: Settings) -> str:
-    return settings.local_domains[0] if settings.local_domains else settings.hostname

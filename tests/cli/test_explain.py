@@ -209,6 +209,31 @@ class Decisions(ExplainCase):
         self.assertEqual(document["recipient"], "postmaster@rosse.example")
         self.assertEqual(document["aliases"][0]["addresses"], [ANGELO])
 
+    def test_lmtp(self) -> None:
+        """Nobody could see what becomes of mail that is handed over by LMTP."""
+        self.configure(
+            "[accounts]",
+            '[[server]]\nname = "in"\nprotocol = "lmtp"\nlisten = "tcp:24"\n\n[accounts]',
+        )
+        self.assertIs(self.explain(JSMITH, ANGELO, server="in")["authorised"], True)
+        self.assertIs(self.explain(JSMITH, JSMITH, server="in", status=1)["authorised"], False)
+
+    def test_program(self) -> None:
+        """Nobody could see what becomes of the mail of programs on this machine."""
+        self.configure(
+            "[queue]", '[[routing.rule]]\nservers = ["local"]\nvia = "tcp:127.0.0.1:26"\n\n[queue]'
+        )
+        asked = ("explain", "--server", "local")
+        document = self.document(*asked, ANGELO, JSMITH)
+        self.assertEqual(document["client"]["protocol"], "local")
+        self.assertIn("a program on this machine", document["authorisation"]["reason"])
+        self.assertEqual(document["route"]["rule"], "rule 1")
+        self.configure("tcp:127.0.0.1:26", "reject:no")
+        self.assertIs(self.document(*asked, ANGELO, JSMITH, status=1)["authorised"], False)
+        self.run_here("send", "-f", ANGELO, JSMITH, status=1, stdin="x: y\n\n")
+        result = self.run_here(*asked, "--from-ip", "127.0.0.1", ANGELO, JSMITH, status=2)
+        self.assertIn("no --from-ip", result.stderr)
+
     def test_waits_for_hours(self) -> None:
         """Mail that waits for a rule's hours would be said to be tried at once, and then again."""
         now = time.time()
@@ -365,13 +390,16 @@ class Text(ExplainCase):
             f"info@rosse.example stands for {ANGELO}, {JSMITH}",
             f"into the mailbox {ANGELO}",
             "mx1.mindspring.com [198.51.100.1]:25",
-            "every 15m, a warning after 4h, given up after 5d",
         ):
             self.assertIn(words, text)
+        text = self.run_here(*arguments, JSMITH, "info@rosse.example").stdout
+        self.assertIn("every 15m, a warning after 4h, given up after 5d", text)
         text = self.run_here(*arguments, "<>", "nobody@rosse.example", status=1).stdout
         self.assertIn("nowhere: 550 5.1.1", text)
         text = self.run_here(*arguments, "a@x.example", "b@nowhere.example", status=1).stdout
         self.assertIn("authorised  no", text)
+        text = self.run_here(*arguments, "<>", "info@rosse.example").stdout
+        self.assertIn("every 15m, given up after 5d", text)  # nobody is warned
         text = self.run_here(*arguments, "a@x.example", "b@nowhere.example", status=1).stdout
         self.assertIn("550 5.1.2", text)
         self.assertNotIn("retried", text)  # it is returned at once

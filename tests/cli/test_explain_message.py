@@ -172,6 +172,14 @@ class Waiting(MessageCase):
         )
         self.assertLess(retry["warn_at"], retry["next_attempts"][0])
 
+    def test_nobody_is_warned(self) -> None:
+        """A warning would be announced that nobody gets."""
+        self.assertIsNotNone(self.explain(self.put(JSMITH))["recipients"][0]["retry"]["warn_at"])
+        never = Recipient(address=JSMITH, evidence=EVIDENCE, notify=("NEVER",))
+        for changes in ({"sender": None}, {"recipients": (never,)}):
+            retry = self.explain(self.put(JSMITH, **changes))["recipients"][0]["retry"]
+            self.assertIsNone(retry["warn_at"])
+
     def test_waits_of_an_alias(self) -> None:
         """The waits would be said to be others than those of the rule by which the mail goes."""
         self.run_here("account", "alias", str(INFO), str(JSMITH))
