@@ -8,9 +8,6 @@ from __future__ import annotations
 import email
 from itertools import pairwise
 
-from twisted.internet.protocol import Factory
-from twisted.protocols.basic import LineOnlyReceiver
-
 from mailframe.backoff import Backoff
 from mailframe.entry import Event
 from mailframe.guard import as_deferred
@@ -25,21 +22,6 @@ DAY = 24 * HOUR
 NEXT_HOP = "192.0.2.9"
 VIA = f"tcp:{NEXT_HOP}:25"
 CURVE = Backoff(first=Seconds(600.0), factor=3.0, longest=Seconds(6 * HOUR), jitter=0.2)
-
-
-class Sink(LineOnlyReceiver):
-    """A next hop that takes everything."""
-
-    in_data = False
-
-    def connectionMade(self) -> None:
-        self.transport.write(b"220 sink ESMTP\r\n")
-
-    def lineReceived(self, line: bytes) -> None:
-        if self.in_data and line != b".":
-            return
-        self.in_data = line[:4] == b"DATA"
-        self.transport.write(b"354 go on\r\n" if self.in_data else b"250 2.0.0 ok\r\n")
 
 
 class BackoffStoryTests(ServerTests):
@@ -119,7 +101,7 @@ class BackoffStoryTests(ServerTests):
     def test_the_night(self) -> None:
         """Mail that is to wait for the night goes by day, or some quarters of an hour late."""
         self.reactor.advance(12 * HOUR - self.reactor.seconds() % DAY)
-        self.reactor.at(NEXT_HOP).listenTCP(25, Factory.forProtocol(Sink))
+        self.serve_sink(NEXT_HOP)
         id = self.accept("anna@night.example")
         noon = self.reactor.seconds()
         self.reactor.advance(7 * HOUR - 1)

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import os
 
-from twisted.internet.protocol import Factory
-from twisted.protocols.basic import LineOnlyReceiver
-
 from mailframe.accounts.file import FileSettings
 from mailframe.accounts.store import AccountStore
 from mailframe.address import Address
@@ -59,28 +56,7 @@ class RoutingStoryTests(ServerTests):
                 ),
             ),
         )
-        self.envelopes = self.sink()
-
-    def sink(self) -> list[bytes]:
-        """A next hop that takes everything; returns the envelopes that it is told."""
-        told: list[bytes] = []
-
-        class Sink(LineOnlyReceiver):
-            in_data = False
-
-            def connectionMade(self) -> None:
-                self.transport.write(b"220 sink ESMTP\r\n")
-
-            def lineReceived(self, line: bytes) -> None:
-                if self.in_data and line != b".":
-                    return
-                self.in_data = line[:4] == b"DATA"
-                if line[:4] in (b"MAIL", b"RCPT"):
-                    told.append(line)
-                self.transport.write(b"354 go on\r\n" if self.in_data else b"250 2.0.0 ok\r\n")
-
-        self.reactor.at(NEXT_HOP).listenTCP(25, Factory.forProtocol(Sink))
-        return told
+        self.envelopes = self.serve_sink(NEXT_HOP).told
 
     def delivered(self) -> list[str]:
         """Who got mail here."""

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.application.service import IService, Service
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.basic import LineOnlyReceiver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -38,6 +39,33 @@ class Peer(Protocol):
     def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
         # Twisted's own default value for it is not in its interface.
         self.is_lost = True
+
+
+class _Taking(LineOnlyReceiver):
+    in_content = False
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"220 sink ESMTP\r\n")
+
+    def lineReceived(self, line: bytes) -> None:
+        if self.in_content and line != b".":
+            return
+        self.in_content = line[:4] == b"DATA"
+        if line[:4] in (b"MAIL", b"RCPT"):
+            self.factory.told.append(line)
+        self.transport.write(b"354 go on\r\n" if self.in_content else b"250 2.0.0 ok\r\n")
+
+
+class Sink(Factory):
+    """A next hop that takes everything.
+
+    :ivar told: the commands of the envelopes
+    """
+
+    protocol = _Taking
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
 
 
 @implementer(IService)
@@ -117,6 +145,12 @@ class ServerTests(SynchronousTestCase):
             peer.transport.write(line.encode() + b"\r\n")
             self.reactor.advance(0)
         return peer.received
+
+    def serve_sink(self, address: str) -> Sink:
+        """Have a next hop that takes everything listen at an address."""
+        sink = Sink()
+        self.reactor.at(address).listenTCP(25, sink)
+        return sink
 
     def begin(self, port: int = 25) -> Peer:
         """A client that has greeted and named a sender."""
