@@ -142,10 +142,20 @@ class Batches:
             self._drop(self._ledger)
 
 
+_BROKEN = (
+    # input, output or sync failed
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    # It was opened while the disk was read-only, and stays so when that is over; or there is
+    # another disk by now where its file was.
+    sqlite3.SQLITE_READONLY,
+)
+
+
 def is_broken(error: Exception) -> bool:
-    """Whether the connection can't be trusted any more: input, output or sync failed."""
+    """Whether a connection is of no use any more, and another one is to be opened."""
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT)
+    return code is not None and code & 0xFF in _BROKEN
 
 
 def as_fault(error: Exception) -> Exception:

@@ -1,4 +1,8 @@
-"""Disks so small that they can be filled: ext4 in a file, mounted where the test wants it."""
+"""Disks so small that they can be filled, mounted where the test wants them.
+
+They are ext4 in a file; or Btrfs, for its quotas hold for root as well, and need nothing that a
+kernel with Btrfs may be without.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,33 @@ class SmallDiskCase(InteropCase):
         if done.returncode:
             raise SkipTest(f"no loop devices here: {done.stdout.decode(errors='replace').strip()}")
         self.addCleanup(self.unmount, point)
+
+    def disk_with_quota(self, point: Path) -> None:
+        """Mount a disk with a quota, which is unlimited as yet."""
+        self.need_root()
+        make, btrfs = (self.program(name, "btrfs-progs") for name in ("mkfs.btrfs", "btrfs"))
+        image = self.folder / f"{point.name}.image"
+        with image.open("wb") as file:
+            file.truncate(256 * MB)
+        self.run_program(make, "-q", image)
+        # What is limited is a part of it: from inside none could be changed that is used up.
+        whole = self.folder / f"{point.name}.whole"
+        whole.mkdir()
+        done = self.run_program("mount", "-t", "btrfs", "-o", "loop", image, whole, check=False)
+        if not done.returncode:
+            self.addCleanup(self.unmount, whole)
+            done = self.run_program(btrfs, "quota", "enable", whole, check=False)
+        if done.returncode:
+            raise SkipTest(f"no quotas here: {done.stdout.decode(errors='replace').strip()}")
+        self.run_program(btrfs, "subvolume", "create", whole / "part")
+        point.mkdir(mode=0o700, exist_ok=True)
+        self.run_program("mount", "--bind", whole / "part", point)
+        self.addCleanup(self.unmount, point)
+
+    def limit(self, point: Path, octets: str) -> None:
+        """Set the quota of a disk. :param octets: as ``btrfs`` has it: ``1M``, ``none``"""
+        btrfs, whole = self.program("btrfs", "btrfs-progs"), self.folder / f"{point.name}.whole"
+        self.run_program(btrfs, "qgroup", "limit", octets, "0/256", whole)
 
     def unmount(self, point: Path) -> None:
         """Take a disk away; nobody may have a file open on it."""

@@ -252,6 +252,26 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(self.batches.apply([add(self.log, "b")], writes=True), ["B"])
         self.assertEqual(len(self.ledgers), 2)
 
+    def test_a_disk_that_was_read_only(self) -> None:
+        """Once the disk can be written to again, the server would go on refusing all mail."""
+        path = self.mktemp()
+        ledgers: list[Ledger] = []
+
+        def open_ledger() -> Ledger:
+            ledgers.append(Ledger(path))
+            return ledgers[-1]
+
+        batches = Batches(open_ledger)
+        self.addCleanup(batches.close)
+        # As SQLite opens a file that it can't open for writing.
+        ledgers[0].connection.execute("PRAGMA query_only = ON")
+        keep = Keep(arrival(1))
+        (failure,) = batches.apply([keep], writes=True)
+        self.assertIsInstance(failure.value, StorageFault)
+        (result,) = batches.apply([keep], writes=True)
+        self.assertIsNone(result)
+        self.assertEqual(len(ledgers), 2)
+
     def test_a_full_disk_is_told_as_such(self) -> None:
         """The client is answered 452, and the connection stays usable."""
         self.ledgers[0].commit_errors = [database_error(sqlite3.SQLITE_FULL)]
