@@ -98,7 +98,7 @@ class Recording:
             ),
             _LOST,
         )
-        if isinstance(recorded, Deferred):
+        if recorded is not None:
             await recorded
         if not is_told():
             pass
