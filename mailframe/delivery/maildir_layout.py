@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 import attrs
 
 from mailframe.address import Address
 
 MAX_COMPONENT = 200  # octets; file systems take 255, and a message's name must fit as well
+REMEMBERED = 1000  # names for which it is remembered how they are written in a path
 _STEM = re.compile(r"[0-9]+\.Q[0-9a-z]{1,32}R[0-9a-f]{16}\.")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]")
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -92,6 +94,8 @@ def _check_component(part: str) -> None:
         )
 
 
+# Mail for one mailbox comes in numbers, and our own name is part of every message's.
+@lru_cache(maxsize=REMEMBERED)
 def encode(text: str) -> str:
     """Any text as part of a file name, in ASCII; different texts give different names."""
     safe = _UNSAFE.sub(lambda match: "".join(f"%{o:02X}" for o in match[0].encode()), text)
@@ -110,8 +114,12 @@ def _shortened(component: str) -> str:
 
 def delivery_stem(arrived: float, queue_id: str, recipient: Address) -> str:
     """The part of a delivered message's name by which a repeated attempt finds it again."""
-    digest = hashlib.sha256(str(recipient).encode()).hexdigest()[:16]
-    return f"{int(arrived)}.Q{queue_id}R{digest}"
+    return f"{int(arrived)}.Q{queue_id}R{_digest(str(recipient))}"
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _digest(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def is_delivery(name: str) -> bool:
