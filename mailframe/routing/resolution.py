@@ -172,9 +172,9 @@ class Router:
             if address in steps:
                 continue
             if len(path) > MAX_DEPTH:
-                steps[path[-1]] = _too_far(f"more than {MAX_DEPTH} redirects in a row", TOO_MANY)
+                _end(steps, path[-1], f"more than {MAX_DEPTH} redirects in a row")
             elif len(steps) >= MAX_ADDRESSES:
-                steps[path[-1]] = _too_far(f"more than {MAX_ADDRESSES} addresses", TOO_MANY)
+                _end(steps, path[-1], f"more than {MAX_ADDRESSES} addresses")
                 break
             else:
                 if path:
@@ -186,7 +186,7 @@ class Router:
                     if back is None:
                         ahead.extend((target, below) for target in reversed(route.addresses))
                     else:
-                        route = _too_far(f"redirects lead back to {back}", LOOP)
+                        route = _too_far(route, f"redirects lead back to {back}", LOOP)
                 steps[address] = route
         return tuple(steps.items())
 
@@ -256,5 +256,13 @@ class Router:
             raise fault(plugin, f"answered with something else than {wanted.__name__} values")
 
 
-def _too_far(reason: str, reply: Reply) -> Unroutable:
-    return Unroutable(reason=reason, rule="redirects", reply=reply)
+def _too_far(route: Route, why: str, reply: Reply) -> Unroutable:
+    """A redirect that fails: by the rule that made it, as the message's history has it."""
+    reason = f"{route.reason}; {why}"
+    return Unroutable(reason=reason, rule=route.rule, plugin=route.plugin, reply=reply)
+
+
+def _end(steps: dict[Address, Route], address: Address, why: str) -> None:
+    """Have a redirect fail whose targets are too many; it may have several that are."""
+    if isinstance(steps[address], Redirect):
+        steps[address] = _too_far(steps[address], why, TOO_MANY)

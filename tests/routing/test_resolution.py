@@ -317,6 +317,9 @@ class ResolveFullyTests(RouterCase):
         route = steps["team@rosse.example"]
         self.assertEqual(route.reply.status, "5.4.6")
         self.assertIn("lead back to info@rosse.example", route.reason)
+        # The queue's history names what redirected it, and so must this.
+        self.assertTrue(route.reason.startswith("team@rosse.example is an alias; "), route.reason)
+        self.assertEqual((route.rule, route.plugin), ("alias", "file"))
 
     def test_loop_spoils_the_whole_redirect(self) -> None:
         """The explanation would name a mailbox that gets nothing from this redirect."""
