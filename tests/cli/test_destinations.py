@@ -8,7 +8,7 @@ import time
 
 from mailframe.delivery.tls_demand import TlsDemand, TlsDemands
 from mailframe.reply import Reply
-from tests.cli.test_explain import ANGELO, JSMITH, ExplainCase
+from tests.cli.explaining import ANGELO, JSMITH, ExplainCase
 
 
 class Servers(ExplainCase):

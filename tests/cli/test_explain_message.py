@@ -17,7 +17,7 @@ from mailframe.outcome import Permit
 from mailframe.reply import Reply
 from mailframe.settings import load
 from tests.cli.commands import CommandCase
-from tests.cli.test_explain import Resolver
+from tests.cli.explaining import Resolver
 
 ANGELO = Address.parse("angelo@rosse.example")
 INFO = Address.parse("info@rosse.example")
