@@ -124,7 +124,8 @@ class Sessions:
         if asked is None:
             return False
         target, demand = asked
-        return await self._demands.of(hop, target) == demand and connection.usable
+        wanted = await self._demands.of(hop, target)
+        return (wanted is demand or wanted == demand) and connection.usable
 
     @property
     def connections(self) -> int:

@@ -136,24 +136,30 @@ class TlsDemands:
         return asked
 
 
+# What most messages ask, each time anew over a connection that is kept: made once.
+_ROUTE_ASKS = "the route asks for it"
+_NOBODY_ASKS = TlsDemand(policy="opportunistic", reason="nobody asks for more")
+_NO_TLS = TlsDemand(policy="none", reason=_ROUTE_ASKS)
+
+
 def _own_wish(hop: NextHop, target: Target) -> TlsDemand:
     """What the route asks, or an endpoint that begins with TLS and verifies it."""
     if target.is_verified:
         reason = "the endpoint verifies the certificate"
         return TlsDemand(policy=hop.tls, names=(target.host,), reason=reason)
     if hop.tls == "verify":
-        return TlsDemand(policy="verify", names=(target.host,), reason="the route asks for it")
+        return TlsDemand(policy="verify", names=(target.host,), reason=_ROUTE_ASKS)
     if hop.tls == "dane":
         text = f"the route asks for DANE, and {target.host} has no usable TLSA records"
         return TlsDemand(
             policy="dane",
-            reason="the route asks for it",
+            reason=_ROUTE_ASKS,
             refusal=Reply(451, "4.7.5", text),
             fault=TlsFault("dane-required", text),
         )
     if hop.tls == "opportunistic":
-        return TlsDemand(policy="opportunistic", reason="nobody asks for more")
-    return TlsDemand(policy=hop.tls, reason="the route asks for it")
+        return _NOBODY_ASKS
+    return _NO_TLS if hop.tls == "none" else TlsDemand(policy=hop.tls, reason=_ROUTE_ASKS)
 
 
 def _together(hop: NextHop, target: Target, own: TlsDemand, asked: TlsDemand) -> TlsDemand:
