@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import smtplib
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from mailframe.cli.root import command
 from tests.interop.ourselves import PASSWORD, MailframeCase
 from tests.interop.programs import maildir, toml_list
 from tests.interop.servers import ServersCase
@@ -23,6 +29,7 @@ TEXT = (
     b"na\xc3\xafve \xff\xfe\r\nFrom here\r\n" + b"x" * 990 + b"\r\n" + b"." * 990 + b"\r\n\r\n\r\n"
 )
 JSMITH = "jsmith@mindspring.example"
+PAUSE = 0.1  # seconds between two looks at the queue, which are not cheap
 RULE = '[[routing.rule]]\nname = "{name}"\nrecipients = {recipients}\nvia = "{via}"\n'
 
 
@@ -33,7 +40,18 @@ class RelayCase(MailframeCase, ServersCase):
         recipients = recipients or ("*@mindspring.example",)
         return RULE.format(name=name, recipients=toml_list(recipients), via=via) + more
 
+    def mailframe(
+        self, *arguments: str | Path, input: bytes | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the ``mailframe`` command in this process, for it is asked often."""
+        result = CliRunner().invoke(command, [str(word) for word in arguments], input=input)
+        if check and result.exit_code:
+            raise self.failureException(f"{arguments}: {result.output}") from result.exception
+        return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout_bytes)
+
     def queued(self) -> list[dict[str, Any]]:
+        """The messages in our queue."""
+        time.sleep(PAUSE)
         done = self.mailframe("queue", "list", "-c", self.configuration, "--json")
         messages: list[dict[str, Any]] = json.loads(done.stdout)["messages"]
         return messages

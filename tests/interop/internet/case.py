@@ -15,16 +15,13 @@ Each host has one IPv4 and one IPv6 address; the destination has several.
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from click.testing import CliRunner
 from twisted.trial.unittest import SkipTest
 
-from mailframe.cli.root import command
 from tests.interop.exim import EximCase
 from tests.interop.internet.hosts import SMTP as SMTP
 from tests.interop.internet.hosts import Host, Internet, Place
@@ -59,12 +56,11 @@ CARRIED += 'recipients = ["*@*.example"]\n'
 PATIENCE = """
 connect = "2s"
 lookup = "2s"
-greeting = "5s"
-command = "3s"
+greeting = "4s"
+command = "2s"
 data = "3s"
 final = "6s"
 """
-PAUSE = 0.1  # seconds between two looks at the queue, which are not cheap
 # What Postfix needs to try again as soon as our server does, and to relay for anyone.
 POSTFIX = (
     "queue_run_delay = 1s",
@@ -138,15 +134,6 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         return ("unshare", "--mount", "sh", "-c", script, self.resolv, *command)
 
-    def mailframe(
-        self, *arguments: str | Path, input: bytes | None = None, check: bool = True
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run the ``mailframe`` command in this process, for it is asked often."""
-        result = CliRunner().invoke(command, [str(word) for word in arguments], input=input)
-        if check and result.exit_code:
-            raise self.failureException(f"{arguments}: {result.output}") from result.exception
-        return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout_bytes)
-
     def make_root(self, name: str, programs: Mapping[str, Path], users: Mapping[str, int]) -> Path:
         """A root whose programs ask the resolver of the internet."""
         root = super().make_root(name, programs, users)
@@ -163,12 +150,13 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
         queue: str = 'retry_every = "1s"',
         more: str = "",
         authorisation: str = 'plugin = "providers"',
+        patience: str = PATIENCE,
     ) -> None:
         """Start our server; clients must log in, over TLS, unless it is told otherwise."""
         with self.at("provider"):
             self.serve_mail(
                 f'[dns]\nservers = ["{RESOLVER}"]\n[relay]\nreuse_idle = 0\n'
-                f"[relay.timeouts]\n{PATIENCE}{more}",
+                f"[relay.timeouts]\n{patience}{more}",
                 tls="starttls",
                 rules=rules,
                 queue=queue,
@@ -227,11 +215,6 @@ class InternetCase(NamesCase, EximCase, OpenSmtpdCase, RelayCase):
         """What ``mailframe trace`` says of a message."""
         done = self.mailframe("trace", "-c", self.configuration, name)
         return done.stdout.decode()
-
-    def queued(self) -> list[dict[str, Any]]:
-        """The messages in our queue."""
-        time.sleep(PAUSE)
-        return super().queued()
 
     def waiting(self) -> str:
         """The last reply about the one recipient that waits in our queue, or nothing."""
