@@ -20,7 +20,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.interop import test_crash
 from tests.interop.ourselves import PASSWORD, MailframeCase
-from tests.interop.programs import maildir
+from tests.interop.programs import free_ports, maildir
 from tests.interop.test_crash import CRASHES, CrashCase
 
 
@@ -376,11 +376,12 @@ class StartTests(ProcessesCase):
         """UNIX sockets keep their permissions and name when a worker ends; TLS is TLS."""
         self.make_certificate()
         path = self.folder / "smtp.sock"
+        (wrapped,) = free_ports(1)
         keys = f"privateKey={self.folder}/key.pem:certKey={self.folder}/chain.pem"
         self.serve_mail(
             f'[[server]]\nname = "unix"\nprotocol = "smtp"\nlisten = "unix:{path}:mode=600"\n'
             f'[[server]]\nname = "wrapped"\nprotocol = "smtp"\n'
-            f'listen = "ssl:{self.smtp + 1}:interface=127.0.0.1:{keys}"\n'
+            f'listen = "ssl:{wrapped}:interface=127.0.0.1:{keys}"\n'
         )
         self.end_all(signal.SIGTERM)
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
@@ -389,7 +390,7 @@ class StartTests(ProcessesCase):
             client.connect(str(path))
             self.assertEqual(client.recv(4), b"220 ")
         with (
-            socket.create_connection(("127.0.0.1", self.smtp + 1), 30) as plain,
+            socket.create_connection(("127.0.0.1", wrapped), 30) as plain,
             self.trusting().wrap_socket(plain, server_hostname="localhost") as tls,
         ):
             self.assertEqual(tls.recv(4), b"220 ")
@@ -402,11 +403,17 @@ class StartTests(ProcessesCase):
         self.configuration.write_text(text)
         with socket.create_server(("127.0.0.1", self.smtp)) as passed:
             number = passed.fileno()
+            command = f"-m twisted mailframe -c {self.configuration}".split()
             script = (
-                f"exec 3<&{number}; export LISTEN_FDS=1 LISTEN_FDNAMES=mx LISTEN_PID=$$; "
-                f"exec {sys.executable} -m twisted mailframe -c {self.configuration}"
+                "import os, sys; "
+                f"os.dup2({number}, 3); "
+                'os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="mx"); '
+                'os.environ["LISTEN_PID"] = str(os.getpid()); '
+                f"os.execv(sys.executable, [sys.executable, *{command!r}])"
             )
-            self.server = self.start("sh", "-c", script, cwd=self.folder, pass_fds=(number,))
+            self.server = self.start(
+                sys.executable, "-c", script, cwd=self.folder, pass_fds=(number,)
+            )
             self.wait_for("all workers", self.all_serve)
             with smtplib.SMTP("127.0.0.1", self.smtp, "client", timeout=30) as client:
                 self.assertEqual(client.ehlo()[0], 250)
