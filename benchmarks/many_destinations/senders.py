@@ -155,12 +155,16 @@ class Postfix:
     ) -> Iterator[Sending]:
         """See `Sender.sending`. The time begins as it starts with a queue manager."""
         (smtp,) = free_ports(1)
-        home, table = root / "postfix", root / "exchangers"
+        home, spool, table = root / "postfix", root / "spool", root / "exchangers"
         table.write_text(
             "".join(f"{each.domain} smtp:[{each.address}]:{port}\n" for each in set(recipients))
         )
+        # As it starts, it names each file of somebody else's below its configuration, one by one:
+        # were its queue there, that would be all messages.
+        spool.mkdir()
         write_postfix(
             *(home, smtp, "demo.example"),
+            f"queue_directory = {spool}",
             "mynetworks = 127.0.0.0/8",
             "smtpd_client_connection_count_limit = 0",
             f"transport_maps = texthash:{table}",
@@ -170,11 +174,11 @@ class Postfix:
         services = master.read_text() + "scache unix - - n - 1 scache\n"
         # Without a queue manager messages are accepted, and stay.
         master.write_text("".join(line for line in _lines(services) if "qmgr" not in line))
-        with _postfix(home, root, smtp):
+        with _postfix(home, spool, smtp):
             _submit(smtp, recipients)
         master.write_text(services)
         begin = time.monotonic()
-        with _postfix(home, root, smtp) as pid:
+        with _postfix(home, spool, smtp) as pid:
             yield Sending(begin, pid)
 
 
@@ -183,10 +187,10 @@ def _lines(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _postfix(home: Path, root: Path, port: int) -> Iterator[int]:
+def _postfix(home: Path, spool: Path, port: int) -> Iterator[int]:
     """It runs; gives the process id of its master."""
-    pid_file = home / "spool" / "pid" / "master.pid"
-    with running("postfix", "-c", home, "start-fg", cwd=root) as process:
+    pid_file = spool / "pid" / "master.pid"
+    with running("postfix", "-c", home, "start-fg", cwd=spool.parent) as process:
         try:
             greeted(port, process)
             yield int(pid_file.read_text())
