@@ -117,13 +117,17 @@ class Parts:
         secret = functools.partial(load_secret, self.settings.state_dir)
         return make_portal(self.accounts.part, mailboxes, secret)
 
-    def relay_agent(self) -> Agent:
-        """Delivers to other servers; its part is an `IService` that is to be stopped."""
+    def relay_agent(self, keeps: bool = True) -> Agent:
+        """Delivers to other servers; its part is an `IService` that is to be stopped.
+
+        :param keeps: whether it keeps what domains publish about TLS
+        """
         agent = RelayAgent(
             settings=self.settings.relay,
             site=self.site,
             local_addresses=_own_addresses(self.settings),
             validating=self.settings.dns.validating,
+            keeps=keeps,
         )
         return Agent(name="relay", part=agent, seconds=RELAY_TIME)
 
@@ -177,18 +181,21 @@ def make_site(
     resolver: Any = None,
     in_thread: Callable[..., Deferred[Any]] | None = None,
     random: Any = None,
+    makes: bool = True,
 ) -> Site:
-    """What the parts are lent. Makes ``state_dir`` when it isn't there.
+    """What the parts are lent.
 
     :param resolver: answers DNS questions; by default those servers that the settings name
     :param in_thread: runs blocking work elsewhere; by default in the reactor's thread pool, or at
         once when the reactor has none, as under a test's clock
     :param random: by default the operating system's
-    :raises PartError: ``state_dir`` can't be made
+    :param makes: whether ``state_dir`` is made when it isn't there
+    :raises PartError: it can't be made
     """
     try:
-        # 0700: it holds other people's mail
-        os.makedirs(settings.state_dir, mode=0o700, exist_ok=True)
+        if makes:
+            # 0700: it holds other people's mail
+            os.makedirs(settings.state_dir, mode=0o700, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise PartError(f"state_dir {settings.state_dir} can't be made: {reason}") from error
@@ -222,7 +229,7 @@ def open_parts(
     :param reactor: the reactor, or a clock with in-memory transports under test
     :param seams: which parts; a command that only looks at the queue needs no mailboxes
     :param given: parts that a program made by itself, by seam
-    :param lent: ``resolver``, ``in_thread`` and ``random`` as for `make_site`
+    :param lent: ``resolver``, ``in_thread``, ``random`` and ``makes`` as for `make_site`
     :raises PartError: one can't be built; those built before it are closed
     """
     return build_parts(settings, make_site(settings, reactor, **lent), seams, given or {})

@@ -113,7 +113,7 @@ class Follower:
     def __init__(self, parts: Parts) -> None:
         self.router: Router = parts.router()
         self._clock = parts.site.reactor
-        relay = parts.relay_agent().part
+        relay = parts.relay_agent(keeps=False).part
         assert isinstance(relay, RelayAgent)
         self._relay = relay
         self._settings = parts.settings.relay

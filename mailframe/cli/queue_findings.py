@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from mailframe.cli.findings import Finding
 from mailframe.cli.options import Refusal
-from mailframe.cli.parts import with_storage
+from mailframe.cli.parts import missing_queue, with_storage
 from mailframe.interfaces import IQueueStorage
 from mailframe.settings import Settings
 
@@ -24,11 +23,7 @@ async def damaged(storage: IQueueStorage) -> Sequence[tuple[str, str]]:
 
 def of_queue(settings: Settings) -> list[Finding]:
     """Entries that can't be read. A queue that was not made yet is not made for this."""
-    queue = settings.chosen["queue"]
-    if queue.part.name != "sqlite":
-        return []
-    folder = queue.settings.path or os.path.join(settings.state_dir, "queue")
-    if not os.path.exists(os.path.join(folder, "queue.db")):
+    if settings.chosen["queue"].part.name != "sqlite" or missing_queue(settings) is not None:
         return []
     try:
         entries = with_storage(settings, damaged)

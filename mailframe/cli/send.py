@@ -87,9 +87,8 @@ def send(
     dot_ends = sys.stdin.isatty() and not (ignore_dots or "i" in long_flags)
     letter = _letter(settings, reverse_path, full_name, named, from_header, dot_ends)
     try:
-        id = with_parts(
-            settings, ("accounts", "routing", "queue"), lambda parts: put(parts, letter)
-        )
+        seams = ("accounts", "routing", "queue")
+        id = with_parts(settings, seams, lambda parts: put(parts, letter), makes=True)
     except Rejected as error:
         raise Refusal(str(error)) from None
     click.echo(id)

@@ -62,10 +62,12 @@ class PolicyFiles:
     """The policies, each in a file. Its methods wait for the disk: call them in a thread.
 
     :param folder: theirs alone; made when the first one is written
+    :param keeps: whether anything is written at all
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, keeps: bool = True) -> None:
         self._folder = folder
+        self._keeps = keeps
 
     def read(self, domain: str) -> Stored | None:
         """What is known of a domain's policy.
@@ -84,6 +86,8 @@ class PolicyFiles:
         :returns: what is known now
         :raises OSError: it can't be written
         """
+        if not self._keeps:
+            return stored
         path = self._path(stored.domain)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         there = _read(path) if stored.failed else None

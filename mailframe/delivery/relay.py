@@ -70,6 +70,7 @@ class RelayAgent(Service):
     :param trust_root: whom ``tls = "verify"`` trusts; by default the platform's authorities
     :param validating: the site's resolver validates DNSSEC, and nobody can change its answers
     :param places: how many messages the queue has tried at once
+    :param keeps: whether what domains publish about TLS is kept for later
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class RelayAgent(Service):
         trust_root: Any = None,
         validating: bool = False,
         places: int = PLACES,
+        keeps: bool = True,
     ) -> None:
         self._settings = settings
         self._site = site
@@ -97,7 +99,7 @@ class RelayAgent(Service):
             site=site, lookup=lookup, port=settings.port, sources=settings.source
         )
         self._demands = make_demands(
-            settings=settings, site=site, lookup=lookup, trust_root=trust_root
+            settings=settings, site=site, lookup=lookup, trust_root=trust_root, keeps=keeps
         )
         self._sessions = Sessions(
             settings=settings,

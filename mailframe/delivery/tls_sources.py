@@ -20,7 +20,12 @@ POLICIES = "mta-sts"  # the folder of policies, in state_dir
 
 
 def make_demands(
-    *, settings: RelaySettings, site: Site, lookup: Lookup, trust_root: Any = None
+    *,
+    settings: RelaySettings,
+    site: Site,
+    lookup: Lookup,
+    trust_root: Any = None,
+    keeps: bool = True,
 ) -> TlsDemands:
     """Decides what is asked of TLS with each server, by all that is to be asked.
 
@@ -28,6 +33,7 @@ def make_demands(
     :param lookup: asks DNS
     :param trust_root: whom a web server that publishes a policy must be trusted by; ``None`` means
         the platform's authorities
+    :param keeps: whether what was published is kept for later
     """
     sources: list[DemandSource] = []  # in order of preference (RFC 8461 §2: DANE before MTA-STS)
     if settings.dane is not False:  # nothing is asked where the name servers don't validate
@@ -39,7 +45,7 @@ def make_demands(
             policies=TlsPolicies(trust_root),
             prohibited=_nothing if settings.allow_private else is_prohibited,
         )
-        files = PolicyFiles(os.path.join(site.state_dir, POLICIES))
+        files = PolicyFiles(os.path.join(site.state_dir, POLICIES), keeps)
         sources.append(MtaSts(site=site, lookup=lookup, files=files, fetch=fetch))
     return TlsDemands(sources)
 

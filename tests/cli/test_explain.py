@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
+from typing import Any
+
+from twisted.internet.defer import succeed
+from twisted.names import dns
 
 from mailframe.address import Address
 from mailframe.outcome import Redirect
 from mailframe.routing import table
 from mailframe.testing.fakes import FakeRouting
-from tests.cli.explaining import ANGELO, JSMITH, ExplainCase
+from tests.cli.explaining import ANGELO, JSMITH, ExplainCase, Resolver
 
 
 class Decisions(ExplainCase):
@@ -321,9 +327,18 @@ class Decisions(ExplainCase):
         self.assertEqual(document["client"]["address"], "192.0.2.7")
 
     def test_nothing_is_kept(self) -> None:
-        """Asking would change the queue."""
-        self.explain(JSMITH, ANGELO)
-        self.assertEqual(self.document("queue", "list"), {"messages": []})
+        """Asking as root would leave files that the server can't read, of policies say."""
+
+        def policy(_self: Resolver, name: str, timeout: object = None) -> Any:
+            text = dns.Record_TXT(b"v=STSv1; id=1;")
+            return succeed(([dns.RRHeader(name, dns.TXT, dns.IN, 60, text)], [], []))
+
+        self.patch(Resolver, "lookupText", policy)
+        shutil.rmtree(self.path("state"))
+        document = self.explain(ANGELO, JSMITH, status=1)
+        (hop,) = document["route"]["hops"]
+        self.assertIn("MTA-STS policy of mindspring.com", hop["servers"][0]["tls"]["reason"])
+        self.assertFalse(os.path.exists(self.path("state")))
 
 
 class Text(ExplainCase):

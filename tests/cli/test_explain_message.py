@@ -45,7 +45,7 @@ class MessageCase(CommandCase):
         self.add_account()
 
     def in_storage(self, act: Any) -> Any:
-        return with_storage(load(self.config), act)
+        return with_storage(load(self.config), act, makes=True)
 
     def put(self, *recipients: Address, **changes: Any) -> str:
         """A message in the queue; its id."""

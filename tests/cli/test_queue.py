@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import time
 from typing import Any
@@ -61,6 +62,38 @@ class Listing(QueueCase):
     def test_empty(self) -> None:
         """A script could not read an empty queue."""
         self.assertEqual(self.document("queue", "list"), {"messages": []})
+
+    def test_not_made_yet(self) -> None:
+        """Whoever looks before the first start, as root perhaps, would make a queue that the server
+        can't write to."""
+        os.rmdir(self.path("state"))
+        for arguments, status in (
+            (("queue", "list"), 0),
+            (("queue", "retry", "--all"), 0),
+            (("queue", "export", "--mbox", "--all"), 0),
+            (("queue", "hold", "x"), 1),
+            (("queue", "salvage", "x"), 1),
+            (("queue", "reroute", "--dry-run"), 1),
+            (("trace", "x"), 1),
+            (("explain", "--message", "x"), 1),
+        ):
+            told = self.run_here(*arguments, status=status).stderr
+            self.assertIn(f"no queue in {self.path('state/queue')} yet", told, arguments)
+            self.assertFalse(os.path.exists(self.path("state")), arguments)
+
+    def test_out_of_reach(self) -> None:
+        """Whoever may not look would be told that nothing waits."""
+        self.put()
+        real = os.stat
+
+        def forbidden(path: Any, *arguments: Any, **named: Any) -> Any:
+            if str(path).startswith(self.path("state")):
+                raise PermissionError(13, "Permission denied", path)
+            return real(path, *arguments, **named)
+
+        self.patch(os, "stat", forbidden)
+        self.patch(os, "mkdir", forbidden)
+        self.assertIn("Permission denied", self.run_here("queue", "list", status=2).stderr)
 
     def test_shape(self) -> None:
         """Scripts would break if a key changed."""

@@ -40,6 +40,12 @@ class FilesTests(SynchronousTestCase):
         self.assertEqual(len(list(self.folder.iterdir())), 2)
         self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
 
+    def test_not_kept(self) -> None:
+        """Who only asks, as root perhaps, would leave what the server can't read."""
+        files = PolicyFiles(str(self.folder), keeps=False)
+        self.assertEqual(files.write(STORED), STORED)
+        self.assertFalse(self.folder.exists())
+
     def test_in_force(self) -> None:
         """A policy would hold longer or shorter than its domain says."""
         for now, policy in ((4000.0, POLICY), (5999.0, POLICY), (6000.0, None)):
