@@ -34,6 +34,7 @@ _PROHIBITED_V6 = tuple(
     for network in (
         "::/96",  # unspecified, loopback, and the IPv4-compatible addresses
         "::ffff:0:0/96",  # IPv4-mapped: the operating system would make an IPv4 connection of it
+        "64:ff9b:1::/48",  # local NAT64, RFC 8215: into somebody's own network
         "100::/64",  # discard, RFC 6666
         "fc00::/7",  # unique local, RFC 4193
         "fe80::/10",  # link-local
@@ -41,8 +42,9 @@ _PROHIBITED_V6 = tuple(
         "ff00::/8",  # multicast
     )
 )
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address stands at the end
-_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215: into somebody's own network
+# The IPv4 address stands at the end: NAT64 (RFC 6052), and what stateless translators send on to
+# hosts that have IPv4 alone (RFC 2765 §2.1).
+_TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0:0/96"))
 
 
 @lru_cache(maxsize=4096)
@@ -57,12 +59,14 @@ def is_prohibited(address: str) -> bool:
         return True
     if isinstance(ip, ipaddress.IPv4Address):
         return any(ip in network for network in _PROHIBITED_V4)
-    if ip.scope_id is not None or ip in _NAT64_LOCAL:
+    if ip.scope_id is not None:
         return True
-    if ip in _NAT64:
+    if any(ip in network for network in _TRANSLATED):
         return is_prohibited(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
     if ip.sixtofour is not None:  # 2002::/16, RFC 3056
         return is_prohibited(str(ip.sixtofour))
+    if ip.teredo is not None:  # 2001::/32, RFC 4380: the server and the client
+        return any(is_prohibited(str(each)) for each in ip.teredo)
     return any(ip in network for network in _PROHIBITED_V6)
 
 

@@ -40,6 +40,10 @@ class ProhibitedTests(SynchronousTestCase):
             "64:ff9b:1::1",
             "2002:7f00:1::",
             "2002:c0a8:101::1",
+            "::ffff:0:7f00:1",
+            "::ffff:0:10.0.0.1",
+            "2001:0:808:808:0:0:80ff:fffe",
+            "2001:0:a00:1:0:0:f7f7:f7f7",
             "localhost",
             "",
         ):
@@ -57,6 +61,8 @@ class ProhibitedTests(SynchronousTestCase):
             "2a00::1",
             "64:ff9b::808:808",
             "2002:808:808::1",
+            "::ffff:0:808:808",
+            "2001:0:808:808:0:0:f7f7:f7f7",
         ):
             self.assertFalse(is_prohibited(address), address)
 
