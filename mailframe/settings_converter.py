@@ -138,8 +138,8 @@ def _reads(parse: Callable[[Any], Any], text: bool = False) -> Hook:
             return parse(value)
         except AddressError as error:
             raise Disallowed(f"{describe(type_)} ({error})") from error
-        except ValueError:
-            raise Disallowed(describe(type_)) from None
+        except ValueError as error:
+            raise Disallowed(str(error) or describe(type_)) from None
 
     return hook
 

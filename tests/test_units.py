@@ -33,6 +33,13 @@ class DurationTests(SynchronousTestCase):
             error = self.assertRaises(ValueError, parse_duration, value)
             self.assertIn('"15m"', str(error))
 
+    def test_endless(self) -> None:
+        """A warning has to name a day that no calendar has, and nobody gets it."""
+        self.assertEqual(parse_duration("36500d"), 3_153_600_000)
+        for value in ("36501d", "9" * 400 + "d", 10**30, 10**400, float("inf")):
+            error = self.assertRaises(ValueError, parse_duration, value)
+            self.assertIn("at most 36500d", str(error))
+
     def test_shown(self) -> None:
         """A person reads a number of seconds and has to divide."""
         for seconds, text in (
@@ -74,3 +81,10 @@ class SizeTests(SynchronousTestCase):
         for value in ("", "25", "25mb", "25M", "MB", "-1KB", -1, 1.5, True, None):
             error = self.assertRaises(ValueError, parse_size, value)
             self.assertIn('"25MB"', str(error))
+
+    def test_boundless(self) -> None:
+        """A number that no disk holds and SQLite can't count stops the queue when it is used."""
+        self.assertEqual(parse_size("1000000GB"), 10**15)
+        for value in ("1000001GB", "9" * 400 + "GB", 10**30, 10**400):
+            error = self.assertRaises(ValueError, parse_size, value)
+            self.assertIn("at most 1000000GB", str(error))
