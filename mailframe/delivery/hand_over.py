@@ -20,8 +20,9 @@ async def hand_over(
 
     :param convert: whether content may be encoded for a server that does not take it as it is
     :param now: POSIX seconds UTC
-    :returns: ``None`` when every recipient is settled, else why the server can't be used (further);
-        the connection may be fit for other messages nevertheless
+    :returns: ``None`` when every recipient is settled and the connection stands, else why the
+        server can't be used (further); recipients may be left, and the connection may be fit for
+        other messages nevertheless
     """
     while attempt.unsettled:
         if connection.used_up:
@@ -46,5 +47,5 @@ async def hand_over(
             lmtp=connection.lmtp,
         )
         if isinstance(result, Failed):
-            return result if attempt.unsettled else None
+            return result
     return None

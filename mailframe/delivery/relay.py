@@ -291,6 +291,7 @@ class RelayAgent(Service):
         *,
         is_kept: bool = False,
     ) -> Failed | None:
+        """Carry a message over a connection; why somebody is left, or ``None``."""
         failed = await hand_over(
             connection,
             attempt,
@@ -303,10 +304,11 @@ class RelayAgent(Service):
             passage.destination.went_well()
             return None
         passage.drop_connection()
-        if failed.stage != "idle" and not (is_kept and failed.untouched) and not self._stopping:
+        is_ours = failed.stage == "idle" or failed.is_ours or self._stopping
+        if not is_ours and not (is_kept and failed.untouched):
             # Not when the server tired of a connection that was kept, nor for a fault of ours.
             passage.destination.failed(failed.reply)
-        return failed
+        return failed if attempt.unsettled else None
 
 
 def _provider(job: Job) -> str | None:

@@ -154,7 +154,7 @@ class Dialogue:
                 text = f"{' '.join(reply.text)} {AFTER_THE_END}"
                 reply = Reply(reply.code, reply.status, text)
             _fill(under_way.replies, reply)
-        self._fail(reply, stage)
+        self._fail(reply, stage, is_ours=True)
 
     def close(self) -> None:
         """Nothing is expected, sent or understood any more."""
@@ -163,7 +163,7 @@ class Dialogue:
         self.resting = "closed"
         self.expected.clear()
 
-    def _fail(self, reply: Reply, stage: Stage | None = None) -> None:
+    def _fail(self, reply: Reply, stage: Stage | None = None, *, is_ours: bool = False) -> None:
         under_way = self.under_way
         self.events.append(
             Failed(
@@ -171,6 +171,7 @@ class Dialogue:
                 stage=stage or self.stage,
                 replies=() if under_way is None else tuple(under_way.replies),
                 untouched=under_way is not None and under_way.untouched,
+                is_ours=is_ours,
             )
         )
         self.close()

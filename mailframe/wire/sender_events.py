@@ -95,12 +95,14 @@ class Failed:
         elsewhere at once; empty outside a transaction
     :ivar untouched: whether the server ended the session instead of answering to the transaction's
         MAIL, as it does when it tires of a connection
+    :ivar is_ours: it ended for a reason of ours
     """
 
     reply: Reply
     stage: Stage
     replies: tuple[Reply | None, ...] = ()
     untouched: bool = False
+    is_ours: bool = False
 
 
 @attrs.frozen

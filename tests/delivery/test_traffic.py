@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError
 
 from mailframe.address import Address
 from mailframe.delivery.concurrency import REMEMBERED
+from mailframe.delivery.content_facts import SMALL
 from mailframe.delivery.line import LOOK_EVERY, STUCK
 from mailframe.delivery.relay import RelayAgent, RelaySettings
 from mailframe.delivery.shaping_settings import ShapingTable
@@ -15,9 +16,10 @@ from mailframe.envelope import Recipient
 from mailframe.interfaces import Job
 from mailframe.outcome import Delivered, NextHop, Permit, Postponed, Throttled
 from mailframe.reply import Reply
+from mailframe.testing.contents import FakeContent
 from mailframe.units import Seconds
 from tests.delivery.relaying import BLU, BOB, FIRST, SECOND, RelayCase
-from tests.delivery.servers import SILENCE, ScriptedServer
+from tests.delivery.servers import CLOSE, SILENCE, ScriptedServer
 
 HOP = NextHop(where=f"tcp:{FIRST}:25")
 OTHER = NextHop(where=f"tcp:{SECOND}:25")
@@ -143,6 +145,33 @@ class FairnessTests(TrafficCase):
         self.reactor.advance(REMEMBERED)
         server.answers["MAIL"] = b"250 2.1.0 ok\r\n"
         self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
+        self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
+
+    def test_sessions_that_break_at_the_end(self) -> None:
+        """A server that falls over each message would get ever more of them at once."""
+        server = ScriptedServer()
+        self.listen(server)
+        for answer in (b"421 4.3.2 falling over\r\n", CLOSE):
+            server.answers["."], server.messages = answer, []
+            agent = self.shaped()
+            outcomes = [self.outcome(agent, self.job(HOP)) for _ in range(10)]
+            self.assertEqual({type(each) for each in outcomes}, {Postponed})
+            self.assertEqual(len(server.messages), 6)
+
+    def test_content_that_is_unreadable_here(self) -> None:
+        """A server would be left alone for a fault of our disk."""
+        server = ScriptedServer()
+        self.listen(server)
+        agent = self.shaped()
+
+        async def breaks_off() -> FakeContent:
+            return FakeContent(bytes(2 * SMALL), piece=SMALL, fails_after=1)
+
+        for _ in range(10):
+            broken = self.job(HOP, size=2 * SMALL, open=breaks_off)
+            self.assertIsInstance(self.outcome(agent, broken), Postponed)
+            self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual(agent.learned(), [])
         self.assertIsInstance(self.outcome(agent, self.job(HOP)), Delivered)
 
     def test_recipients_that_are_refused(self) -> None:
