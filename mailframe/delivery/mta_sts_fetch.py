@@ -28,7 +28,8 @@ from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.mta_sts_policy import BadPolicy, StsPolicy, read_policy
 from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.delivery.tls_fault import TlsFault, fault_of
-from mailframe.delivery.tls_policy import TlsCreator, TlsPolicies, check_names
+from mailframe.delivery.tls_names import check_names
+from mailframe.delivery.tls_policy import TlsCreator, TlsPolicies
 
 MAX_SIZE = 65_536  # octets of a policy
 MAX_RECEIVED = MAX_SIZE + 16_384  # octets of a connection: the policy, HTTP headers and TLS

@@ -15,14 +15,10 @@ TLS 1.2 is the least that is spoken (RFC 8996).
 from __future__ import annotations
 
 import functools
-import ipaddress
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
-from service_identity import VerificationError
-from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion, platformTrust
 from zope.interface import implementer
@@ -30,6 +26,7 @@ from zope.interface import implementer
 from mailframe.delivery.dane_check import check_dane
 from mailframe.delivery.tls_demand import TlsDemand
 from mailframe.delivery.tls_fault import TlsFault, chain_fault
+from mailframe.delivery.tls_names import check_names, is_address
 
 
 class TlsPolicies:
@@ -95,7 +92,7 @@ class TlsCreator:
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """Called by Twisted: the connection in its state before the handshake."""
         connection = SSL.Connection(self._context, None)
-        if not _is_address(self._host):  # RFC 6066 §3: only names are sent as the server's name
+        if not is_address(self._host):  # RFC 6066 §3: only names are sent as the server's name
             connection.set_tlsext_host_name(self._host.encode("ascii", "ignore"))
         if self._chain:
             flags = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
@@ -112,32 +109,6 @@ class TlsCreator:
         return bool(good) or self._chain == "note"
 
 
-def check_names(connection: SSL.Connection, names: Sequence[str]) -> None:
-    """See that the certificate shown in a handshake is good for one of some names (RFC 9525).
-
-    :param names: names or IP addresses, at least one
-    :raises service_identity.VerificationError: it is for another name
-    :raises service_identity.CertificateError: it is for no name, or can't be read
-    """
-    for name in names[:-1]:
-        with suppress(VerificationError):
-            return _check_name(connection, name)
-    _check_name(connection, names[-1])
-
-
 def _check_dane(connection: SSL.Connection, demand: TlsDemand) -> None:
     if check_dane(connection, demand.tlsa):
-        check_names(connection, demand.names)
-
-
-def _check_name(connection: SSL.Connection, host: str) -> None:
-    verify = verify_ip_address if _is_address(host) else verify_hostname
-    verify(connection, host)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        check_names(connection, demand.names, common_name=True)

@@ -217,12 +217,14 @@ class SessionTests(SessionsCase):
         good = party("mx.blu.example", by=authority)
         other = party("other.example", by=authority)
         nobody = party(by=authority)
+        by_common_name = party(by=authority, common_name="mx.blu.example")  # RFC 7672 §3.2.3
         by_domain = party("blu.example", by=authority)
         record = authority.record(2, 0, 1)
         self.assertIsInstance(self.session(good, record), RelayConnection)
         self.assertIsInstance(self.session(by_domain, record), RelayConnection)
         self.assertFailed(self.session(other, record), "not for the server's name")
-        self.assertFailed(self.session(nobody, record), "for no name")
+        self.assertIsInstance(self.session(by_common_name, record), RelayConnection)
+        self.assertFailed(self.session(nobody, record), "not for the server's name")
 
     def test_route(self) -> None:
         """A route that asks for DANE would be content with less."""
