@@ -45,8 +45,8 @@ def read_key_pair(certificate: str, private_key: str) -> KeyPair:
     :raises CertificateError: one can't be read
     """
     return KeyPair(
-        certificate=_octets(certificate),
-        private_key=_octets(private_key),
+        certificate=_octets("certificate", certificate),
+        private_key=_octets("private_key", private_key),
         certificate_path=certificate,
         private_key_path=private_key,
     )
@@ -66,17 +66,20 @@ def make_context(pair: KeyPair) -> CertificateOptions:
     certificate, private_key = pair.certificate_path, pair.private_key_path
     blocks = _CERTIFICATE.findall(pair.certificate)
     if not blocks:
-        raise CertificateError(f"{certificate}: holds no PEM certificate")
+        raise CertificateError(f"[tls] certificate: {certificate} holds no PEM certificate")
     try:
         chain = [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
     except (crypto.Error, ValueError) as error:
-        raise CertificateError(f"{certificate}: holds a certificate that is damaged") from error
+        raise CertificateError(
+            f"[tls] certificate: {certificate} holds a certificate that is damaged"
+        ) from error
     try:
         # An empty passphrase, lest OpenSSL ask for one on the terminal.
         key = crypto.load_privatekey(crypto.FILETYPE_PEM, pair.private_key, b"")
     except (crypto.Error, ValueError, TypeError) as error:
         raise CertificateError(
-            f"{private_key}: holds no private key in PEM that can be read without a passphrase"
+            f"[tls] private_key: {private_key} holds no private key in PEM that can be read without "
+            "a passphrase"
         ) from error
     options = CertificateOptions(
         privateKey=key,
@@ -89,15 +92,16 @@ def make_context(pair: KeyPair) -> CertificateOptions:
         context = options.getContext()
     except SSL.Error as error:
         raise CertificateError(
-            f"{private_key}: is not the key of the certificate in {certificate}"
+            f"[tls] private_key: {private_key} is not the key of the certificate in {certificate}"
         ) from error
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     return options
 
 
-def _octets(path: str) -> bytes:
+def _octets(key: str, path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise CertificateError(f"{path}: can't be read: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise CertificateError(f"[tls] {key}: {path} can't be read: {reason}") from error

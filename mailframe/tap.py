@@ -80,11 +80,14 @@ class _AsProcess:
         )
 
     def _give_up(self, error: Exception) -> NoReturn:
-        log.critical("{reason}", reason=str(error))
+        server: Any = self
+        reason = f"{server.settings.path}: {error}"
+        log.critical("{reason}", reason=reason)
         if not self.foreground:
+            error.args = (reason,)
             raise error  # twistd tells the process that waits for the daemon's start
         # the log may go to a file, and stderr to the log
-        print(f"mailframe: {error}", file=sys.__stderr__)
+        print(f"mailframe: {reason}", file=sys.__stderr__)
         raise SystemExit(1)
 
 

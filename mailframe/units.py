@@ -15,9 +15,7 @@ FilePath = NewType("FilePath", str)  # absolute once read; written relative to t
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)")
-_LONGEST = (
-    36_500 * 86_400.0
-)  # longer than anybody waits; every time of day within it can be written
+_LONGEST = 36_500 * 86_400.0  # beyond it are days that no calendar can name
 _LARGEST = 10**15  # more than any disk holds, and SQLite can count it
 _OCTETS = {
     "B": 1,

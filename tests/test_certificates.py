@@ -93,9 +93,9 @@ class CertificateTests(SynchronousTestCase):
     def test_missing(self) -> None:
         """Who mistyped a path must see which."""
         os.remove(self.key)
-        self.refused(self.key, "No such file")
+        self.refused("[tls] private_key", self.key, "No such file")
         os.remove(self.certificate)
-        self.refused(self.certificate, "No such file")
+        self.refused("[tls] certificate", self.certificate, "No such file")
 
     def test_nonsense(self) -> None:
         """A file with something else in it."""
@@ -105,7 +105,7 @@ class CertificateTests(SynchronousTestCase):
         self.refused(self.certificate, "no PEM certificate")
         broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         self.write(self.certificate, broken)
-        self.refused(self.certificate, "damaged")
+        self.refused("[tls] certificate", self.certificate, "damaged")
 
     def test_exchanged(self) -> None:
         """The most common slip: both paths name the same file."""

@@ -98,6 +98,7 @@ class TapTests(SynchronousTestCase):
     def test_port_in_use_in_foreground(self) -> None:
         """On a terminal one message is enough; the log may go elsewhere."""
         said = self.refused(self.daemon({"nodaemon": True}), SystemExit)
+        self.assertTrue(said.startswith(f"{self.path}: "), said)
         self.assertIn("can't listen", said)
         self.assertIn(f"mailframe: {said}\n", self.stderr.getvalue())
 
@@ -132,7 +133,7 @@ class TapTests(SynchronousTestCase):
         daemon = self.daemon({"nodaemon": True})
         os.remove(os.path.join(self.folder, "accounts.toml"))
         self.assertRaises(SystemExit, daemon.startService)
-        self.assertIn("mailframe: [accounts] plugin 'file'", self.stderr.getvalue())
+        self.assertIn(f"mailframe: {self.path}: [accounts] plugin 'file'", self.stderr.getvalue())
         self.reactor.advance(0)
 
     def test_sighup(self) -> None:
