@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mailframe.authorisation.networks import parse_network
+from mailframe.cli.endpoints import is_one_place
 from mailframe.config_errors import Mistake, nearest, shown
 from mailframe.delivery.resolver import parse_server
 from mailframe.listening import check_endpoint
@@ -33,7 +34,7 @@ def check_servers(
     seen: dict[str, str] = {}
     for index, server in enumerate(servers):
         mistakes += _check_server(server, document, index, has_tls, seen)
-    return mistakes
+    return mistakes + _check_places(servers, document)
 
 
 def check_processes(
@@ -139,7 +140,7 @@ def check_providers(
                     mistake_at(
                         document,
                         ("authorisation", "provider", index, "servers"),
-                        f'there is no [[server]] named "{name}"',
+                        f"there is no [[server]] named {shown(name)}",
                         ", ".join(dict.fromkeys(map(shown, names))),
                         nearest(name, names),
                     )
@@ -169,14 +170,15 @@ def check_routing_names(
         known["providers"] = ("[[authorisation.provider]]", tuple(providers))
     for index, rule in enumerate(getattr(settings, "rule", ())):
         for key, (table, names) in known.items():
-            found = getattr(rule, key, None) or ()
+            found = getattr(rule, key, None)
+            found = () if found is None else found
             for name in (found,) if isinstance(found, str) else found:
                 if name not in names:
                     mistakes.append(
                         mistake_at(
                             document,
                             ("routing", "rule", index, key),
-                            f'there is no {table} named "{name}"',
+                            f"there is no {table} named {shown(name)}",
                             ", ".join(dict.fromkeys(map(shown, names))),
                             nearest(name, names),
                         )
@@ -192,7 +194,7 @@ def check_shaping(
         mistake_at(
             document,
             ("relay", "shaping", index, "providers"),
-            f'there is no [[authorisation.provider]] named "{name}"',
+            f"there is no [[authorisation.provider]] named {shown(name)}",
             ", ".join(map(shown, ("*", *dict.fromkeys(providers)))),
             nearest(name, providers),
         )
@@ -231,11 +233,24 @@ def _check_server(
         mistakes.append(found_instead(document, (*place, "listen"), allowed))
     for listen in server.listen:
         problem = check_endpoint(listen)
-        if not problem and listen in seen:
-            problem = f'"{listen}" is also used by {seen[listen]}'
         if problem:
             mistakes.append(mistake_at(document, (*place, "listen"), problem))
-        seen.setdefault(listen, table_name(document, place))
+    return mistakes
+
+
+def _check_places(servers: Sequence[ServerSettings], document: Mapping[str, Any]) -> list[Mistake]:
+    """Two sockets can't be opened at one place, however it is written."""
+    mistakes: list[Mistake] = []
+    taken: list[tuple[str, str]] = []  # an endpoint string, and the table that it stands in
+    for index, server in enumerate(servers):
+        for listen in server.listen:
+            for other, table in taken:
+                if is_one_place(listen, other):
+                    written = "" if other == listen else f', written "{other}"'
+                    problem = f'"{listen}" is also used by {table}{written}'
+                    mistakes.append(mistake_at(document, ("server", index, "listen"), problem))
+                    break
+            taken.append((listen, table_name(document, ("server", index))))
     return mistakes
 
 

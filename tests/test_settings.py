@@ -499,6 +499,24 @@ class CrossChecks(FileTests):
             self.load(SERVER.format("mx", "smtp", listen))
         two = SERVER.format("mx", "smtp", "tcp:25") + SERVER.format("in", "smtp", "tcp:25")
         self.assertIn('"tcp:25" is also used by [[server]] #1 "mx"', self.mistake(two))
+        for one, other in (
+            ("tcp:25:interface=127.0.0.1", "tcp:port=25:interface=127.0.0.1"),
+            ("tcp:25", "tcp:25:interface=127.0.0.1"),
+            ("tcp6:25:interface=\\\\:\\\\:1", "tcp6:25"),
+            ("unix:/run/x", "unix:/run/x:mode=660"),
+        ):
+            two = SERVER.format("mx", "smtp", one) + SERVER.format("in", "smtp", other)
+            words = f'is also used by [[server]] #1 "mx", written "{one}"'
+            self.assertIn(words.replace("\\\\", "\\"), self.mistake(two))
+        for one, other in (
+            ("tcp:25", "tcp6:25"),
+            ("tcp:25", "tcp:26"),
+            ("tcp:0", "tcp:port=0"),
+            ("tcp:25:interface=127.0.0.1", "tcp:25:interface=127.0.0.2"),
+            ("unix:/run/x", "unix:/run/y"),
+            ("unix:/run/x", "tcp:25"),
+        ):
+            self.load(SERVER.format("mx", "smtp", one) + SERVER.format("in", "smtp", other))
         none = '[[server]]\nname = "mx"\nprotocol = "smtp"\nlisten = []\n'
         self.assertIn("listen: found []; allowed: at least one", self.mistake(none))
 
@@ -547,6 +565,9 @@ class CrossChecks(FileTests):
         mistake = self.mistake(source + rule.format("bluk"))
         self.assertTrue(mistake.endswith('did you mean "bulk"?'), mistake)
         self.load(source + rule.format("bulk"))
+        self.assertIn('no [[relay.source]] named ""', self.mistake(source + rule.format("")))
+        mistake = self.mistake(source + rule.format("\\u0000"))
+        self.assertIn(r'no [[relay.source]] named "\x00"', mistake)
 
     def test_servers_of_providers(self) -> None:
         """A provider's customers could use nothing if its server's name were misspelt."""

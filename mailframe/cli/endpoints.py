@@ -41,6 +41,22 @@ def socket_file(listen: str) -> str | None:
     return (named.get("address") or unnamed) if kind == "unix" else None
 
 
+def is_one_place(listen: str, other: str) -> bool:
+    """Whether of two endpoint strings only one can be listened on, however they are written."""
+    mine, its = listening_place(listen), listening_place(other)
+    if listen == other:
+        return True
+    if mine is None or its is None:
+        file = socket_file(listen)
+        return file is not None and file == socket_file(other)
+    if mine.port != its.port or not mine.port:
+        return False  # the system finds a port of its own for each port 0
+    one, two = mine.interface, its.interface
+    # The socket for all addresses takes the port of each; IPv4 and IPv6 are apart.
+    every = "::" if ":" in one else "0.0.0.0"  # noqa: S104  # not bound to: compared with
+    return one == two or (every in (one, two) and (":" in one) == (":" in two))
+
+
 def _read(listen: str) -> tuple[str, str, dict[str, str]]:
     """The kind of an endpoint, its first argument without a name, and those with one."""
     # The syntax of twisted.internet.endpoints: a backslash keeps a colon from dividing.
