@@ -78,8 +78,8 @@ def make_context(pair: KeyPair) -> CertificateOptions:
         key = crypto.load_privatekey(crypto.FILETYPE_PEM, pair.private_key, b"")
     except (crypto.Error, ValueError, TypeError) as error:
         raise CertificateError(
-            f"[tls] private_key: {private_key} holds no private key in PEM that can be read without "
-            "a passphrase"
+            f"[tls] private_key: {private_key} holds no private key in PEM that can be read "
+            "without a passphrase"
         ) from error
     options = CertificateOptions(
         privateKey=key,
