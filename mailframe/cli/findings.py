@@ -10,10 +10,14 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 from cryptography import x509
+from twisted.internet.task import Clock
 
+from mailframe.accounts.file import build
 from mailframe.accounts.lookup import Lookup
 from mailframe.accounts.store import AccountsError, AccountStore
+from mailframe.accounts.strcred_checkers import CheckerError
 from mailframe.address import Address
+from mailframe.assembly import make_site
 from mailframe.certificates import CertificateError, load_context
 from mailframe.cli.endpoints import listening_place
 from mailframe.envelope import Client
@@ -58,6 +62,10 @@ def of_accounts(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "ok", "accounts", f"{len(store.accounts)} accounts and {len(store.aliases)} aliases"
     )
+    try:
+        build(chosen.settings, make_site(settings, Clock(), makes=False))  # it writes nothing
+    except CheckerError as error:
+        yield Finding("error", "accounts", str(error), "mend it in [accounts]")
     if not store.accounts:
         yield Finding("ok", "accounts", "nobody has an account yet", add)
     lookup = Lookup(subaddress=chosen.settings.subaddress, postmaster=chosen.settings.postmaster)

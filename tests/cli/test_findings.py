@@ -198,6 +198,20 @@ class OfAccounts(FindingsCase):
         chosen["accounts"] = attrs.evolve(chosen["accounts"], settings=settings)
         self.assert_well(of_accounts(self.change(chosen=chosen)))
 
+    def test_checkers(self) -> None:
+        """All would be called well, and the server would not start."""
+        self.write("accounts.toml", "")
+        chosen = dict(self.settings.chosen)
+        for words, wrong in (
+            ("checkers: 'unx' is not installed", {"checkers": ("unx",)}),
+            ("domain: 'a b' is no domain name", {"domain": "a b"}),
+        ):
+            settings = attrs.evolve(self.own["accounts"], **wrong)
+            chosen["accounts"] = attrs.evolve(chosen["accounts"], settings=settings)
+            found = of_accounts(self.change(chosen=chosen))
+            self.assert_found(found, "error", words, "[accounts]")
+        self.assertFalse(os.path.exists(self.settings.state_dir))
+
     def test_other_plugin(self) -> None:
         """Accounts that another plugin keeps would be called missing."""
         chosen = dict(self.settings.chosen)
