@@ -43,7 +43,8 @@ class Dane:
             if isinstance(found, LookupFault):
                 return _not_had(domain, name, found)
             if found:
-                return _asked(domain, base, name, read_all(found))
+                names = base, domain, target.alias_of  # RFC 7672 §3.2.2
+                return _asked(domain, names, name, read_all(found))
         return None
 
 
@@ -59,7 +60,7 @@ def _not_had(domain: str, name: str, fault: LookupFault) -> TlsDemand:
     )
 
 
-def _asked(domain: str, base: str, name: str, records: tuple[Tlsa, ...]) -> TlsDemand:
+def _asked(domain: str, names: tuple[str, ...], name: str, records: tuple[Tlsa, ...]) -> TlsDemand:
     published = Published(kind="tlsa", domain=domain, lines=tuple(map(str, records)))
     good = usable(records)
     if not good:  # RFC 7672 §2.2: TLS nevertheless
@@ -72,8 +73,8 @@ def _asked(domain: str, base: str, name: str, records: tuple[Tlsa, ...]) -> TlsD
     count = f"{len(good)} usable TLSA record" + ("s" if len(good) > 1 else "")
     return TlsDemand(
         policy="dane",
-        # RFC 7672 §3.2.2; the first is also the server's name in the handshake (§8.1)
-        names=tuple(dict.fromkeys((base, domain))),
+        # the first is also the server's name in the handshake (RFC 7672 §8.1)
+        names=tuple([each for each in dict.fromkeys(names) if each]),
         tlsa=good,
         reason=f"DANE: {count} at {name}",
         published=published,

@@ -38,12 +38,15 @@ class Host:
 
     :ivar tlsa_bases: names under which its TLSA records may stand (RFC 7672 §2.2.3), the better
         one first; none unless DNSSEC vouches for all that led to the host
+    :ivar alias_of: the domain whose MX records these are, where DNSSEC vouches for it that the
+        domain asked for is an alias of that one; else ``""``
     :ivar is_genuine: DNSSEC vouches for its being an exchanger, though maybe not for its address
     """
 
     name: str
     address: str
     tlsa_bases: tuple[str, ...] = ()
+    alias_of: str = ""
     is_genuine: bool = False
 
 

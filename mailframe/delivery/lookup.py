@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any, TypeAlias, TypeVar, cast
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -136,10 +135,11 @@ class Lookup:
                 break  # all that follow are no better than we are
         if isinstance(hosts, Reply) or not (isinstance(answer, Found) and answer.is_secure):
             return hosts
-        return await self._with_bases(domain, hosts, answers)
+        alias_of = answer.owner if answer.records and answer.owner != domain else ""
+        return await self._with_bases(domain, alias_of, hosts, answers)
 
     async def _with_bases(
-        self, domain: str, hosts: tuple[Host, ...], answers: dict[str, Both]
+        self, domain: str, alias_of: str, hosts: tuple[Host, ...], answers: dict[str, Both]
     ) -> tuple[Host, ...] | Reply:
         """The hosts with their `Host.tlsa_bases`, without those of which DNS does not tell them."""
         bases: dict[str, tuple[str, ...]] = {}
@@ -154,7 +154,7 @@ class Lookup:
             return dns_fault(domain, fault)
         return tuple(
             [
-                attrs.evolve(host, tlsa_bases=bases[host.name], is_genuine=True)
+                Host(host.name, host.address, bases[host.name], alias_of, is_genuine=True)
                 for host in hosts
                 if host.name in bases
             ]

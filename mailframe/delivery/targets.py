@@ -42,6 +42,7 @@ class Target:
         when the operating system is to choose
     :ivar tlsa_bases: names under which its TLSA records may stand, the better one first
         (`mailframe.delivery.exchanges.Host`)
+    :ivar alias_of: what DNSSEC says that the domain is an alias of, or ``""``
     :ivar is_genuine: DNSSEC vouches for its being an exchanger of the domain
     """
 
@@ -55,6 +56,7 @@ class Target:
     is_verified: bool = False
     source: Source | None = None
     tlsa_bases: tuple[str, ...] = ()
+    alias_of: str = ""
     is_genuine: bool = False
 
     def __str__(self) -> str:
@@ -137,6 +139,7 @@ class Targets:
                     endpoint=self._endpoint(address, source, seconds),
                     source=source,
                     tlsa_bases=by_address[address].tlsa_bases,
+                    alias_of=by_address[address].alias_of,
                     is_genuine=by_address[address].is_genuine,
                 )
 

@@ -60,7 +60,11 @@ class DemandTests(SynchronousTestCase):
         self.resolver.secure.add("example")
 
     def demand(
-        self, *records: bytes, bases: tuple[str, ...] = ("mx.blu.example",), tls: TlsPolicy = "none"
+        self,
+        *records: bytes,
+        bases: tuple[str, ...] = ("mx.blu.example",),
+        tls: TlsPolicy = "none",
+        alias_of: str = "",
     ) -> TlsDemand | None:
         if records:
             self.resolver.zone[AT] = {"TLSA": records}
@@ -70,6 +74,7 @@ class DemandTests(SynchronousTestCase):
             port=25,
             endpoint=None,  # type: ignore[arg-type]  # nothing is connected to
             tlsa_bases=bases,
+            alias_of=alias_of,
         )
         dane = Dane(a_lookup(self.resolver, VirtualReactor()))
         hop = NextHop(where="mx:BLU.example.", tls=tls)
@@ -86,6 +91,14 @@ class DemandTests(SynchronousTestCase):
         self.assertEqual(demand.published.domain, "blu.example")
         self.assertEqual(len(demand.published.lines), 2)
         self.assertIsNone(demand.refusal)
+
+    def test_alias(self) -> None:
+        """A server with a certificate for the domain that others are aliases of got no mail of
+        theirs (RFC 7672 §3.2.2).
+        """
+        demand = self.demand(server().record(), alias_of="real.example")
+        assert demand is not None
+        self.assertEqual(demand.names, ("mx.blu.example", "blu.example", "real.example"))
 
     def test_order(self) -> None:
         """Connections would be given up, and reports have many policies, for no reason."""

@@ -403,6 +403,23 @@ class SecureTests(SynchronousTestCase):
             {"192.0.2.4": ("only.blu.example",)},
         )
 
+    def test_alias(self) -> None:
+        """Who hosts domains as aliases of his own would get no mail for them where he publishes an
+        authority (RFC 7672 §3.2.2); or the name of a host would do for any domain.
+        """
+
+        def alias_of(domain: str, **kwargs: Any) -> set[str]:
+            lookup = self.lookup("example", **kwargs)
+            self.resolver.zone["hosted.example"] = {"CNAME": ["blu.example"]}
+            self.resolver.zone["www.example"] = {"CNAME": ["only.blu.example"]}
+            hosts = self.successResultOf(Deferred.fromCoroutine(lookup.hosts(domain)))
+            return {host.alias_of for host in hosts}
+
+        self.assertEqual(alias_of("hosted.example"), {"blu.example"})
+        self.assertEqual(alias_of("hosted.example", validating=False), {""})
+        self.assertEqual(alias_of("blu.example"), {""})
+        self.assertEqual(alias_of("www.example"), {""})  # without MX records
+
     def test_genuine(self) -> None:
         """Mail that demands TLS would come back, or go to an exchanger that somebody made up."""
 

@@ -26,7 +26,7 @@ class FakeLookup:
             return (Host("c.example", "2001:db8::3"),)
         if domain == "both.example":
             return (
-                Host("a.example", "2001:db8::1", ("a.example",), is_genuine=True),
+                Host("a.example", "2001:db8::1", ("a.example",), "real.example", is_genuine=True),
                 Host("a.example", "192.0.2.1", ("a.example",), is_genuine=True),
                 Host("b.example", "192.0.2.2"),
             )
@@ -105,6 +105,7 @@ class TargetsTests(SynchronousTestCase):
         self.assertEqual([six.host, four.host, other.host], ["a.example", "a.example", "b.example"])
         self.assertEqual(six.tlsa_bases, ("a.example",))
         self.assertEqual(other.tlsa_bases, ())
+        self.assertEqual((six.alias_of, other.alias_of), ("real.example", ""))
         self.assertEqual((six.is_genuine, other.is_genuine), (True, False))
 
     def test_sources(self) -> None:
