@@ -188,7 +188,7 @@ class Targets:
             return _our_fault(hop, "an ssl: endpoint verifies no certificate; write tls: instead")
         target = Target(
             where=hop.where,
-            host=host,
+            host=_as_servers_say(host),
             endpoint=endpoint,
             is_local=kind == "unix",
             is_tls=kind in ("tls", "ssl"),
@@ -213,6 +213,14 @@ def endpoint_parts(where: str) -> tuple[str, str]:
         if value.startswith("host="):
             return kind, value.removeprefix("host=")
     return kind, values[0] if values and "=" not in values[0] else ""
+
+
+def _as_servers_say(host: str) -> str:
+    """A host as certificates and handshakes name it: without a final dot, in ASCII."""
+    try:
+        return normal_domain(host)
+    except AddressError:  # no name, but maybe an address
+        return host
 
 
 def _family_needed(kind: str, host: str) -> tuple[Family, bool]:

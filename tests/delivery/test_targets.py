@@ -90,6 +90,20 @@ class TargetsTests(SynchronousTestCase):
         (target,) = self.of("ssl:smart.example:465", tls="require")
         self.assertEqual(target.host, "smart.example")
 
+    def test_name_of_a_smarthost(self) -> None:
+        """A smarthost would be asked for a name that it has not, and its certificate be no good
+        (RFC 6066 §3).
+        """
+        for where, host in (
+            ("tcp:smart.example.:25", "smart.example"),
+            ("tcp:host=SMART.example:port=25", "smart.example"),
+            ("tcp:münchen.example:25", "xn--mnchen-3ya.example"),
+            ("tcp:192.0.2.1:25", "192.0.2.1"),
+            ("tcp:2001\\:db8\\:\\:1:25", "2001:db8::1"),
+        ):
+            (target,) = self.of(where)
+            self.assertEqual(target.host, host)
+
     def test_mistakes(self) -> None:
         """A mistake in the configuration would bounce mail, or crash the delivery."""
         for where in ("", "tcp", "what:is:this", "mx:", "mx:a b", "tcp:a:b:c:d:e"):

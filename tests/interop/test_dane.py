@@ -68,6 +68,14 @@ class DaneTests(RelayCase, SignedNamesCase):
             "authority": self.host("authority", SIGNED, signed, authority.tlsa(2, 0, 1)),
             "unusable": self.host("unusable", SIGNED, own, other.tlsa(1, 1, 1)),
         }
+        # RFC 7672 §3.2: a certificate for the domain that one is an alias of, and one whose name is
+        # the common name alone
+        hosting = party(f"hosting.{SIGNED}", by=authority)
+        common = party(by=authority, common_name=f"mx-common.{SIGNED}")
+        good |= {
+            "hosting": self.host("hosting", SIGNED, hosting, authority.tlsa(2, 0, 1)),
+            "common": self.host("common", SIGNED, common, authority.tlsa(2, 0, 1)),
+        }
         bad = {
             "mismatch": self.host("mismatch", SIGNED, own, other.tlsa()),
             "misnamed": self.host("misnamed", SIGNED, misnamed, authority.tlsa(2, 0, 1)),
@@ -85,12 +93,13 @@ class DaneTests(RelayCase, SignedNamesCase):
             # an alias of a host that is all right
             "aliased MX 10 alias",
             "alias CNAME mx-own",
+            "hosted CNAME hosting",
             # a signed domain whose exchanger nobody vouches for
             f"elsewhere MX 10 mx-wrong.{UNSIGNED}.",
         ]
         self.start_all("AB12" * 7)
 
-        delivered = [*good, "backup", "aliased", "elsewhere"]
+        delivered = [*good, "backup", "aliased", "elsewhere", "hosted"]
         recipients = [f"anna@{name}.{SIGNED}" for name in (*delivered, *bad)]
         recipients += [f"anna@{name}.{UNSIGNED}" for name in insecure]
         self.submit(recipients)
@@ -117,6 +126,7 @@ class DaneTests(RelayCase, SignedNamesCase):
             self.assertIn((f"anna@{name}.{SIGNED}", True), self.taken_by(address))
         for name in ("backup", "aliased"):
             self.assertIn((f"anna@{name}.{SIGNED}", True), self.taken_by(good["own"]))
+        self.assertIn((f"anna@hosted.{SIGNED}", True), self.taken_by(good["hosting"]))
         self.assertEqual(
             {taken.name for taken in self.hosts.taken if taken.address == good["own"]},
             {f"mx-own.{SIGNED}"},
