@@ -3,7 +3,8 @@
 The route is asked at every attempt, so that a changed policy moves queued mail. Recipients that go
 the same way share one `Job`, so that a message crosses a link once. An attempt that finds a
 redirect records just that and delivers nothing: the targets join the message as recipients of
-their own, and the next attempt, which follows at once, delivers to all.
+their own, and the next attempt, which follows at once, delivers to all. What other servers get of
+it is marked (`mailframe.delivery.sent_on`), and is not redirected again when it comes back.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailframe.address import Address
+from mailframe.delivery.sent_on import mark, marking, marks_of
 from mailframe.entry import Entry, Ready
 from mailframe.envelope import Client
+from mailframe.expansion import LOOP
 from mailframe.guard import PluginFault, as_deferred, ask, fault
 from mailframe.interfaces import NOTHING_KNOWN, IContent, IDeliveryAgent, Job, Known
 from mailframe.outcome import (
@@ -117,6 +120,8 @@ class Dispatch:
             routed.append((index, route))
         if len(routed) == 1 and _is_plain(routed[0][1]):
             return await self._deliver(entry, routed, open_content, record_ready)
+        if any(isinstance(route, Redirect) for _, route in routed):
+            routed = await _without_loops(entry, routed, open_content)
         redirected = [(i, route) for i, route in routed if isinstance(route, Redirect)]
         if redirected:
             return [Tried(index=i, route=route, outcome=None) for i, route in redirected]
@@ -137,7 +142,7 @@ class Dispatch:
             elif isinstance(route, Relay) and (route.not_before or now) > now:
                 settled.append(Tried(index=index, route=route, outcome=_not_open(route, now)))
             elif isinstance(route, Relay):
-                way = (route.hops, route.reverse_path)
+                way = (route.hops, route.reverse_path, _mark(entry, index))
                 ways.setdefault(way, []).append((index, route))
         under_way = len(ways)
 
@@ -164,16 +169,21 @@ class Dispatch:
         record_ready: RecordReady,
     ) -> Sequence[Tried]:
         recipients = [entry.recipients[index] for index, _ in way]
-        envelope, route = entry.envelope, way[0][1]
-        if isinstance(route, Relay) and route.reverse_path is not None:
-            envelope = attrs.evolve(envelope, sender=route.reverse_path)
+        envelope, route, size = entry.envelope, way[0][1], entry.size
+        if isinstance(route, Relay):
+            if route.reverse_path is not None:
+                envelope = attrs.evolve(envelope, sender=route.reverse_path)
+            first = _mark(entry, way[0][0])
+            if first:
+                size += len(first)
+                open_content = marking(first, open_content)
         job = Job(
             id=entry.id,
             envelope=envelope,
             recipients=tuple(recipient.address for recipient in recipients),
             originals=tuple(entry.original(index) for index, _ in way),
             routes=tuple(route for _, route in way),
-            size=entry.size,
+            size=size,
             attempt=max(recipient.attempts for recipient in recipients),
             ready=tuple(recipient.ready for recipient in recipients),
             open=open_content,
@@ -233,6 +243,31 @@ def known_of(entry: Entry, index: int) -> Known:
         original=None if entry.recipients[index].parent is None else original.address,
         released=entry.recipients[index].held,
     )
+
+
+def _mark(entry: Entry, index: int) -> bytes:
+    """What stands before the content for other servers, when it is redirected to a recipient."""
+    if entry.recipients[index].parent is None:
+        return b""
+    return mark(entry.original(index).address)
+
+
+async def _without_loops(
+    entry: Entry,
+    routed: Sequence[tuple[int, Route]],
+    open_content: Callable[[], Awaitable[IContent]],
+) -> list[tuple[int, Route]]:
+    """The routes; redirects fail for whom the message was sent on before, for it has come back."""
+    before = await marks_of(open_content)
+
+    def judged(index: int, route: Route) -> Route:
+        address = str(entry.recipients[index].address)
+        if not isinstance(route, Redirect) or address.lower() not in before:
+            return route
+        reason = f"{route.reason}; it was sent on for {address} before, and has come back"
+        return Unroutable(reason=reason, rule=route.rule, plugin=route.plugin, reply=LOOP)
+
+    return [(index, judged(index, route)) for index, route in routed]
 
 
 def _is_plain(route: Route) -> bool:

@@ -82,15 +82,12 @@ class FakeAgent:
         return [Delivered(where=str(r), reply=OK) for r in job.recipients]
 
 
-async def content() -> IContent:
-    return BytesContent(b"hello\r\n")
-
-
 class DispatchTests(SynchronousTestCase):
     """One attempt at one message."""
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.content = b"hello\r\n"
         self.recorded: dict[int, Ready | None] = {}
         self.arrived: list[Tried] = []
         self.record_trouble: Exception | None = None
@@ -114,6 +111,9 @@ class DispatchTests(SynchronousTestCase):
             if self.record_trouble is not None:
                 raise self.record_trouble
             self.arrived.extend(tried)
+
+        async def content() -> IContent:
+            return BytesContent(self.content)
 
         return Deferred.fromCoroutine(
             self.dispatch.attempt(queued, content, record_ready, record_arrived)
@@ -165,6 +165,59 @@ class DispatchTests(SynchronousTestCase):
         tried = self.attempt(ANGELO, JSMITH)
         self.assertEqual(list(tried.values()), [Tried(index=0, route=redirect, outcome=None)])
         self.assertEqual(self.relay.jobs, [])
+
+    def read(self, job: Job) -> bytes:
+        opened = self.successResultOf(as_deferred(job.open()))
+        octets = b""
+        while piece := self.successResultOf(as_deferred(opened.read())):
+            octets += piece
+        opened.close()
+        return octets
+
+    def test_what_is_sent_on_is_marked(self) -> None:
+        """Mail in a loop through another server would be known only after dozens of rounds, and
+        everybody else behind the alias get a copy in each."""
+        queued = entry(ANGELO, MARY, JSMITH)
+        redirected = attrs.evolve(queued.recipients[0], state="redirected")
+        targets = [
+            QueuedRecipient(address=address, parent=0)
+            for address in (OTHER, Address("second", "other.example"), MARY)
+        ]
+        self.router.routes[targets[1].address] = OTHER_RELAY
+        recipients = (redirected, *queued.recipients[1:], *targets)
+        queued = attrs.evolve(queued, recipients=recipients)
+        self.successResultOf(self.begin_with(queued))
+        plain, marked = self.relay.jobs
+        self.assertEqual((plain.recipients, self.read(plain)), ((JSMITH,), b"hello\r\n"))
+        self.assertEqual(marked.recipients, (OTHER, targets[1].address))
+        first = f"Delivered-To: {ANGELO}\r\n".encode()
+        self.assertEqual(self.read(marked), first + b"hello\r\n")
+        self.assertEqual(marked.size, plain.size + len(first))
+        (local,) = self.local.jobs
+        self.assertEqual(self.read(local), b"hello\r\n")
+
+    def test_what_comes_back_is_not_sent_on(self) -> None:
+        """The mail would go round and round."""
+        self.router.routes[ANGELO] = Redirect(addresses=(OTHER,), reason="moved", rule="moved")
+        self.content = f"delivered-to:  {str(ANGELO).upper()} \r\n\r\nhello\r\n".encode()
+        tried = self.attempt(ANGELO, JSMITH)
+        self.assertEqual(len(self.relay.jobs), 1)
+        self.assertIsInstance(tried[1].outcome, Delivered)
+        outcome, route = tried[0].outcome, tried[0].route
+        assert isinstance(outcome, Refused)
+        assert isinstance(route, Unroutable)
+        self.assertEqual((outcome.reply.code, outcome.reply.status), (554, "5.4.6"))
+        self.assertEqual(
+            (route.rule, route.reason),
+            ("moved", f"moved; it was sent on for {ANGELO} before, and has come back"),
+        )
+
+    def test_what_was_sent_on_for_others(self) -> None:
+        """Two forwarders in a row would be taken for a loop."""
+        self.router.routes[ANGELO] = Redirect(addresses=(OTHER,), reason="moved")
+        self.content = f"Delivered-To: {MARY}\r\n\r\nDelivered-To: {ANGELO}\r\n".encode()
+        tried = self.attempt(ANGELO)
+        self.assertIsInstance(tried[0].route, Redirect)
 
     def test_reverse_path_of_the_route(self) -> None:
         """Forwarded mail would be sent with a reverse-path that fails the sender's SPF."""
