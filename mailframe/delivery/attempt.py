@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from mailframe.delivery.content_facts import ContentFacts
 from mailframe.delivery.conversion import InThread
+from mailframe.delivery.doubts import is_of_server
 from mailframe.interfaces import Job
 from mailframe.outcome import Delivered, Outcome, Postponed, Refused, Throttled
 from mailframe.reply import Reply
@@ -28,6 +29,7 @@ class Attempt:
     :ivar unsettled: the indices of the recipients that have no outcome yet
     :ivar room: how many recipients a transaction may have: what the limits of the next hop say, or
         as many as a server took that said that there were too many; ``None`` when neither does
+    :ivar in_trouble: the last server that put recipients off for a trouble of its own, or ``""``
     :ivar throttled: that the limits have no room for those who are left, or ``None``
     """
 
@@ -36,6 +38,7 @@ class Attempt:
         self.content = ContentFacts(job, in_thread)
         self.unsettled: tuple[int, ...] = tuple(range(len(job.recipients)))
         self.room: int | None = None
+        self.in_trouble = ""
         self.throttled: Throttled | None = None
         self._outcomes: list[Outcome | None] = [None] * len(job.recipients)
         self._temporary: Outcome | None = None  # why a server was passed over, the last such reason
@@ -78,6 +81,8 @@ class Attempt:
                 )
             elif reply is not None:
                 self._outcomes[index] = _outcome(where, reply)
+                if is_of_server(reply):
+                    self.in_trouble = where
         self._note_unsettled()
 
     def settle(self, where: str, indices: Sequence[int], reply: Reply) -> None:

@@ -7,7 +7,8 @@ A delivery goes through the hops of its route in order, and through the servers 
 2. a server that can't be reached or does not let us in (greeting, EHLO, TLS, AUTH) is passed over;
 3. once a server has answered to MAIL, what it says of a recipient is final for this attempt;
 4. when the connection is lost before the final dot, the recipients of whom nothing final was said
-   go to the next server; after the final dot none does, for the message may have been delivered.
+   go to the next server; after the final dot none does, for the message may have been delivered;
+5. servers that are in doubt come after the others (`mailframe.delivery.doubts`).
 
 When no server is left, the remaining recipients are postponed; or refused, if every server refused
 for good.
@@ -37,6 +38,7 @@ from mailframe.clocks import Elapsed
 from mailframe.delivery.addresses import is_prohibited, normal_address
 from mailframe.delivery.attempt import Attempt
 from mailframe.delivery.connection import RelayConnection
+from mailframe.delivery.doubts import SLOW, Doubts
 from mailframe.delivery.hand_over import USED_UP, hand_over
 from mailframe.delivery.lookup import Lookup
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
@@ -54,7 +56,6 @@ from mailframe.wire.sender_events import Failed
 __all__ = ["PlannedHop", "RelayAgent", "RelaySettings", "Target", "Timeouts"]
 
 STOPPING = 4.0  # seconds that deliveries under way get when the agent is stopped
-SLOW = 5.0  # seconds; a next hop that takes longer to let nobody in is dead at once
 _GIVEN_UP = Reply(451, "4.4.7", "the attempt took too long")
 _SHUTTING_DOWN = Reply(451, "4.3.2", "the server is shutting down")
 
@@ -110,6 +111,7 @@ class RelayAgent(Service):
         )
         self._clock = Elapsed(site.reactor)
         self._traffic = Traffic(settings, site, places)
+        self._doubts = Doubts(self._clock)
         self._stopping = False
         self._all_done: Deferred[None] | None = None
 
@@ -120,7 +122,7 @@ class RelayAgent(Service):
         attempt = Attempt(job, self._site.in_thread)
         self._traffic.under_way += 1
         try:
-            for hop in route.hops:
+            for hop in self._doubts.in_order(job.id, route.hops, _where):
                 if self._stopping:
                     break
                 await self._over(hop_for(hop, job.envelope), attempt)
@@ -214,7 +216,10 @@ class RelayAgent(Service):
         if passage.limits is not None and passage.limits.recipients is not None:
             attempt.limit_room(passage.limits.recipients)
         connection = passage.permit.connection
-        if connection is not None and not await self._sessions.may_go_on(connection, hop):
+        if connection is not None and not (
+            self._is_good(connection, hop, attempt)
+            and await self._sessions.may_go_on(connection, hop)
+        ):
             passage.drop_connection()
             await connection.quit()  # else the server would have two at once
             connection = None
@@ -226,6 +231,11 @@ class RelayAgent(Service):
                 attempt.passed_over(connection.where, failed.reply)
                 passage.has_tried = True
         await self._try_servers(hop, passage, attempt)
+
+    def _is_good(self, connection: RelayConnection, hop: NextHop, attempt: Attempt) -> bool:
+        """Whether a message may go over a connection that is kept; or to another server first."""
+        where = connection.where
+        return where == hop.where or not self._doubts.was_in_vain(attempt.job.id, where)
 
     def _keep_few(self, passage: Passage) -> None:
         """Say goodbye rather than keep a connection when there are many."""
@@ -249,7 +259,7 @@ class RelayAgent(Service):
             return
         why: Reply | None = None  # nobody let us in
         let_in = False
-        for target in targets:
+        for target in self._doubts.in_order(attempt.job.id, targets):
             again = True
             while again:  # a server that takes few messages over one connection gets another one
                 if self._stopping:
@@ -257,14 +267,18 @@ class RelayAgent(Service):
                 attempt.throttled = self._traffic.may_connect(passage, hop)
                 if attempt.throttled is not None:
                     return
+                asked = self._clock.seconds()
                 connection = await self._sessions.open(
                     target, hop, login, again=partial(self._traffic.may_connect, passage, hop)
                 )
                 if isinstance(connection, Failed):
+                    if not self._stopping:
+                        self._doubts.turned_away(str(target), self._clock.seconds() - asked)
                     why = connection.reply
                     attempt.passed_over(str(target), reason(connection, attempt.job.envelope))
                     break
                 let_in = True
+                self._doubts.let_in(connection.where)
                 passage.has_connection(connection)
                 failed = await self._hand_over(passage, connection, attempt)
                 if failed is None:
@@ -300,6 +314,8 @@ class RelayAgent(Service):
         )
         if failed is None or not failed.untouched:
             passage.is_used = True
+        if attempt.in_trouble == connection.where:
+            self._doubts.in_vain(attempt.job.id, connection.where)
         if failed is None:
             passage.destination.went_well()
             return None
@@ -308,12 +324,20 @@ class RelayAgent(Service):
         if not is_ours and not (is_kept and failed.untouched):
             # Not when the server tired of a connection that was kept, nor for a fault of ours.
             passage.destination.failed(failed.reply)
-        return failed if attempt.unsettled else None
+        if attempt.unsettled:
+            return failed
+        if not is_ours:
+            self._doubts.in_vain(attempt.job.id, connection.where)
+        return None
 
 
 def _provider(job: Job) -> str | None:
     """As whose customer's a message was accepted: all its recipients came in one envelope."""
     return job.originals[0].evidence.provider
+
+
+def _where(hop: NextHop) -> str:
+    return hop.where
 
 
 def _nothing_prohibited(_address: str) -> bool:
