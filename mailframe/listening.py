@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
@@ -156,8 +157,11 @@ def open_endpoint(reactor: Any, listen: str, door: Door) -> Deferred[IListeningP
 
     def failed(failure: Failure) -> NoReturn:
         error = failure.value
-        reason = getattr(error, "socketError", error)
-        reason = getattr(reason, "strerror", None) or reason
+        fault = getattr(error, "socketError", error)
+        reason = getattr(fault, "strerror", None) or fault
+        in_use = getattr(fault, "errno", None) == errno.EADDRINUSE
+        if in_use and listen.removeprefix(PROXIED).startswith("tcp6:"):
+            reason = f'{reason}; "tcp6:" takes IPv4 as well, and needs no "tcp:" beside it'
         raise CannotListen(f'[[server]] "{door.name}" can\'t listen on "{listen}": {reason}')
 
     def listening() -> Deferred[IListeningPort]:

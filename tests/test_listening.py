@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 from twisted.internet import endpoints
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import ILoggingContext, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
@@ -18,6 +21,16 @@ from mailframe import listening
 from mailframe.authorisation.networks import Networks
 from mailframe.listening import CannotListen, Door, Doors
 from mailframe.testing.network import VirtualReactor
+
+
+class _Unopened:
+    """An endpoint that can't be opened."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def listen(self, _factory: object) -> Deferred[Any]:
+        return fail(self.error)
 
 
 class Counted(Factory):
@@ -131,6 +144,17 @@ class DoorsTests(SynchronousTestCase):
         said = str(caught.exception)
         self.assertTrue(said.startswith('[[server]] "second" can\'t listen on "tcp:25": '))
         self.assertFalse(said.endswith(": "))
+
+    def test_beside_ipv4(self) -> None:
+        """Whoever names both families would search for another program at the port."""
+        for number, hinted in ((errno.EADDRINUSE, True), (errno.EACCES, False)):
+            fault = CannotListenError("::", 25, OSError(number, os.strerror(number)))
+            self.patch(listening, "_endpoint", lambda *_, fault=fault: _Unopened(fault))
+            for listen in ("tcp6:25", "haproxy:tcp6:25", "tcp:25"):
+                with self.assertRaises(CannotListen) as caught:
+                    Doors(self.reactor).open("mx", listen)
+                hint = '"tcp6:" takes IPv4 as well, and needs no "tcp:" beside it'
+                self.assertEqual(hint in str(caught.exception), hinted and "tcp6" in listen)
 
     def test_nonsense(self) -> None:
         """An endpoint whose parser fails is told like one that can't be opened."""

@@ -97,8 +97,14 @@ def _of_trust(server: str, answer: Any) -> Iterator[Finding]:
         )
 
 
-def of_ports(settings: Settings) -> Iterator[Finding]:
-    """Whether every listening socket can be opened, or is open already and ours."""
+def of_ports(
+    settings: Settings, bindv6only: str = "/proc/sys/net/ipv6/bindv6only"
+) -> Iterator[Finding]:
+    """Whether every listening socket can be opened, or is open already and ours.
+
+    :param bindv6only: where the system says whether IPv4 connections go to a socket at :: as well
+    """
+    yield from _of_families(settings, bindv6only)
     for server in settings.servers:
         subject = f"server {server.name}"
         yield from _of_proxies(server, subject)
@@ -110,6 +116,27 @@ def of_ports(settings: Settings) -> Iterator[Finding]:
                 yield _file(settings.hostname, server, listen, path, subject)
             else:
                 yield Finding("ok", subject, f"{listen} is not examined")
+
+
+def _of_families(settings: Settings, bindv6only: str) -> Iterator[Finding]:
+    """Whether sockets for all IPv4 addresses and for all IPv6 addresses share a port."""
+    try:
+        with open(bindv6only, encoding="ascii") as file:
+            if file.read().strip() != "0":
+                return
+    except OSError:
+        return  # no IPv6, or another system
+    every = [(server, each) for server in settings.servers for each in server.listen]
+    places = [(server, each, listening_place(each)) for server, each in every]
+    ports = {each.port: listen for _, listen, each in places if each and each.interface == "::"}
+    for server, listen, place in places:
+        if place is not None and place.port in ports and place.port and ":" not in place.interface:
+            yield Finding(
+                "error",
+                f"server {server.name}",
+                f"{listen} can't be opened beside {ports[place.port]}, which takes IPv4 as well",
+                f"drop {listen}",
+            )
 
 
 def _of_proxies(server: ServerSettings, subject: str) -> Iterator[Finding]:

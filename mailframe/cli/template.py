@@ -26,19 +26,19 @@ local_domains = [{domains}]     # mail for these is delivered here
 name     = "mx"
 protocol = "smtp"
 listen   = "tcp:2525:interface=127.0.0.1"
-# listen = ["tcp:25", "tcp6:25"]
+# listen = "tcp6:25"                  # IPv4 as well
 
 [[server]]                              # takes mail from people with an account, to anywhere
 name     = "submission"
 protocol = "submission"
 listen   = "tcp:2587:interface=127.0.0.1"
-# listen = ["tcp:587", "tcp6:587"]
+# listen = "tcp6:587"
 
 [[server]]                              # lets people read their mailbox
 name     = "pop"
 protocol = "pop3"
 listen   = "tcp:2110:interface=127.0.0.1"
-# listen = ["tcp:110", "tcp6:110"]
+# listen = "tcp6:110"
 
 [[server]]                              # a web page about the queue; read-only, no login
 name     = "console"

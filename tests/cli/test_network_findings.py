@@ -69,6 +69,19 @@ class Ports(FindingsCase):
         self.patch(network_findings, "bind", lambda _place: None)
         self.assert_well(self.find())
 
+    def test_families(self) -> None:
+        """Both are free by themselves, and the second one could not be opened beside the first."""
+        self.patch(network_findings, "bind", lambda _place: None)
+        both = self.change(servers=(attrs.evolve(CONSOLE, listen=("tcp:25", "tcp6:25")),))
+        for system, level in (("0\n", "error"), ("1\n", "ok")):
+            said = self.write("bindv6only", system)
+            self.assert_found(of_ports(both, said), level, "tcp:25")
+        self.assert_well(of_ports(both, self.path("nowhere")))
+        for listen in (("tcp6:25", "tcp:26"), ("tcp:0", "tcp6:0"), ("unix:/x/y", "tcp:25")):
+            one = self.change(servers=(attrs.evolve(CONSOLE, listen=listen),))
+            said = self.write("bindv6only", "0\n")
+            self.assertFalse([f for f in of_ports(one, said) if "beside" in f.message])
+
     def test_ours(self) -> None:
         """Checking beside the running server would find errors."""
         self.bind_fails(errno.EADDRINUSE)
