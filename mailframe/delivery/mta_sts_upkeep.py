@@ -7,10 +7,11 @@ For each domain that mail goes to by its MX records:
    policy that is known stays in force until it runs out (§5.1);
 3. one that is not known, or not that one, is fetched. If that fails the known one stays, and it is
    not tried again for a while (§3.3);
-4. one that is known is fetched again once a day, while mail goes on by the old one, so that who
-   hinders us from fetching does not have it run out; and whatever becomes of its record, so that he
-   who hinders us from looking that up does not either (§10.2). Where no mail goes for a while it is
-   fetched again shortly before its end.
+4. one that is known is fetched again once a day, or when half of its time is over if it holds less
+   than two days, while mail goes on by the old one, so that who hinders us from fetching does not
+   have it run out; and whatever becomes of its record, so that he who hinders us from looking that
+   up does not either (§10.2). Where no mail goes for a while it is fetched again shortly before its
+   end.
 
 Those who wait for the same domain wait for the same questions. Nobody waits longer than `WAIT`:
 then they go on with what is known, and what comes too late serves the next. There is no going on,
@@ -193,7 +194,7 @@ class PolicyUpkeep:
                 stored = Stored(domain=domain)  # there is no policy any more that could be had
             self._keep(stored, seconds, texts.reason if isinstance(texts, LookupFault) else "")
             return ""
-        if not is_new and 0 <= now - stored.fetched < REFRESH:
+        if policy is not None and not is_new and 0 <= now - stored.fetched < _fresh(policy):
             self._keep(stored, seconds)
             return ""
         is_first = policy is None and not stored.failed
@@ -268,3 +269,8 @@ class PolicyUpkeep:
     def _now(self) -> float:
         now: float = self._site.reactor.seconds()
         return now
+
+
+def _fresh(policy: StsPolicy) -> float:
+    """For how many seconds a policy is not fetched again: it must not run out meanwhile."""
+    return min(REFRESH, policy.max_age / 2)

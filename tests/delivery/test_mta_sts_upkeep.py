@@ -6,7 +6,7 @@ import attrs
 
 from mailframe.delivery import mta_sts_upkeep
 from mailframe.delivery.mta_sts_cache import PolicyFiles, Stored
-from mailframe.delivery.mta_sts_upkeep import LOOK_AGAIN, NOT_AGAIN, REFRESH
+from mailframe.delivery.mta_sts_upkeep import LOOK_AGAIN, LOOK_FOR_ENDS, NOT_AGAIN, REFRESH
 from mailframe.delivery.tls_demand import TlsDemand
 from tests.delivery.test_mta_sts import (
     BLU,
@@ -162,6 +162,28 @@ class KeepingTests(MtaStsCase):
         self.fetches.waiting[0].callback(ENFORCE)
         self.later(ENFORCE.max_age - 1)
         self.assertEqual(self.in_force(), ENFORCE)
+
+    def test_short_policies(self) -> None:
+        """A policy that holds a day, as some large domains have, would be fetched again only when
+        it has run out: who hinders us just then could read the mail (RFC 8461 §10.2).
+        """
+        for age, where in ((REFRESH, BLU), (REFRESH, "other.example"), (20_000, BLU)):
+            self.fetches.answer = attrs.evolve(ENFORCE, max_age=int(age))
+            self.publish(SECOND if self.fetches.asked else FIRST)
+            self.later(REFRESH)
+            self.demand()
+            began = len(self.fetches.asked)
+            for _ in range(100):
+                self.later(LOOK_FOR_ENDS)
+                self.assertIsNotNone(self.in_force())
+                self.demand(where=f"mx:{where}")
+            fetched = len(self.fetches.asked) - began
+            self.assertLessEqual(abs(fetched - 100 * LOOK_FOR_ENDS / (age / 2)), 6)
+            self.fetches.answer = FAULT  # it holds nevertheless
+            self.later(age * 0.4)
+            demand = self.demand()
+            assert demand
+            self.assertEqual(demand.policy, "verify")
 
     def test_where_no_mail_goes(self) -> None:
         """A policy would run out between two messages, and the second be anybody's to read."""
