@@ -23,6 +23,7 @@ VALUES = (
     "outcome",
     "envelope",
     "entry",
+    "redirects",
     "units",
     "config_errors",
     "patterns",

@@ -46,9 +46,9 @@ from mailframe.outcome import (
     Tried,
 )
 from mailframe.queue.asked import Action, is_asked
-from mailframe.queue.redirects import Redirects
 from mailframe.queue.schedule import Schedule, Times
 from mailframe.queue.waits import OwnTimes, Turns, with_waits
+from mailframe.redirects import Redirects
 from mailframe.reply import Reply
 
 

@@ -7,7 +7,7 @@ alias, which becomes a `Redirect`, or nobody, which is final. Every fault of a p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,8 +17,9 @@ from twisted.logger import Logger
 
 from mailframe.address import Address
 from mailframe.backoff import Backoff
+from mailframe.entry import QueuedRecipient
 from mailframe.envelope import Client
-from mailframe.expansion import LOOP, MAX_ADDRESSES, MAX_DEPTH, TOO_MANY
+from mailframe.expansion import MAX_ADDRESSES, MAX_DEPTH
 from mailframe.guard import PluginFault, ask, fault
 from mailframe.interfaces import (
     NOTHING_KNOWN,
@@ -32,6 +33,7 @@ from mailframe.interfaces import (
     Known,
 )
 from mailframe.outcome import Hold, Local, NextHop, Redirect, Relay, Route, RuleSeen, Unroutable
+from mailframe.redirects import Redirects, way_to
 from mailframe.reply import Reply, temporary_fault
 
 log = Logger()
@@ -158,37 +160,45 @@ class Router:
     ) -> tuple[tuple[Address, Route], ...]:
         """Every decision on the way from a recipient to where its mail ends up, for explanation.
 
-        A redirect to an address that led to it fails as a whole, as it does in the queue
-        (`mailframe.queue.progress`).
+        Redirects are followed as in the queue, and with the same code.
 
         :param known: what else is known of the message
-        :returns: each address once with its route, redirects before what they lead to. Where
-            redirects lead back, or too far, stands an `Unroutable` with 5.4.6
+        :returns: addresses with their routes, redirects before what they lead to. Where redirects
+            lead back, or too far, stands an `Unroutable` with 5.4.6; beside the redirect itself
+            where that is followed on another way to the same address
         """
-        steps: dict[Address, Route] = {}
-        ahead: list[tuple[Address, tuple[Address, ...]]] = [(recipient, ())]
-        while ahead:
-            address, path = ahead.pop()
-            if address in steps:
-                continue
-            if len(path) > MAX_DEPTH:
-                _end(steps, path[-1], f"more than {MAX_DEPTH} redirects in a row")
-            elif len(steps) >= MAX_ADDRESSES:
-                _end(steps, path[-1], f"more than {MAX_ADDRESSES} addresses")
+        recipients = [QueuedRecipient(address=recipient)]
+        routes: dict[Address, Route] = {}
+        steps: dict[Address, list[Route]] = {}
+        pending = [0]
+        while pending:
+            for address in [recipients[index].address for index in pending]:
+                if address not in routes:
+                    routes[address] = await self.route(sender, address, client, now, known)
+            known = attrs.evolve(known, original=known.original or recipient)
+            redirecting = [
+                index
+                for index in pending
+                if isinstance(routes[recipients[index].address], Redirect)
+            ]
+            redirects = Redirects(recipients, redirecting)
+            for index in redirecting:
+                address = recipients[index].address
+                route = routes[address]
+                assert isinstance(route, Redirect)
+                reply = redirects.follow(index, route)
+                if isinstance(reply, Reply):
+                    route = _too_far(route, way_to(recipients, index), reply)
+                    recipients[index] = attrs.evolve(recipients[index], state="failed")
+                found = steps.setdefault(address, [])
+                if not any(type(route) is type(each) for each in found):
+                    found.append(route)
+            pending = [i for i, each in enumerate(recipients) if each.state == "pending"]
+            if not redirecting:
                 break
-            else:
-                if path:
-                    known = attrs.evolve(known, original=known.original or recipient)
-                route = await self.route(sender, address, client, now, known)
-                if isinstance(route, Redirect):
-                    below = (*path, address)
-                    back = next((each for each in route.addresses if each in below), None)
-                    if back is None:
-                        ahead.extend((target, below) for target in reversed(route.addresses))
-                    else:
-                        route = _too_far(route, f"redirects lead back to {back}", LOOP)
-                steps[address] = route
-        return tuple(steps.items())
+        for address in (recipients[index].address for index in pending):
+            steps[address] = [routes[address]]
+        return tuple(_in_order(recipient, steps))
 
     async def _held(
         self, route: Hold, sender: Address | None, recipient: Address, facts: Facts
@@ -256,13 +266,33 @@ class Router:
             raise fault(plugin, f"answered with something else than {wanted.__name__} values")
 
 
-def _too_far(route: Route, why: str, reply: Reply) -> Unroutable:
-    """A redirect that fails: by the rule that made it, as the message's history has it."""
+def _too_far(route: Redirect, way: Collection[Address], reply: Reply) -> Unroutable:
+    """A redirect that fails: by the rule that made it, as the message's history has it.
+
+    :param way: the addresses that led to it, and its own
+    """
+    back = next((each for each in route.addresses if each in way), None)
+    if back is not None:
+        why = f"redirects lead back to {back}"
+    elif len(way) > MAX_DEPTH:
+        why = f"more than {MAX_DEPTH} redirects in a row"
+    else:
+        why = f"more than {MAX_ADDRESSES} addresses"
     reason = f"{route.reason}; {why}"
     return Unroutable(reason=reason, rule=route.rule, plugin=route.plugin, reply=reply)
 
 
-def _end(steps: dict[Address, Route], address: Address, why: str) -> None:
-    """Have a redirect fail whose targets are too many; it may have several that are."""
-    if isinstance(steps[address], Redirect):
-        steps[address] = _too_far(steps[address], why, TOO_MANY)
+def _in_order(
+    first: Address, steps: Mapping[Address, Sequence[Route]]
+) -> Iterator[tuple[Address, Route]]:
+    """Each redirect, and then what it leads to."""
+    ahead, seen = [first], set[Address]()
+    while ahead:
+        address = ahead.pop()
+        if address in seen:
+            continue
+        seen.add(address)
+        for route in steps[address]:
+            yield address, route
+            if isinstance(route, Redirect):
+                ahead.extend(reversed(route.addresses))

@@ -1,4 +1,4 @@
-"""Covers mailframe.queue.redirects, by itself and in a message's progress."""
+"""Covers mailframe.redirects, by itself and in a message's progress."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mailframe import expansion
 from mailframe.address import Address
 from mailframe.outcome import Redirect
 from mailframe.queue.progress import advance
-from mailframe.queue.redirects import Redirects
 from mailframe.queue.schedule import Schedule
+from mailframe.redirects import Redirects
 from tests.queue.samples import ANGELO, JSMITH, MARY, entry
 from tests.queue.steps import after, redirect, told
 

@@ -1,10 +1,11 @@
 """What redirects do to the recipients of a message: their targets join it as recipients of their
-own, each once, and what leads back to itself or too far is refused."""
+own, each once, and what leads back to itself or too far is refused. For the queue, and for an
+explanation of what the queue would do."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import attrs
 
@@ -13,6 +14,16 @@ from mailframe.entry import QueuedRecipient
 from mailframe.expansion import LOOP, MAX_ADDRESSES, MAX_DEPTH, TOO_MANY
 from mailframe.outcome import Redirect
 from mailframe.reply import Reply
+
+
+def way_to(recipients: Sequence[QueuedRecipient], index: int) -> set[Address]:
+    """A recipient's address and those whose redirects led to it."""
+    way = {recipients[index].address}
+    parent = recipients[index].parent
+    while parent is not None:
+        way.add(recipients[parent].address)
+        parent = recipients[parent].parent
+    return way
 
 
 class Redirects:
@@ -34,11 +45,7 @@ class Redirects:
         """
         recipients = self._recipients
         before = recipients[index]
-        ancestors = {before.address}
-        parent = before.parent
-        while parent is not None:
-            ancestors.add(recipients[parent].address)
-            parent = recipients[parent].parent
+        ancestors = way_to(recipients, index)
         if any(address in ancestors for address in route.addresses):
             return LOOP
         if len(ancestors) > MAX_DEPTH:
