@@ -5,7 +5,8 @@ configuration was read again. The end of this input means that it is to stop, or
 supervising process has ended.
 
 From the worker, over a descriptor of its own: ``["log", time, level, namespace, text]``, then
-``["ready"]`` once it serves, or ``["failed", reason]`` when it can't start.
+``["ready"]`` once it serves, or ``["failed", reason]`` when it can't start; and ``["alive"]`` every
+few seconds from then on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 import attrs
 
 from mailframe.certificates import KeyPair
+
+ALIVE_EVERY = 5.0  # seconds between two signs of life
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailframe.workers.logs import publish
-from mailframe.workers.messages import Lines, Order, line
+from mailframe.workers.messages import ALIVE_EVERY, Lines, Order, line
 
 log = Logger()
 
@@ -25,6 +25,7 @@ COUNTS = 4  # the descriptor of the memory that `mailframe.workers.balance` need
 SHARED = 5  # the same for `mailframe.workers.shared`
 FIRST_SOCKET = 6  # the first of the descriptors of listening sockets
 STEADY = 10.0  # seconds; a worker that lived as long is replaced at once
+SILENT_LOOKS = 6  # in a row without a sign of life of the worker, before it is killed
 SLOWEST = 30.0  # seconds between two workers at one place that end quickly
 
 
@@ -37,6 +38,11 @@ class Spawn(Protocol):
 
 class Place:
     """Keeps one worker running.
+
+    One that serves and then stands still (its process stopped, a plugin that does not return) may
+    have the turn to write into the queue, for which all the others wait. It is killed when it has
+    given no sign of life at several looks in a row. Looks are counted and not seconds, for after a
+    machine has slept nobody has given one for long.
 
     :param number: from 1 on; log lines tell it
     :param reactor: tells and measures the time
@@ -71,6 +77,8 @@ class Place:
         self._delay = 0.0
         self._reason = ""
         self._again: Any = None
+        self._next_look: Any = None
+        self._silent = 0  # looks
         self._ended: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -100,6 +108,7 @@ class Place:
         if self._again is not None:
             self._again.cancel()
             self._again = None
+        self._look_no_more()
         if self._process is None:
             return succeed(None)
         self._ended = Deferred()
@@ -111,6 +120,9 @@ class Place:
         if self._process is None:
             return
         log.error("worker {number} did not stop in time: killed", number=self.number)
+        self._kill()
+
+    def _kill(self) -> None:
         try:
             self._process.signalProcess("KILL")
         except ProcessExitedAlready:
@@ -121,11 +133,39 @@ class Place:
             publish(self._publisher, self.number, *words)
         elif kind == "ready":
             self.was_ready = True
+            if self._ended is None:
+                self._look_again()
+        elif kind == "alive":
+            self._silent = 0
         elif kind == "failed":
             (self._reason,) = words
 
+    def _look_again(self) -> None:
+        self._next_look = self._reactor.callLater(ALIVE_EVERY, self._look)
+
+    def _look(self) -> None:
+        """See whether the worker has given a sign of life since the last look."""
+        self._next_look = None
+        self._silent += 1
+        if self._silent <= SILENT_LOOKS:
+            self._look_again()
+            return
+        log.error(
+            "worker {number} (process {pid}) stands still: killed",
+            number=self.number,
+            pid=self._pid,
+        )
+        self._kill()
+
+    def _look_no_more(self) -> None:
+        self._silent = 0
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+
     def _has_ended(self, reason: Failure) -> None:
         self._process = None
+        self._look_no_more()
         self._on_end(self.number)
         if self._ended is not None:
             self._ended.callback(None)

@@ -20,6 +20,7 @@ import attrs
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -35,7 +36,14 @@ from mailframe.service import START_ERRORS, MailServer
 from mailframe.settings import Settings, from_text
 from mailframe.workers.balance import Balance, Counts
 from mailframe.workers.logs import Speaker, observer
-from mailframe.workers.messages import Greeting, Lines, Order, read_greeting, read_order
+from mailframe.workers.messages import (
+    ALIVE_EVERY,
+    Greeting,
+    Lines,
+    Order,
+    read_greeting,
+    read_order,
+)
 from mailframe.workers.place import COUNTS, SHARED, TO_PARENT
 from mailframe.workers.shared import Shared
 from mailframe.workers.sockets import InheritedSockets
@@ -183,6 +191,9 @@ def serve(
     reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
     stop = _Stop(reactor)
     orders = FromParent(reactor, 0, lambda octets: server.use(read_order(octets)), stop)
+    # Said by the reactor: a worker whose reactor stands still is of no use, whatever else runs.
+    alive = LoopingCall(speaker.say, "alive")
+    alive.clock = reactor
 
     def running() -> None:
         # A service manager may send it to all processes, when the supervising one does the same.
@@ -190,6 +201,7 @@ def serve(
         reactor.addReader(orders)
         balance.begin()
         speaker.say("ready")
+        alive.start(ALIVE_EVERY, now=False)
 
     reactor.callWhenRunning(running)
     reactor.run()

@@ -8,8 +8,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailframe.workers.messages import Order, line
-from mailframe.workers.place import SLOWEST, STEADY, Place
+from mailframe.workers.messages import ALIVE_EVERY, Order, line
+from mailframe.workers.place import SILENT_LOOKS, SLOWEST, STEADY, Place
 from tests.workers.fakes import FakeProcess, ProcessReactor
 
 
@@ -141,6 +141,51 @@ class PlaceTests(SynchronousTestCase):
             place.start()
         self.assertIn("can't be started: Permission denied", self.failures[0])
         self.successResultOf(place.stop())
+
+    def test_standing_still(self) -> None:
+        """A worker that stands still while it has the turn to write has all the others wait."""
+        self.worker.say("ready")
+        with capturedLogs() as events:
+            for _ in range(SILENT_LOOKS * 3):
+                self.reactor.advance(ALIVE_EVERY)
+                self.worker.say("alive")
+            self.assertEqual((self.worker.signals, events), ([], []))
+            for _ in range(SILENT_LOOKS):
+                self.reactor.advance(ALIVE_EVERY)
+            self.assertEqual(self.worker.signals, [])
+            self.reactor.advance(ALIVE_EVERY)
+        self.assertEqual(self.worker.signals, ["KILL"])
+        self.assertEqual([(e["number"], e["pid"]) for e in events], [(2, self.worker.pid)])
+        with capturedLogs() as events:
+            self.reactor.advance(10 * ALIVE_EVERY)
+        self.assertEqual((self.worker.signals, events), (["KILL"], []), "once is enough")
+        self.end(None, 9)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_all_stand_still(self) -> None:
+        """After a machine has slept, no worker has said anything for long: that is no reason."""
+        self.worker.say("ready")
+        self.reactor.rightNow += 1000 * ALIVE_EVERY
+        self.reactor.advance(0)
+        self.assertEqual(self.worker.signals, [])
+
+    def test_slow_start(self) -> None:
+        """To start may take long, as when a queue is damaged."""
+        self.reactor.advance(ALIVE_EVERY)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.worker.say("ready")
+        self.end(1)
+        self.reactor.advance(1)
+        for _ in range(SILENT_LOOKS * 2):
+            self.reactor.advance(ALIVE_EVERY)
+        self.assertEqual(self.worker.signals, [], "the one before is not looked at any more")
+
+    def test_slow_stop(self) -> None:
+        """How long a stop may take is for others to say."""
+        self.worker.say("ready")
+        self.place.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop(self) -> None:
         """A worker finishes what is in flight before it ends, and nobody takes its place."""

@@ -19,7 +19,7 @@ from mailframe.server.client_records import ClientRecords
 from mailframe.testing.network import VirtualReactor
 from mailframe.workers import worker as module
 from mailframe.workers.balance import Balance, Counts
-from mailframe.workers.messages import Greeting, Order, line
+from mailframe.workers.messages import ALIVE_EVERY, Greeting, Order, line
 from mailframe.workers.shared import Shared
 from mailframe.workers.worker import FromParent, WorkerServer, main, read_first_line, serve
 
@@ -247,6 +247,13 @@ class ServeTests(Case):
         self.assertEqual((self.reactor.stopped, self.reactor.getReaders()), (1, []))
         ((phase, event, stop),) = self.reactor.triggers
         self.assertEqual((phase, event, stop.__name__), ("before", "shutdown", "stopService"))
+
+    def test_signs_of_life(self) -> None:
+        """Whoever gives none is taken for one that stands still, and is killed."""
+        self.serve()
+        for _ in range(2):
+            self.reactor.advance(ALIVE_EVERY)
+        self.assertEqual(self.said, [("ready",), ("alive",), ("alive",)])
 
     def test_sigterm(self) -> None:
         """Asked more than once, and by more than one, it must stop once and without complaint."""
