@@ -24,7 +24,8 @@ from twisted.internet.interfaces import IReactorTime
 from mailframe.reply import Reply
 
 SLOW = 5.0  # seconds; who takes longer to let nobody in holds up others
-DOUBTED = 300.0  # seconds for which such a server is tried after the others
+# Seconds for which such a server is tried after the others; longer than it takes to wait for two.
+DOUBTED = 900.0
 MOST = 2_000  # servers, and messages, that are remembered
 
 T = TypeVar("T")

@@ -23,7 +23,8 @@ class Timeouts:
     :ivar data: for the reply to DATA
     :ivar block: for the server to take the next piece of the content
     :ivar final: for the reply to the end of data
-    :ivar total: for one message over one connection, whatever the server does meanwhile
+    :ivar total: for one message over one connection until its content is sent, whatever the server
+        does meanwhile; ``final`` comes on top
     """
 
     connect: Seconds = Seconds(30)

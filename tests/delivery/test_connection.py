@@ -269,6 +269,24 @@ class DeadlineTests(ConnectionCase):
         self.reactor.advance(1)
         self.assertIn("timed out", str(self.successResultOf(result).reply))
 
+    def test_total_after_the_dot(self) -> None:
+        """A message that took long on its way would be given up while its server puts it away, and
+        would arrive twice."""
+        timeouts = Timeouts(total=Seconds(400))
+        server = ScriptedServer(EHLO=ONE_BY_ONE, MAIL=SILENCE, DOT=SILENCE)
+        connection = self.connect(server, timeouts=timeouts)
+        for _ in range(2):
+            result = self.transact(connection)
+            self.reactor.advance(299)
+            server.connections[0].transport.write(b"250 ok\r\n")
+            self.reactor.advance(0)
+            self.reactor.advance(599)
+            self.assertNoResult(result)
+            server.connections[0].transport.write(b"250 ok\r\n")
+            self.reactor.advance(0)
+            self.assertIsInstance(self.successResultOf(result), Settled)
+        connection.abort()
+
     def test_content_not_taken(self) -> None:
         """A server that stops reading would hold its message for ever."""
         server = ScriptedServer()
