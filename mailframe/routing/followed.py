@@ -2,7 +2,8 @@
 
 It is looked at before an answer, at most once a second, and read in a thread; who asks meanwhile
 waits for what it says then. While it can't be used, nobody gets an answer: an old one might be
-wrong.
+wrong. What could not even be read is read again at each look, for what is in the way may be gone
+without a change of the file: its permissions, or a lack of descriptors.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ log = Logger()
 LOOK_EVERY = 1.0  # seconds
 # Device, inode, time of change in nanoseconds and size; None when there is no file.
 _Signature: TypeAlias = tuple[int, int, int, int] | None
+_UNREAD: _Signature = (-1, -1, -1, -1)  # no file's
+
+
+class _Unreadable(ValueError):
+    """The system did not give the file's text."""
 
 
 class FollowedFile(Generic[T]):
@@ -71,7 +77,8 @@ class FollowedFile(Generic[T]):
                 seen = _signature(os.fstat(file.fileno()))
                 return seen, self._parse(file.read().decode())
         except OSError as error:
-            raise ValueError(f"{self._path} can't be read: {error.strerror or error}") from error
+            reason = f"{self._path} can't be read: {error.strerror or error}"
+            raise _Unreadable(reason) from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{self._path} is not UTF-8: octet {error.start}") from None
         except ValueError as error:
@@ -98,8 +105,11 @@ class FollowedFile(Generic[T]):
         log.info("read {path!r} again: it has changed", path=self._path)
 
     def _broken(self, failure: Failure) -> None:
-        self._fault = str(failure.value)
-        log.error("can't be used until it is mended: {reason}", reason=self._fault)
+        before, self._fault = self._fault, str(failure.value)
+        if isinstance(failure.value, _Unreadable):
+            self._seen = _UNREAD
+        if self._fault != before:
+            log.error("can't be used until it is mended: {reason}", reason=self._fault)
 
     def _answer(self, _: object) -> None:
         waiting, self._waiting = self._waiting or [], None

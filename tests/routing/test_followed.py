@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.interfaces import LookupFault
@@ -77,6 +79,26 @@ class FollowedFileTests(SynchronousTestCase):
         self.write("3")
         self.clock.advance(1)
         self.assertEqual(self.successResultOf(self.ask(file)), 3)
+
+    def test_could_not_be_read_for_a_while(self) -> None:
+        """After `chmod`, or once there are descriptors again, mail would wait until a restart; or
+        the log be filled meanwhile."""
+        file = self.make()
+        self.write("2")
+        with (
+            capturedLogs() as events,
+            mock.patch(
+                "mailframe.routing.followed.open",
+                create=True,
+                side_effect=PermissionError(13, "no"),
+            ),
+        ):
+            for _ in range(3):
+                self.clock.advance(1)
+                self.failureResultOf(self.ask(file), LookupFault)
+        self.assertEqual(len(events), 1)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(self.ask(file)), 2)
 
     def test_broken_at_the_start(self) -> None:
         """A server would start with a map that it can't use."""
