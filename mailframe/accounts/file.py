@@ -45,6 +45,7 @@ T = TypeVar("T")
 log = Logger()
 
 LOOK_EVERY = 1.0  # seconds between two looks whether the file has changed
+_UNREAD: Signature = (-1, -1, -1, -1)  # no file's
 
 
 def _delimiters(_instance: object, attribute: Any, value: str) -> None:
@@ -145,6 +146,7 @@ class FileAccounts:
         self._seen: Signature = self._store.read_as
         self._looked = clock.seconds()
         self._waiting: list[Deferred[None]] | None = None  # a list while the file is being read
+        self._kept_for = ""  # what is wrong with the file, as it was said
         around = Surroundings(
             domain=domain,
             find=self._find_login,
@@ -238,16 +240,23 @@ class FileAccounts:
             self._keep("it does not exist any more")
             return
         self._seen = store.read_as
+        self._kept_for = ""
         self._use(store)
         log.info("read {path!r} again: it has changed", path=self._path)
 
     def _broken(self, failure: Failure) -> None:
         if isinstance(failure.value, AccountsError):
-            self._keep(str(failure.value))
+            is_unread = isinstance(failure.value.__cause__, OSError)
+            if is_unread:
+                # What was in the way may be gone without a change: permissions, descriptors.
+                self._seen = _UNREAD
+            if not (is_unread and self._kept_for == str(failure.value)):
+                self._keep(str(failure.value))
         else:
             log.failure("{path!r} could not be read again", failure, path=self._path)
 
     def _keep(self, reason: str) -> None:
+        self._kept_for = reason
         log.error(
             "accounts stay as they were before {path!r} changed: {reason}",
             path=self._path,

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import attrs
 from argon2 import PasswordHasher
@@ -282,6 +283,21 @@ class ChangedFileTests(FileCase):
         os.rename(self.path + ".away", self.path)
         self.clock.advance(1)
         self.assertIsNotNone(self.successResultOf(accounts.find(ANGELO)))
+
+    def test_could_not_be_read_for_a_while(self) -> None:
+        """After `chmod`, or once there are descriptors again, the old accounts would stay in force:
+        mail to those that were added would be refused; or the log be filled meanwhile."""
+        accounts = self.make()
+        other = self.change()
+        with mock.patch(
+            "mailframe.accounts.store.open", create=True, side_effect=PermissionError(13, "no")
+        ):
+            for _ in range(3):
+                self.clock.advance(1)
+                self.assertIsNone(self.successResultOf(accounts.find(other)))
+        self.assertEqual(len(self.said), 1)
+        self.clock.advance(1)
+        self.assertIsNotNone(self.successResultOf(accounts.find(other)))
 
     def test_thread_fault(self) -> None:
         """A fault while reading would leave every question without an answer."""
