@@ -16,12 +16,15 @@ Each process knows what it has seen itself.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from mailframe.reply import Reply
+
+log = Logger()
 
 SLOW = 5.0  # seconds; who takes longer to let nobody in holds up others
 # Seconds for which such a server is tried after the others; longer than it takes to wait for two.
@@ -91,7 +94,20 @@ class Doubts:
             tried = in_vain.index(known) + 1 if known in in_vain else 0
             return tried, now < self._slow.get(known, now)
 
-        return sorted(servers, key=place)
+        found = sorted(servers, key=place)
+        if found != list(servers):
+            log.info(
+                "{id}: the order is {order}; did not take it before: {in_vain}; hung: {slow}",
+                id=id,
+                order=_names(map(name, found)),
+                in_vain=_names(in_vain),
+                slow=_names(each for each in map(name, found) if now < self._slow.get(each, now)),
+            )
+        return found
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 def is_of_server(reply: Reply) -> bool:

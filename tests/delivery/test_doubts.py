@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailframe.delivery.doubts import DOUBTED, MOST, SLOW, Doubts, is_of_server
@@ -48,6 +49,25 @@ class DoubtsTests(SynchronousTestCase):
         self.assertTrue(self.doubts.was_in_vain("1", "a"))
         self.assertFalse(self.doubts.was_in_vain("1", "c"))
         self.assertFalse(self.doubts.was_in_vain("2", "a"))
+
+    def test_log(self) -> None:
+        """Nobody could say why a message went to the second exchanger while the first one is up."""
+        told: list[str] = []
+
+        def observe(event: LogEvent) -> None:
+            told.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.doubts.in_vain("1", "c")
+        self.assertEqual((self.order(), told), ("abc", []))
+        self.doubts.turned_away("a", SLOW)
+        self.doubts.in_vain("1", "b")
+        self.assertEqual(self.order(), "acb")
+        self.assertEqual(
+            told,
+            ["1: the order is 'a', 'c', 'b'; did not take it before: 'c', 'b'; hung: 'a'"],
+        )
 
     def test_bounded(self) -> None:
         """A server that runs for years would know ever more of them."""
