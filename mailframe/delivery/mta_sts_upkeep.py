@@ -106,10 +106,8 @@ class PolicyUpkeep:
         :param domain: in normal form
         :returns: why it can't be told whether there is a policy, when it can't
         """
+        self.look_after()
         now = self._clock.seconds()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_FOR_ENDS
-            Deferred.fromCoroutine(self._before_they_end())
         known = self._known.get(domain)
         if known is not None and now < known.until:
             self._known.used(domain)
@@ -128,6 +126,16 @@ class PolicyUpkeep:
         if known is None:
             return why or _UNREAD
         return why if why and known.stored.in_force(self._now()) is None else known
+
+    def look_after(self) -> None:
+        """See after policies that run out soon, if that has not been done of late.
+
+        To be called now and then where no mail goes.
+        """
+        now = self._clock.seconds()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_FOR_ENDS
+            Deferred.fromCoroutine(self._before_they_end())
 
     def _late(self, domain: str) -> str:
         return _FETCHING if self._fetching.get(domain) else ""

@@ -32,6 +32,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
 from mailframe.clocks import Elapsed
@@ -41,6 +42,7 @@ from mailframe.delivery.connection import RelayConnection
 from mailframe.delivery.doubts import SLOW, Doubts
 from mailframe.delivery.hand_over import USED_UP, hand_over
 from mailframe.delivery.lookup import Lookup
+from mailframe.delivery.mta_sts_upkeep import LOOK_FOR_ENDS
 from mailframe.delivery.relay_settings import RelaySettings, Timeouts
 from mailframe.delivery.required_tls import hop_for, reason
 from mailframe.delivery.sessions import Sessions
@@ -110,6 +112,7 @@ class RelayAgent(Service):
             counts=TlsCounts(CountFile(site.state_dir), site),
         )
         self._clock = Elapsed(site.reactor)
+        self._looking: LoopingCall | None = None  # after what domains have published
         self._traffic = Traffic(settings, site, places)
         self._doubts = Doubts(self._clock)
         self._stopping = False
@@ -163,8 +166,10 @@ class RelayAgent(Service):
             if isinstance(targets, Reply):
                 planned.append(PlannedHop(hop=hop, reply=targets))
             else:
-                demands = [await self._demands.of(hop, target) for target in targets]
-                planned.append(PlannedHop(hop=hop, targets=targets, demands=tuple(demands)))
+                demands = tuple([await self._demands.of(hop, target) for target in targets])
+                login = await self._sessions.login(hop)
+                reply = login if isinstance(login, Reply) else None
+                planned.append(PlannedHop(hop=hop, targets=targets, demands=demands, reply=reply))
         return tuple(planned)
 
     # --- the service -------------------------------------------------------------------------
@@ -174,6 +179,10 @@ class RelayAgent(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
         self._stopping = False
         self._sessions.reopen()
+        if self._demands.look_after is not None and self._looking is None:
+            self._looking = LoopingCall(self._demands.look_after)
+            self._looking.clock = self._clock
+            self._looking.start(LOOK_FOR_ENDS, now=False)
         self._traffic.forgive()  # it may have been of our own making
 
     def stopService(self) -> Deferred[None]:
@@ -184,6 +193,9 @@ class RelayAgent(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
         self._stopping = True
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.stop()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -15,7 +15,7 @@ wish:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
@@ -106,10 +106,17 @@ class TlsDemands:
     """Decides what is asked of TLS with each server.
 
     :param sources: of the policies that domains publish, the most preferred first
+    :param look_after: sees that what is kept of them does not run out
+    :ivar look_after: as given: to be called now and then, whether mail goes or not
     """
 
-    def __init__(self, sources: Sequence[DemandSource] = ()) -> None:
+    def __init__(
+        self,
+        sources: Sequence[DemandSource] = (),
+        look_after: Callable[[], None] | None = None,
+    ) -> None:
         self._sources = tuple(sources)
+        self.look_after = look_after
 
     async def of(self, hop: NextHop, target: Target) -> TlsDemand:
         """What is asked of TLS with one server of a next hop."""

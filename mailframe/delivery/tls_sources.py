@@ -46,7 +46,8 @@ def make_demands(
             prohibited=_nothing if settings.allow_private else is_prohibited,
         )
         files = PolicyFiles(os.path.join(site.state_dir, POLICIES), keeps)
-        sources.append(MtaSts(site=site, lookup=lookup, files=files, fetch=fetch))
+        sts = MtaSts(site=site, lookup=lookup, files=files, fetch=fetch)
+        return TlsDemands((*sources, sts), sts.policies.look_after)
     return TlsDemands(sources)
 
 

@@ -53,6 +53,9 @@ class RelayCase(SynchronousTestCase):
         self.addCleanup(self.nothing_left)
 
     def nothing_left(self) -> None:
+        for agent in self.agents:
+            if agent.running:
+                agent.stopService()
         self.reactor.advance(STOPPING + CLOSING + 5)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         for agent in self.agents:

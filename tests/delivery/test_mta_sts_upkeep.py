@@ -198,6 +198,15 @@ class KeepingTests(MtaStsCase):
             self.demand(where="mx:other.example")
         self.assertIsNone(self.in_force())
 
+    def test_where_no_mail_goes_at_all(self) -> None:
+        """On a server that is idle for days policies would run out unseen."""
+        self.demand()
+        for _ in range(25 * 24):
+            self.later(LOOK_FOR_ENDS)
+            self.source.policies.look_after()
+        self.assertIsNotNone(self.in_force())
+        self.assertIn(len(self.fetches.asked), (3, 4))
+
     def test_ends_can_not_be_looked_for(self) -> None:
         """A mistake of ours would hold up mail that has nothing to do with it."""
         self.patch(PolicyFiles, "expiring", lambda *_: 1 / 0)

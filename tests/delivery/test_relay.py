@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from zope.interface.verify import verifyObject
 
 from mailframe.delivery.connection import CLOSING
+from mailframe.delivery.mta_sts_upkeep import LOOK_FOR_ENDS, PolicyUpkeep
 from mailframe.delivery.relay import STOPPING, RelayAgent, RelaySettings, Timeouts
 from mailframe.delivery.targets import Target
 from mailframe.delivery.tls_demand import TlsDemand
@@ -728,6 +729,23 @@ class ServiceTests(RelayCase):
         self.assertEqual((type(outcome), outcome.reply.status), (Throttled, "4.3.2"))
         agent.startService()
         self.assertIsInstance(self.deliver(agent)[0], Delivered)
+
+    def test_policies_of_an_idle_server(self) -> None:
+        """Policies of MTA-STS would run out while no mail goes, and then mail go in clear."""
+        looked = []
+        self.patch(PolicyUpkeep, "look_after", lambda _: looked.append(self.reactor.seconds()))
+        agent = self.agent()
+        agent.startService()
+        self.reactor.advance(0)
+        self.assertEqual(looked, [])
+        self.reactor.pump([LOOK_FOR_ENDS] * 3)
+        self.assertEqual(len(looked), 3)
+        self.successResultOf(agent.stopService())
+        self.reactor.advance(LOOK_FOR_ENDS)
+        self.assertEqual(len(looked), 3)
+        without = self.agent(mta_sts=False)
+        without.startService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_under_way(self) -> None:
         """A message on its way would be sent again after every restart."""

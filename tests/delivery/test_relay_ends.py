@@ -38,7 +38,7 @@ class EndTests(RelayCase):
         # The client's handshake is random octets: now and then it would hold a command.
         server.pause_at = "STARTTLS"
         self.listen(server)
-        agent = self.agent()
+        agent = self.agent(mta_sts=False)
         agent.startService()
         hop = NextHop(where=f"tcp:{FIRST}:25")
         result = self.start(agent, self.job(hop, content=content))
@@ -79,7 +79,7 @@ class EndTests(RelayCase):
                 self.setUp()
                 self.site.resolver.timeouts.add("late.example")
                 self.reactor.unreachable("192.0.2.9")
-                agent = self.agent()
+                agent = self.agent(mta_sts=False)
                 agent.startService()
                 result = self.start(agent, self.job(hop))
                 self.assertNoResult(result)
