@@ -229,8 +229,7 @@ class AccountStore:
         """
         own = self._address(address)
         if self._aliases.pop(key_of(own), None) is None:
-            known = [str(alias) for alias in self.aliases]
-            raise self._error(f"there is no alias {own}", nearest(str(own), known))
+            raise self._error(f"there is no alias {own}", _meant(own, self.aliases))
 
     def save(self) -> None:
         """Write the file, mode 0600 unless it exists with another that shuts out strangers.
@@ -267,8 +266,7 @@ class AccountStore:
     def _account(self, value: Address | str) -> tuple[str, str]:
         own = self._address(value)
         if key_of(own) not in self._accounts:
-            known = [str(address) for address in self._accounts.values()]
-            raise self._error(f"there is no account {own}", nearest(str(own), known))
+            raise self._error(f"there is no account {own}", _meant(own, self.accounts))
         return key_of(own)
 
     def _free(self, address: Address) -> None:
@@ -353,3 +351,12 @@ def _replace(path: str, octets: bytes) -> None:
         os.fsync(holder)
     finally:
         os.close(holder)
+
+
+def _meant(own: Address, known: Iterable[Address]) -> str | None:
+    """The address that was probably meant; that domains are alike says nothing of whose it is."""
+    addresses = list(known)
+    domain = nearest(own.domain, {each.domain for each in addresses})
+    mailboxes = {each.local_part: each for each in addresses if each.domain == domain}
+    mailbox = nearest(own.local_part, mailboxes)
+    return None if mailbox is None else str(mailboxes[mailbox])

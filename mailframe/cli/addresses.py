@@ -25,6 +25,21 @@ class MailAddress(click.ParamType[Address]):
             self.fail(f"{value!a}: {error}", param, ctx)
 
 
+class DomainArgument(click.ParamType[str]):
+    """A domain, which arrives in normal form."""
+
+    name = "domain"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Read it, or end the command with status 2."""
+        try:
+            return normal_domain(str(value))
+        except AddressError as error:
+            self.fail(f"{value!a}: {error}", param, ctx)
+
+
 class RecipientAddress(click.ParamType[Address | str]):
     """An address, or `POSTMASTER`: in any case, without a domain, as RCPT has it (RFC 5321
     §4.1.1.3)."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from mailframe.accounts.store import AccountsError, AccountStore
-from mailframe.address import AddressError, normal_domain
+from mailframe.cli.addresses import DomainArgument
 from mailframe.cli.options import Misuse, Refusal
 from mailframe.cli.template import configuration, system_hostname, write_file
 
@@ -17,10 +17,16 @@ FOLDERS = ("state", "mail", "tls")  # private to the user the server runs as
 
 
 @click.command()
-@click.option("--hostname", metavar="NAME", help="The server's own name; default: the system's.")
+@click.option(
+    "--hostname",
+    type=DomainArgument(),
+    metavar="NAME",
+    help="The server's own name; default: the system's.",
+)
 @click.option(
     "--domain",
     "domains",
+    type=DomainArgument(),
     metavar="NAME",
     multiple=True,
     help="A domain whose mail is delivered here; may be repeated. Default: the hostname.",
@@ -31,11 +37,8 @@ def init(hostname: str | None, domains: Sequence[str], directory: str) -> None:
 
     Nothing that exists is overwritten.
     """
-    try:
-        name = normal_domain(hostname) if hostname else system_hostname()
-        local = [normal_domain(domain) for domain in domains] or [name]
-    except AddressError as error:
-        raise Misuse(f"init: {error}") from None
+    name = hostname or system_hostname()
+    local = list(domains) or [name]
     file = os.path.join(directory, "mailframe.toml")
     accounts = os.path.join(directory, "accounts.toml")
     try:

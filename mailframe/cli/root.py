@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mailframe.cli.options import Refusal
+from mailframe.config_errors import nearest
 
 # One line of help each. A command is an object of its own name in the module of that
 # name, with _ for each hyphen.
@@ -40,6 +41,17 @@ class CommandList(click.Group):
         found = getattr(module, name)
         assert isinstance(found, click.Command)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which was probably meant."""
+        name = args[0]
+        if not (name in COMMANDS or name.startswith("-") or ctx.resilient_parsing):
+            meant = nearest(name, COMMANDS)
+            hint = f" Did you mean {meant!r}?" if meant else f" There are {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {name!a}.{hint}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a disk that is full, or any such fault, ends it without a traceback."""

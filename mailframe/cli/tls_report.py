@@ -8,7 +8,7 @@ from datetime import date
 
 import click
 
-from mailframe.address import normal_domain
+from mailframe.cli.addresses import DomainArgument
 from mailframe.cli.options import Misuse, Refusal, config_option, json_option
 from mailframe.cli.output import print_json, print_table
 from mailframe.cli.parts import read_settings
@@ -20,7 +20,9 @@ from mailframe.delivery.tls_report import report
 @config_option
 @json_option
 @click.option("--day", metavar="YYYY-MM-DD", help="A day in UTC, of the last two weeks [today].")
-@click.option("--domain", metavar="DOMAIN", help="Mail to this domain alone.")
+@click.option(
+    "--domain", type=DomainArgument(), metavar="DOMAIN", help="Mail to this domain alone."
+)
 def tls_report(config: str, as_json: bool, day: str | None, domain: str | None) -> None:
     """Show how sessions with other servers fared with TLS.
 
@@ -29,9 +31,8 @@ def tls_report(config: str, as_json: bool, day: str | None, domain: str | None) 
     settings = read_settings(config)
     try:
         day = date.fromisoformat(day).isoformat() if day else day_of(time.time())
-        domain = normal_domain(domain) if domain else None
-    except ValueError as error:
-        raise Misuse(str(error)) from None
+    except ValueError:
+        raise Misuse(f"--day {day!a} is not a day such as {day_of(time.time())}") from None
     try:
         counts = CountFile(settings.state_dir).of(day, domain)
     except (OSError, sqlite3.Error) as error:

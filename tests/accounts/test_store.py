@@ -132,6 +132,8 @@ class ChangeTests(StoreCase):
         words = 'there is no account angleo@demo.example; did you mean "angelo@demo.example"?'
         self.refused(words, store.remove, "angleo@demo.example")
         self.refused(words, store.set_password, "angleo@demo.example", "x")
+        said = str(self.assertRaises(AccountsError, store.remove, "nobody@demo.example"))
+        self.assertTrue(said.endswith("there is no account nobody@demo.example"), said)
         self.refused('did you mean "info@demo.example"?', store.remove_alias, "inf@demo.example")
         self.refused(
             "'angelo' is not a mail address: the address has no @domain", store.remove, "angelo"

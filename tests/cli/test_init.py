@@ -68,7 +68,9 @@ class Init(CommandCase):
         """A name that is none would end up in every greeting."""
         other = self.mktemp()
         result = self.run_command("init", "--domain", "a b", other, status=2)
-        self.assertIn("host name", result.stderr)
+        self.assertIn("'--domain': 'a b': the domain is not a host name", result.stderr)
+        result = self.run_command("init", "--hostname", "a..b", other, status=2)
+        self.assertIn("'--hostname': 'a..b'", result.stderr)
         self.assertFalse(os.path.exists(other))
         with open(other, "w"):
             pass

@@ -27,6 +27,14 @@ class Root(CommandCase):
             self.assertIn(f"{name} ", text)
             self.assertIn(line, text)
 
+    def test_misspelt(self) -> None:
+        """Who has mistyped a command would read through the whole help."""
+        said = self.run_command("chek", status=2).stderr
+        self.assertIn("No such command 'chek'. Did you mean 'check'?", said)
+        said = self.run_command("x", status=2).stderr
+        self.assertIn("No such command 'x'. There are init, check, account", said)
+        self.assertIn("--chek", self.run_command("--chek", status=2).stderr)
+
     def test_full_disk(self) -> None:
         """What is written to a disk that is full would end in a traceback."""
         for error, words in (

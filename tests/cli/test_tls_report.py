@@ -75,10 +75,10 @@ class TlsReport(CommandCase):
 
     def test_mistakes(self) -> None:
         """A mistyped day would be taken for one without mail; a broken file for one."""
-        self.assertIn(
-            "Invalid isoformat", self.run_here("tls-report", "--day", "x", status=2).stderr
-        )
-        self.run_here("tls-report", "--domain", "not a domain", status=2)
+        said = self.run_here("tls-report", "--day", "x", status=2).stderr
+        self.assertIn("--day 'x' is not a day such as 20", said)
+        said = self.run_here("tls-report", "--domain", "not a domain", status=2).stderr
+        self.assertIn("'--domain': 'not a domain'", said)
         with open(os.path.join(self.state, "tls-report.sqlite"), "w") as file:
             file.write("no database at all, " * 1000)
         text = self.run_here("tls-report", status=1).stderr
