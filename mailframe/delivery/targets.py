@@ -71,7 +71,7 @@ class PlannedHop:
     :ivar hop: the next hop
     :ivar targets: the servers it would try, in order
     :ivar demands: what is asked of TLS with each of them
-    :ivar reply: why there are none, or ``None``
+    :ivar reply: why there are none, or why none of them is connected to; else ``None``
     """
 
     hop: NextHop

@@ -380,6 +380,25 @@ class Text(ExplainCase):
         arguments = ("explain", "--server", "submission", "--from-ip", "192.0.2.1")
         text = self.run_here(*arguments, "--login", ANGELO, ANGELO, JSMITH).stdout
         self.assertIn("tcp:127.0.0.1:2600, smtp, tls verify, as rosse", text)
+        self.assertNotIn("password", text)
+
+    def test_no_password(self) -> None:
+        """Mail would wait for a password that is not there, and nothing would say so beforehand."""
+        path = self.path("password")
+        self.configure(
+            "[queue]",
+            '[[routing.rule]]\nvia = ["tcp:127.0.0.1:2600", "tcp:127.0.0.2:2600"]\ntls = "verify"\n'
+            'login = "rosse"\npassword_file = "password"\n\n[queue]',
+        )
+        arguments = ("--login", ANGELO, ANGELO, JSMITH)
+        hops = self.explain(*arguments, server="submission")["route"]["hops"]
+        missing = "451 4.3.5 the route's password is not configured well here"
+        self.assertEqual([hop["reply"] for hop in hops], [missing, missing])
+        self.assertEqual([len(hop["servers"]) for hop in hops], [1, 1])
+        with open(path, "w") as file:
+            file.write("secret words")
+        hops = self.explain(*arguments, server="submission")["route"]["hops"]
+        self.assertEqual([hop["reply"] for hop in hops], [None, None])
 
     def test_unknown_login(self) -> None:
         """A mistyped login would be explained as if somebody could have it."""
