@@ -23,6 +23,8 @@ from mailframe.settings_converter import describe, make_converter
 T = TypeVar("T")
 Path = tuple[str | int, ...]  # from the file's top to a value
 _VALIDATOR = re.compile(r"'(\w+)' (.+)")  # how the validators of attrs begin their messages
+_BOUND = re.compile(r"must be (<|<=|>=|>) (\S+): .*")  # and those of bounds end theirs
+_BOUNDS = {"<": "less than", "<=": "at most", ">=": "at least", ">": "more than"}
 _NOTES = (AttributeValidationNote, IterableValidationNote)
 
 
@@ -149,6 +151,9 @@ def _refused(error: BaseException, document: Mapping[str, Any], path: Path) -> M
     if isinstance(value, Mapping) or not path:
         quoted = _VALIDATOR.match(text)
         if quoted and value is not None and quoted[1] in value:
-            return mistake_at(document, (*path, quoted[1]), quoted[2])
+            bound = _BOUND.fullmatch(quoted[2])
+            problem = quoted[2] if bound is None else f"found {shown(value[quoted[1]])}"
+            allowed = "" if bound is None else f"{_BOUNDS[bound[1]]} {bound[2].removesuffix('.0')}"
+            return mistake_at(document, (*path, quoted[1]), problem, allowed)
         return Mistake(table=table_name(document, path), problem=text)
     return mistake_at(document, path, f"found {shown(value)}: {text}")

@@ -390,11 +390,18 @@ class Mistakes(FileTests):
     def test_objections_of_a_settings_class(self) -> None:
         """A plugin's own checks must point to table and key as ours do."""
         mistake = self.mistake("[routing]\nsmall=11")
-        self.assertEqual(mistake, "[routing]: small: must be < 10: 11")
+        for key in ("connect", "lookup", "greeting", "tls", "command", "final", "total"):
+            none = self.mistake(f'[relay.timeouts]\n{key} = "0s"')
+            words = f'[relay.timeouts]: {key}: found "0s"; allowed: more than 0'
+            self.assertEqual(none, words)
+        none = self.mistake("[limits]\nidle = 0.5")
+        self.assertEqual(none, "[limits]: idle: found 0.5; allowed: at least 1")
+        self.assertEqual(mistake, "[routing]: small: found 11; allowed: less than 10")
         self.assertEqual(self.mistake("[routing]\nodd=2"), "[routing]: must be odd")
         self.assertEqual(self.mistake("[routing]\nnumber=13"), "[routing]: 13 is unlucky")
         self.assertEqual(
-            self.mistake("[queue]\nretry_every = 0"), "[queue]: retry_every must be at least 1s"
+            self.mistake("[queue]\nretry_every = 0"),
+            "[queue]: retry_every: found 0s; allowed: at least 1s",
         )
 
     def test_not_a_table(self) -> None:

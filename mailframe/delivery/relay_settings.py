@@ -9,6 +9,14 @@ from mailframe.delivery.source import Source
 from mailframe.units import Seconds
 
 
+def _some_time(default: float) -> Seconds:
+    """A time that is not 0, with which no server could be spoken to."""
+    field: Seconds = attrs.field(
+        default=Seconds(default), validator=attrs.validators.gt(Seconds(0))
+    )
+    return field
+
+
 @attrs.frozen(kw_only=True)
 class Timeouts:
     """How long the relay client waits for what: the ``[relay.timeouts]`` table.
@@ -27,15 +35,15 @@ class Timeouts:
         does meanwhile; ``final`` comes on top
     """
 
-    connect: Seconds = Seconds(30)
-    lookup: Seconds = Seconds(30)
-    greeting: Seconds = Seconds(300)
-    tls: Seconds = Seconds(60)
-    command: Seconds = Seconds(300)
-    data: Seconds = Seconds(120)
-    block: Seconds = Seconds(180)
-    final: Seconds = Seconds(600)
-    total: Seconds = Seconds(7200)
+    connect: Seconds = _some_time(30)
+    lookup: Seconds = _some_time(30)
+    greeting: Seconds = _some_time(300)
+    tls: Seconds = _some_time(60)
+    command: Seconds = _some_time(300)
+    data: Seconds = _some_time(120)
+    block: Seconds = _some_time(180)
+    final: Seconds = _some_time(600)
+    total: Seconds = _some_time(7200)
 
 
 # What another configuration may bring into force while the server runs.

@@ -11,7 +11,7 @@ import attrs
 
 from mailframe.backoff import Backoff
 from mailframe.envelope import DeliverBy
-from mailframe.units import Seconds
+from mailframe.units import Seconds, duration_text
 
 LAST_CALL = 60.0  # seconds before a sender's deadline, when sending it on may still be in time
 LAST_CHANCES = 14400.0  # seconds after the end for mail that limits of ours keep from being tried
@@ -34,7 +34,8 @@ class Schedule:
 
     def __attrs_post_init__(self) -> None:
         if self.retry_every < 1:
-            raise ValueError("retry_every must be at least 1s")
+            found = duration_text(self.retry_every)
+            raise ValueError(f"'retry_every' found {found}; allowed: at least 1s")
         for key in ("warn_after", "give_up_after"):
             if self.retry is not None and getattr(self.retry, key) is not None:
                 raise ValueError(f"'{key}' stands beside 'retry' here; only rules have it in there")

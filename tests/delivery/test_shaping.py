@@ -188,7 +188,7 @@ class FileTests(SynchronousTestCase):
             ('name = "a"', "sets no limit; allowed: connections, rate"),
             ('name = ""\nconnections = 1', "must be a name"),
             ("connections = 1", "is missing"),
-            ('name = "a"\nconnections = 0', "must be >= 1: 0"),
+            ('name = "a"\nconnections = 0', "found 0; allowed: at least 1"),
             ('name = "a"\nrate = "often"', 'such as "100/1m"'),
             ('name = "a"\nconnection_rate = "0/1m"', 'such as "100/1m"'),
             ('name = "a"\nrat = "1/1m"', '"rate"'),
