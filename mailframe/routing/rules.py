@@ -171,6 +171,12 @@ class RuleSettings:
                 f'\'tls\' "dane" with via = "{shown}": TLSA records are looked up for mail '
                 'exchangers alone; allowed: via = "mx" or "mx:other.example"'
             )
+        if self.tls != "opportunistic" and via.kind == "redirect":
+            # Else who asks for TLS there would have it sent on in clear.
+            raise ValueError(
+                f"'tls' with via = \"{shown}\" is of no use: the mail goes by the rule that fits "
+                "the address it is redirected to; write tls in that one"
+            )
         if self.tls == "verify" and any(w.lower().startswith("ssl:") for w in via.where):
             raise ValueError(
                 f'\'tls\' "verify" with via = "{shown}": an ssl: endpoint verifies no '

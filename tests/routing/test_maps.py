@@ -191,6 +191,7 @@ class FaultTests(MapCase):
             ("", "it is no endpoint", RuleSettings(via="map:m")),
             ("map:m", "can't name another one", RuleSettings(via="map:m")),
             ("mx", "whatever host DNS names", login),
+            ("redirect:a@b.example", "goes by the", RuleSettings(via="map:m", tls="require")),
             ("mx", "needs an endpoint string", RuleSettings(via="map:m", protocol="lmtp")),
         ]:
             self.lookup.entries["jsmith@mindspring.com"] = value

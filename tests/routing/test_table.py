@@ -228,6 +228,7 @@ class SettingsTests(SynchronousTestCase):
             ({"via": "tcp:a:25", "tls": "dane"}, "tls", "for mail exchangers alone"),
             ({"via": ("mx", "tcp:a:25"), "tls": "dane"}, "tls", "for mail exchangers alone"),
             ({"via": "local", "tls": "dane"}, "tls", "for mail exchangers alone"),
+            ({"via": "redirect:anna@b.example", "tls": "verify"}, "tls", "goes by the rule that"),
         ]:
             with self.subTest(keys=keys):
                 error = self.assertRaises(
