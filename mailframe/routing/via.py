@@ -27,7 +27,7 @@ _REDIRECT = "redirect:"
 _ALONE = (_REJECT, f"{_HOLD}:", _REDIRECT, MAP)  # no one of several
 _PARTS = ("local", "domain")
 _PLACE = re.compile(rf"\$({'|'.join(_PARTS)})\b")
-_WORD = re.compile(r"\$(\w+)")
+_WORD = re.compile(r"\$(?:\{(\w+)\}|(\w+))")  # as shells have it as well
 _ALLOWED = (
     'a Twisted client endpoint string such as "tcp:127.0.0.1:2600", "tls:smarthost.example:465" or '
     '"unix:/run/lmtp.sock" (or a list of them), "mx", "mx:other.example", "local", '
@@ -122,10 +122,10 @@ def _reason(text: str, prefix: str, what: str = "reason") -> str:
 
 def _parse_target(text: str) -> Target:
     local_part, _, domain = text.removeprefix(_REDIRECT).strip().rpartition("@")
-    for word in _WORD.findall(local_part):
-        meant = nearest(word, _PARTS)
-        if meant is not None and word not in _PARTS:
-            raise _refused(text, f"${word} stands for nothing", f"${meant}")
+    for place in _WORD.finditer(local_part):
+        meant = nearest(place[1] or place[2], _PARTS)
+        if meant is not None and place[2] not in _PARTS:
+            raise _refused(text, f"{place[0]} stands for nothing", f"${meant}")
     try:
         # A $ may stand in any local part, but in no domain.
         sample = _PLACE.sub("name", domain)

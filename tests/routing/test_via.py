@@ -110,6 +110,8 @@ class ParseTests(SynchronousTestCase):
             ("redirect:a b@mindspring.com", "needs quoting"),
             ("redirect:$local@$domian", "not a host name"),
             ("redirect:$locl@x.example", "$locl stands for nothing"),
+            ("redirect:${local}@x.example", "${local} stands for nothing; allowed"),
+            ("redirect:x.${locl}@x.example", "${locl} stands for nothing; allowed"),
             ("redirect:a-$Local@x.example", 'did you mean "$local"?'),
             (("redirect:a@x.example", "mx"), "can't be one of several"),
             (("hold", "mx"), "can't be one of several"),
