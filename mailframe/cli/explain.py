@@ -18,6 +18,7 @@ from mailframe.cli.addresses import POSTMASTER, MailAddress, RecipientAddress, R
 from mailframe.cli.destinations import Followed, Follower
 from mailframe.cli.explain_message import explain_message
 from mailframe.cli.explain_text import verdict_fields, way_fields
+from mailframe.cli.not_in_force import note_if_not_in_force
 from mailframe.cli.options import Misuse, config_option, json_option
 from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import read_settings, with_parts
@@ -127,6 +128,7 @@ def explain(
         _print(document)
     if explanation.has_login is False:
         click.echo(f"note: {login} is no account here, so nobody can log in as it", err=True)
+    note_if_not_in_force(settings)
     if not explanation.is_yes:
         raise click.exceptions.Exit(1)
 

@@ -15,6 +15,7 @@ from mailframe.assembly import Parts
 from mailframe.backoff import Backoff
 from mailframe.cli.destinations import Followed, Follower
 from mailframe.cli.explain_text import Field, verdict_fields, waits, way_fields
+from mailframe.cli.not_in_force import note_if_not_in_force
 from mailframe.cli.options import Refusal
 from mailframe.cli.output import print_fields, print_json
 from mailframe.cli.parts import with_parts
@@ -72,6 +73,7 @@ def explain_message(settings: Settings, id: str, as_json: bool) -> None:
         print_json(document)
     else:
         _print(document)
+    note_if_not_in_force(settings)
     if not waiting.is_yes:
         raise click.exceptions.Exit(1)
 
