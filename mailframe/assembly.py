@@ -262,11 +262,18 @@ def _build(seam: str, chosen: Mapping[str, Chosen], given: Mapping[str, Any], si
         raise PartError(str(error)) from error
     except (OSError, ValueError, SettingsError) as error:
         # what a builder raises when its settings don't fit the world; its text is for the user
-        raise PartError(f"[{seam}] plugin {part.name!r}: {error}") from error
+        raise PartError(f"[{seam}] plugin {part.name!r}: {_words(error)}") from error
     except Exception as error:
         log.failure("[{seam}] plugin {plugin} can't be built", seam=seam, plugin=part.name)
         reason = f"{type(error).__name__}: {error}"
         raise PartError(f"[{seam}] plugin {part.name!r} can't be built: {reason}") from error
+
+
+def _words(error: Exception) -> str:
+    """What is said of an error, without the number that the system gives a fault."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _verified(seam: str, named: Named) -> Named:

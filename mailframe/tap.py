@@ -84,8 +84,8 @@ class _AsProcess:
         reason = f"{server.settings.path}: {error}"
         log.critical("{reason}", reason=reason)
         if not self.foreground:
-            error.args = (reason,)
-            raise error  # twistd tells the process that waits for the daemon's start
+            # twistd tells the first 100 octets of it to whoever started the daemon
+            raise error
         # the log may go to a file, and stderr to the log
         print(f"mailframe: {reason}", file=sys.__stderr__)
         raise SystemExit(1)

@@ -244,6 +244,12 @@ class Trouble(ServerTests):
         said = self.refused(PartError, accounts={"plugin": "file", "path": path})
         self.assertIn("[accounts] plugin 'file'", said)
         self.assertIn(path, said)
+        with open(path, "w"):
+            pass
+        queue = {"plugin": "sqlite", "path": os.path.join(path, "queue")}
+        said = self.refused(PartError, queue=queue)
+        self.assertIn(f"[queue] plugin 'sqlite': {path}", said)
+        self.assertTrue(said.endswith(": Not a directory"), said)
 
     def test_state_dir_cannot_be_made(self) -> None:
         """A file where the folder should be."""

@@ -104,7 +104,11 @@ class TapTests(SynchronousTestCase):
 
     def test_port_in_use_as_daemon(self) -> None:
         """twistd tells the exception to whoever started the daemon."""
-        self.refused(self.daemon({"nodaemon": False}), CannotListen)
+        said = self.refused(self.daemon({"nodaemon": False}), CannotListen)
+        self.assertTrue(said.startswith(f"{self.path}: "), said)  # in the log
+        with self.assertRaises(CannotListen) as caught, capturedLogs():
+            self.daemon({"nodaemon": False})._give_up(CannotListen("can't"))
+        self.assertEqual(str(caught.exception), "can't")  # twistd shows 100 octets, no more
         self.assertEqual(self.stderr.getvalue(), "")
 
     def test_clock(self) -> None:
