@@ -39,6 +39,23 @@ class SpoolTests(SynchronousTestCase):
         self.spool.discard(7)
         self.assertEqual(self.files(), [])
 
+    def test_put_there_by_root(self) -> None:
+        """A large message that root sends would be out of the server's reach, and never leave."""
+        owners: list[tuple[int, int]] = []
+        self.patch(os, "fchown", lambda _descriptor, uid, gid: owners.append((uid, gid)))
+        real = os.stat
+        for user, owner, expected in ((0, 8, [(8, 9)]), (0, 0, []), (8, 8, [])):
+
+            def owned(path: str, owner: int = owner, **named: bool) -> os.stat_result:
+                found = real(path, **named)
+                return os.stat_result((*found[:4], owner, 9, *found[6:10]))
+
+            self.patch(os, "geteuid", lambda user=user: user)
+            self.patch(os, "stat", owned)
+            self.spool.create(user * 10 + owner).close()
+            self.assertEqual(owners, expected)
+            owners.clear()
+
     def test_the_order_of_syncs(self) -> None:
         """Data, then the name, then both folders: any other order loses mail in a power cut."""
         calls: list[str] = []
