@@ -48,7 +48,7 @@ class OfDisks(SynchronousTestCase):
 
     def test_reserve(self) -> None:
         """Every message is refused, and nobody is told why."""
-        _, (level, message, mend) = self.findings("xfs", "reserve = 1000000000000000000")
+        _, (level, message, mend) = self.findings("xfs", "reserve = '1000000GB'")
         self.assertEqual(level, "error")
         self.assertIn("452", message)
         self.assertIn("reserve", mend)
