@@ -50,10 +50,10 @@ def read_arguments(arguments: Arguments, choices: Mapping[str, Chosen]) -> Setti
     """
     document: dict[str, Any] = {
         "hostname": arguments.hostname,
-        "local_domains": list(arguments.local_domains),
+        "local_domains": _texts(arguments.local_domains),
         "state_dir": arguments.state_dir,
         "server": [_table(server) for server in arguments.servers],
-        "dns": {"servers": list(arguments.dns)},
+        "dns": {"servers": _texts(arguments.dns)},
     }
     if arguments.tls is not None:
         document["tls"] = _table(arguments.tls)
@@ -110,3 +110,8 @@ def _part_of_settings(value: Any, parts: Iterable[Part]) -> Part | None:
     """The part whose settings class this is an instance of."""
     path = f"{type(value).__module__}:{type(value).__qualname__}"
     return next((part for part in parts if part.settings == path), None)
+
+
+def _texts(given: Iterable[str]) -> str | list[str]:
+    """What was given as texts; one text will do, as in a file, and is not taken to pieces."""
+    return given if isinstance(given, str) else list(given)

@@ -294,6 +294,12 @@ class PartsOfManyKinds(ServerTests):
         self.assertEqual(server.settings.chosen["queue"].part.name, "memory")
         self.assertTrue(self.hand_over().startswith(b"250"))
 
+    def test_one_text(self) -> None:
+        """``local_domains="ab"`` would be the domains a and b."""
+        server = self.make(local_domains="rosse.example", dns="192.0.2.53:53")
+        self.assertEqual(server.settings.local_domains, ("rosse.example",))
+        self.assertEqual(server.settings.dns.servers, ("192.0.2.53:53",))
+
     def test_tables(self) -> None:
         """Whatever a file can say, a program can say with a dictionary."""
         server = self.start(
