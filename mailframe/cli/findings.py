@@ -53,7 +53,7 @@ def of_accounts(settings: Settings) -> Iterator[Finding]:
     try:
         store = AccountStore.load(path)
     except AccountsError as error:
-        yield Finding("error", "accounts", str(error), "repair the file")
+        yield Finding("error", "accounts", str(error), "repair the file, or see to its owner")
         return
     add = f"mailframe account add ADDRESS -c {settings.path}"
     if store.read_as is None:
