@@ -151,9 +151,16 @@ def _refused(error: BaseException, document: Mapping[str, Any], path: Path) -> M
     if isinstance(value, Mapping) or not path:
         quoted = _VALIDATOR.match(text)
         if quoted and value is not None and quoted[1] in value:
-            bound = _BOUND.fullmatch(quoted[2])
-            problem = quoted[2] if bound is None else f"found {shown(value[quoted[1]])}"
-            allowed = "" if bound is None else f"{_BOUNDS[bound[1]]} {bound[2].removesuffix('.0')}"
-            return mistake_at(document, (*path, quoted[1]), problem, allowed)
+            return _out_of_bounds(quoted[2], document, (*path, quoted[1]))
         return Mistake(table=table_name(document, path), problem=text)
     return mistake_at(document, path, f"found {shown(value)}: {text}")
+
+
+def _out_of_bounds(text: str, document: Mapping[str, Any], path: Path) -> Mistake:
+    """What a validator says of a key, with what was found where that says only what must be."""
+    bound = _BOUND.fullmatch(text)
+    if bound is not None:
+        text = f"must be {_BOUNDS[bound[1]]} {bound[2].removesuffix('.0')}"
+    if not text.startswith("must be "):
+        return mistake_at(document, path, text)
+    return found_instead(document, path, text.removeprefix("must be "))

@@ -186,10 +186,10 @@ class FileTests(SynchronousTestCase):
         """A limit that is written wrongly would silently be none."""
         for text, wanted in (
             ('name = "a"', "sets no limit; allowed: connections, rate"),
-            ('name = ""\nconnections = 1', "must be a name"),
+            ('name = ""\nconnections = 1', 'name: found ""; allowed: a name'),
             ("connections = 1", "is missing"),
             ('name = "a"\nconnections = 0', "found 0; allowed: at least 1"),
-            ('name = "a"\nrate = "often"', 'such as "100/1m"'),
+            ('name = "a"\nrate = "often"', 'rate: found "often"; allowed: a number and a duration'),
             ('name = "a"\nconnection_rate = "0/1m"', 'such as "100/1m"'),
             ('name = "a"\nrat = "1/1m"', '"rate"'),
             ('name = "a"\nconnections = 1\ndestinations = []', "nothing would match"),
