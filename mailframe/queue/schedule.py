@@ -38,7 +38,9 @@ class Schedule:
             raise ValueError(f"'retry_every' found {found}; allowed: at least 1s")
         for key in ("warn_after", "give_up_after"):
             if self.retry is not None and getattr(self.retry, key) is not None:
-                raise ValueError(f"'{key}' stands beside 'retry' here; only rules have it in there")
+                raise ValueError(
+                    f"'retry' holds {key}; in [queue] it stands beside retry, not in it"
+                )
 
     @property
     def backoff(self) -> Backoff:

@@ -105,7 +105,7 @@ class BackoffTests(SynchronousTestCase):
         usual = self.SCHEDULE.times(100.0)
         self.assertEqual((never.warn_at, never.give_up_at), (None, usual.give_up_at))
         error = self.assertRaises(ValueError, Schedule, retry=own)
-        self.assertIn("'warn_after' stands beside 'retry' here", str(error))
+        self.assertIn("'retry' holds warn_after; in [queue] it stands beside retry", str(error))
 
     def test_longest(self) -> None:
         """After a jump of the clock long waits are cut short, or those of a day stay."""
