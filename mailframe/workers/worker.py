@@ -223,8 +223,9 @@ class _Stop:
 
 def main() -> None:
     """The process."""
-    for number in (signal.SIGHUP, signal.SIGINT):
-        # A terminal sends these to all processes; it is for the supervising one to say what to do.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+        # A terminal, or for the last who rotates the log, sends these to all processes; it is for
+        # the supervising one to say what to do.
         signal.signal(number, signal.SIG_IGN)
     try:
         greeting = read_greeting(read_first_line(0))
