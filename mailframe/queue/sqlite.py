@@ -47,6 +47,7 @@ from mailframe.queue.housekeeping import Housekeeping
 from mailframe.queue.ids import QueueIds, id_key, id_text
 from mailframe.queue.ledger import Arrival, Ledger
 from mailframe.queue.operations import Finish, Keep, Note, Postpone, Settle
+from mailframe.queue.places import Place
 from mailframe.queue.recent import RecentContents
 from mailframe.queue.room import RESERVE, RESERVE_FILES, Room
 from mailframe.queue.sink import Sink
@@ -105,7 +106,8 @@ class SqliteStorage:
         self.settings = settings
         self.in_thread = in_thread
         self._clock = clock
-        self._ids = QueueIds(random)
+        self._place = Place(spool.root, random)
+        self._ids = QueueIds(random, self._place)
         self._watchers: list[Callable[[], None]] = []
         self._notify_waits = False
         self._notified = 0.0
@@ -387,6 +389,7 @@ class SqliteStorage:
             os.close(descriptor)
             self.spool.bury(owner)
         self._alive.clear()
+        self._place.close()
 
     # --- within ----------------------------------------------------------------------------------
 

@@ -30,10 +30,31 @@ class IdTests(SynchronousTestCase):
         made = [ids.make(now) for now in [1000.0] * 50 + [900.0] * 50]
         self.assertEqual(made, sorted(set(made)))
 
-    def test_two_processes_differ(self) -> None:
-        """Two workers that share a queue must not overwrite each other's messages."""
-        one = {QueueIds(Random(seed)).make(1000.0) for seed in range(200)}
-        self.assertGreater(len(one), 195)
+    def test_processes_differ(self) -> None:
+        """Workers that share a queue must not refuse or overwrite each other's messages, however
+        many come in the same millisecond.
+        """
+        workers = [QueueIds(Random(1), lambda place=place: place) for place in (0, 1, 63)]
+        made = [each.make(now) for each in workers for now in [1000.0] * 2_000 + [999.0] * 2_000]
+        self.assertEqual(len(set(made)), len(made))
+
+    def test_without_places(self) -> None:
+        """Machines that share a queue and know nothing of each other differ by chance."""
+        made = {QueueIds(Random(seed)).make(1000.0) for seed in range(200)}
+        self.assertGreater(len(made), 195)
+
+    def test_the_place_is_asked_when_it_is_needed(self) -> None:
+        """A command that only looks at a queue must not write into its folder."""
+        asked: list[int] = []
+
+        def place() -> int:
+            asked.append(1)
+            return 5
+
+        ids = QueueIds(Random(1), place)
+        self.assertEqual(asked, [])
+        self.assertEqual({ids.make(1000.0) & 63, ids.make(1000.0) & 63}, {5})
+        self.assertEqual(asked, [1])
 
     def test_what_is_no_id(self) -> None:
         """A mistyped id must be unknown, not a crash."""

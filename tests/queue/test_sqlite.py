@@ -56,6 +56,35 @@ class SqliteContractTests(DurableQueueStorageContract, SynchronousTestCase):
         return make(storage.spool.root, self.reactor, seed=2)
 
 
+class SharingTests(SynchronousTestCase):
+    """Processes that share a queue."""
+
+    def test_ids_differ(self) -> None:
+        """A message that came in at the same moment as another worker's must not be refused, nor
+        take the place of the other's content.
+        """
+        root = os.path.abspath(self.mktemp())
+        clock = Clock()
+        clock.advance(1_000.0)
+        # By chance both draw the same numbers.
+        storages = [make(root, clock, inline=10) for _ in range(2)]
+        sinks = [each.receive(envelope()) for each in storages]
+        self.assertNotEqual(*(sink.id for sink in sinks))
+        for number, (storage, sink) in enumerate(zip(storages, sinks, strict=True)):
+            sink.write(octets=b"%d" % number * 100)
+            self.successResultOf(as_deferred(sink.commit()))
+            content = self.successResultOf(as_deferred(storage.open(sink.id)))
+            self.assertEqual(
+                self.successResultOf(as_deferred(content.read())), b"%d" % number * 100
+            )
+            content.close()
+        for each in storages:
+            self.successResultOf(as_deferred(each.close()))
+        again = make(root, clock)
+        self.assertEqual(again._ids.make(1_000.0) & 63, 0, "a place that was left is taken again")
+        self.successResultOf(as_deferred(again.close()))
+
+
 class PowerCutTests(PowerCutContract, SharedSqliteCase):
     """SQLite keeps them when the power is cut."""
 
