@@ -10,6 +10,7 @@ Blocking; to be called in a thread.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -108,12 +109,30 @@ class Spool:
     # --- large contents --------------------------------------------------------------------------
 
     def create(self, key: int) -> SpoolFile:
-        """A file to write a content to. It has no meaning before `publish`."""
+        """A file to write a content to. It has no meaning before `publish`.
+
+        :raises OSError: it can't be made, or a message of that id has a content
+        """
         path = os.path.join(self._incoming, id_text(key))
         descriptor = self._files.open(path, _CREATE, 0o600)
-        if os.geteuid() == 0:
-            _give_to_owner(descriptor, self._incoming)
+        try:
+            if self._is_published(key):
+                # To publish this one would overwrite what was acknowledged.
+                raise FileExistsError(errno.EEXIST, "a message of that id is in the queue")
+            if os.geteuid() == 0:
+                _give_to_owner(descriptor, self._incoming)
+        except BaseException:
+            self._files.close(descriptor)
+            self._files.unlink(path)
+            raise
         return SpoolFile(self._files, descriptor)
+
+    def _is_published(self, key: int) -> bool:
+        try:
+            self._files.stat(os.path.join(self._large, id_text(key)))
+        except FileNotFoundError:
+            return False
+        return True
 
     def publish(self, key: int, file: SpoolFile) -> None:
         """Make the written file survive a power cut under its final name, and close it.

@@ -39,6 +39,18 @@ class SpoolTests(SynchronousTestCase):
         self.spool.discard(7)
         self.assertEqual(self.files(), [])
 
+    def test_an_id_that_is_taken(self) -> None:
+        """With a clock set back an id may come a second time: an acknowledged content must stay."""
+        file = self.spool.create(7)
+        file.write(b"acknowledged")
+        self.spool.publish(7, file)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        self.assertRaises(FileExistsError, self.spool.create, 7)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors)
+        with closing(self.spool.open(7)) as content:
+            self.assertEqual(content.read(100), b"acknowledged")
+        self.assertEqual(os.listdir(f"{self.root}/incoming"), [])
+
     def test_put_there_by_root(self) -> None:
         """A large message that root sends would be out of the server's reach, and never leave."""
         owners: list[tuple[int, int]] = []
