@@ -364,13 +364,15 @@ class StartTests(ProcessesCase):
         self.configure()
         with socket.create_server(("127.0.0.1", self.smtp)):
             said = self.fails()
-        self.assertIn(f'mailframe: [[server]] "mx" can\'t listen on "tcp:{self.smtp}', said)
+        expected = f'[[server]] "mx" can\'t listen on "tcp:{self.smtp}'
+        self.assertIn(f"mailframe: {self.configuration}: {expected}", said)
 
     def test_a_part_that_cannot_be_built(self) -> None:
         """The same for what only shows when the parts are built."""
         self.configure()
         (self.folder / "accounts.toml").unlink()
-        self.assertIn("mailframe: [accounts] plugin 'file'", self.fails())
+        expected = f"mailframe: {self.configuration}: [accounts] plugin 'file'"
+        self.assertIn(expected, self.fails())
 
     def test_sockets_of_every_kind(self) -> None:
         """UNIX sockets keep their permissions and name when a worker ends; TLS is TLS."""
